@@ -1,0 +1,57 @@
+# Needs Python >= 3.11 and make, nothing else: every target sets up what it uses.
+PYTHON ?= python3
+# How many test files run at a time; 0 for one after the other in one process.
+TEST_WORKERS ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-unit test-broker test-chaos bench check generate lock clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+$(READY): requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "broker-events needs Python >= 3.11; name one with: make PYTHON=python3.12 ..." >&2; exit 2; }
+	@echo "Setting up $(VENV) (once) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(READY) ## the whole pipeline on a real broker, with a live view (DEMO_SECONDS=20 without a terminal)
+	@$(BIN)/broker-events run
+
+test: $(READY) ## every test, on the embedded broker (or TEST_BROKER=testcontainers|external)
+	@$(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder tests/chaos tests/broker tests/contracts tests/unit
+
+test-unit: $(READY) ## contracts and pure logic: no I/O, seconds
+	@$(BIN)/pytest tests/contracts tests/unit
+
+test-broker: $(READY) ## real processes on a real broker
+	@$(BIN)/pytest tests/broker
+
+test-chaos: $(READY) ## kill -9 under load, compared with a plain oracle
+	@$(BIN)/pytest tests/chaos
+
+bench: $(READY) ## everything side by side in one run: ours, the ceiling, Kafka Streams, Quix, Faust (BENCH=--quick)
+	@$(BIN)/python -m bench $(BENCH)
+
+check: $(READY) ## ruff, mypy --strict, import-linter
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+generate: $(READY) ## models from the schemas, gRPC code from the proto
+	@$(BIN)/python -m schemas.generate
+	@$(BIN)/python -m ingest.sources.generate
+
+lock: $(READY) ## both lock files from pyproject.toml (names no registry)
+	@$(BIN)/pip install --quiet uv
+	@$(BIN)/uv pip compile -q --python-version 3.11 --universal --generate-hashes --no-header --no-annotate --no-emit-index-url pyproject.toml -o requirements.lock
+	@$(BIN)/uv pip compile -q --python-version 3.11 --universal --generate-hashes --no-header --no-annotate --no-emit-index-url -c requirements.lock --extra stack --extra dev pyproject.toml -o requirements-dev.lock
+
+clean: ## forget the environment
+	@rm -rf $(VENV)

@@ -1,0 +1,5 @@
+"""`python -m bench`: see --help."""
+
+from bench.command import command
+
+command()

@@ -1,0 +1,211 @@
+"""The broker that everything runs on: topics, loading, committed offsets, what came out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+import confluent_kafka
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException, Producer
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from bench.corpus import Corpus
+from runtime.kafka import Headers, admin_client, client_config, producer_config
+from runtime.record import Record, TopicPartition
+from runtime.schema_ids import open_registry, resolve_schema_ids
+from runtime.settings import Settings
+from runtime.topic_reader import end_offsets, read_to_end
+from runtime.topics import TopicPlan, apply_topics, plan_topics
+from runtime.transaction import Transaction
+from schemas.catalog import Catalog
+from schemas.registry import desired_subjects
+
+_PATIENCE_S: Final = 30.0
+_TIMEOUT_S: Final = 15.0
+
+
+class Digest(NamedTuple):
+    """A multiset of records: how many, and the sum of their hashes; equal for equal records in any order."""
+
+    records: int
+    total: int
+
+
+class Pipeline:
+    """Topics and subjects under one prefix."""
+
+    def __init__(self, settings: Settings, catalog: Catalog) -> None:
+        self.settings = settings
+        self.catalog = catalog
+        self.admin: AdminClient = admin_client(settings)
+        self._probes: dict[str, Consumer] = {}
+        plans = plan_topics(catalog, settings)
+        apply_topics(self.admin, plans)
+        self._plans = {plan.name: plan for plan in plans}
+        open_registry(settings).register(desired_subjects(catalog, settings.topic_prefix))
+        self.schema_ids: dict[str, int] = resolve_schema_ids(settings, catalog)
+        self.raw = settings.topic("raw")
+        self.typed = {
+            biz_type: settings.topic(contract.topics[0].name) for biz_type, contract in catalog.events.items()
+        }
+        _warm_up(settings)
+
+    def partitions_of(self, topics: Iterable[str]) -> list[TopicPartition]:
+        return [TopicPartition(topic, number) for topic in topics for number in range(self.settings.partitions)]
+
+    def load_raw(self, corpus: Corpus, id_start: bytes | None = None) -> int:
+        """Write the raw records, as the bridge would; return how many records the topic gets.
+
+        `id_start`: put in place of `"id":"event_`, so that the same corpus is other events.
+        """
+        first = b'"id":"event_'
+        rows = (
+            (self.raw, event.key, event.value.replace(first, id_start, 1) if id_start else event.value, event.headers)
+            for event in corpus.events
+        )
+        return self._load(rows)
+
+    def load_typed(self, corpus: Corpus) -> int:
+        """Write the typed records, as the router would."""
+
+        def rows() -> Iterator[tuple[str, str, bytes, Headers]]:
+            for number, event in enumerate(corpus.events):
+                yield self.typed[event.biz_type], event.key, event.typed, [("raw_offset", b"%d" % number)]
+
+        return self._load(rows())
+
+    def load_table(self, name: str, rows: Iterable[tuple[bytes, bytes, int]]) -> int:
+        """Write key, value and partition of a state topic."""
+        producer = Producer(producer_config(self.settings))
+        topic, count = self.settings.topic(name), 0
+        for key, value, partition in rows:
+            _produce(producer, topic, key, value, [], partition)
+            count += 1
+        producer.flush(_PATIENCE_S)
+        return count
+
+    def _load(self, rows: Iterable[tuple[str, str, bytes, Headers]]) -> int:
+        producer = Producer(producer_config(self.settings))
+        count = 0
+        for topic, key, value, headers in rows:
+            _produce(producer, topic, key, value, headers)
+            count += 1
+        if producer.flush(_PATIENCE_S):
+            raise RuntimeError("the broker did not take the corpus in time")
+        return count
+
+    def committed(self, group: str) -> int:
+        """Sum of the group's committed offsets on raw and typed topics: how many records its committed work has read.
+
+        Asked by a consumer that never joins. An admin client's list_consumer_group_offsets would crash the process
+        (librdkafka 2.16.0, rd_kafka_cgrp_op without a group) when the coordinator is still loading.
+        """
+        if group not in self._probes:
+            config = client_config(self.settings)
+            self._probes[group] = Consumer(config | {"group.id": group, "isolation.level": "read_uncommitted"})
+        wanted = [confluent_kafka.TopicPartition(*tp) for tp in self.partitions_of((self.raw, *self.typed.values()))]
+        try:
+            found = self._probes[group].committed(wanted, _TIMEOUT_S)
+        except KafkaException:
+            return 0  # the coordinator is still loading
+        return sum(tp.offset for tp in found if tp.offset > 0)
+
+    def rewind_group(self, group: str) -> None:
+        """Let the next worker of our group begin at the beginning, though its outputs are there."""
+        self._forget_group(group)
+        inputs = [self.raw] if group == self.settings.group("router") else list(self.typed.values())
+        starts = [confluent_kafka.TopicPartition(*tp, 0) for tp in self.partitions_of(inputs)]
+        self.admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, starts)])[group].result()
+
+    def _forget_group(self, group: str) -> None:
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                self.admin.delete_consumer_groups([group], request_timeout=_TIMEOUT_S)[group].result()
+            except KafkaException as error:
+                if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+                    return
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+            else:
+                return
+
+    def ends(self, topics: Iterable[str]) -> dict[TopicPartition, int]:
+        return end_offsets(self.settings, self.partitions_of(topics))
+
+    def stable_ends(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Offsets up to which a read_committed consumer sees everything."""
+        wanted = {confluent_kafka.TopicPartition(*tp): OffsetSpec.latest() for tp in partitions}
+        futures = self.admin.list_offsets(wanted, isolation_level=IsolationLevel.READ_COMMITTED)
+        return {TopicPartition(tp.topic, tp.partition): future.result().offset for tp, future in futures.items()}
+
+    def empty(self, topics: Iterable[str]) -> None:
+        """Delete every record of topics whose cleanup is `delete`."""
+        wanted = [confluent_kafka.TopicPartition(*tp, -1) for tp in self.partitions_of(topics)]
+        for future in self.admin.delete_records(wanted, request_timeout=_TIMEOUT_S).values():
+            future.result()
+
+    def recreate(self, names: Iterable[str]) -> None:
+        """Delete topics (names without the prefix) and make them again, empty."""
+        topics = [self.settings.topic(name) for name in names]
+        self.delete(topics)
+        plans: list[TopicPlan] = [self._plans[topic] for topic in topics]
+        deadline = time.monotonic() + _PATIENCE_S
+        while set(topics) & self.admin.list_topics(timeout=_TIMEOUT_S).topics.keys():
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{topics} are still there")
+            time.sleep(0.1)
+        apply_topics(self.admin, plans)
+        self.ends(topics)
+
+    def delete(self, topics: list[str]) -> None:
+        """Delete topics; one that is gone already is no error."""
+        for future in (self.admin.delete_topics(topics, request_timeout=_TIMEOUT_S) if topics else {}).values():
+            try:
+                future.result()
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise
+
+    def topics_of(self, prefix: str) -> list[str]:
+        """Every topic of the cluster whose name begins so."""
+        found: Mapping[str, Any] = self.admin.list_topics(timeout=_TIMEOUT_S).topics
+        return [topic for topic in found if topic.startswith(prefix)]
+
+    def read(self, starts: Mapping[TopicPartition, int]) -> Iterable[Record]:
+        """Committed records from these offsets to the present end."""
+        for batch in read_to_end(self.settings, starts):
+            yield from batch
+
+
+def digest(records: Iterable[Record]) -> Digest:
+    """Topic, partition, key, value and headers of every record; a hash is good within this process alone."""
+    count = total = 0
+    for record in records:
+        headers = tuple(record.headers() or ())
+        total += hash((record.topic(), record.partition(), record.key(), record.value(), headers))
+        count += 1
+    return Digest(count, total)
+
+
+def _warm_up(settings: Settings) -> None:
+    """Let the broker make its own topics before anybody is measured."""
+    transaction = Transaction(settings, f"{settings.topic_prefix}.warm-up")
+    transaction.init()
+    transaction.begin()
+    transaction.produce(settings.topic("quarantine"), b"", None)
+    transaction.commit()
+
+
+def _produce(
+    producer: Producer, topic: str, key: str | bytes, value: bytes, headers: Headers, partition: int = -1
+) -> None:
+    while True:
+        try:
+            producer.produce(topic, value, key, partition, headers=headers)
+        except BufferError:
+            producer.poll(0.1)
+        else:
+            return

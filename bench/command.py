@@ -1,0 +1,91 @@
+"""`python -m bench`: everything side by side, one run, one machine."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from bench.peers.environment import set_up
+from bench.report import write_reports
+from bench.run import SECTIONS, Plan, run_sections
+from devstack.artifacts import StackError
+from devstack.stack import Stack
+
+EVENTS: Final = 375_000  # 300,000 of them after the warm-up
+QUICK_EVENTS: Final = 60_000
+QUICK_SECTIONS: Final = ("router", "projector", "bridge", "latency_ms", "state")
+ROUNDS: Final = 3
+
+
+def _sections(_context: click.Context, _parameter: click.Parameter, text: str | None) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",")) if text else ()
+    for name in names:
+        if name not in SECTIONS:
+            raise click.BadParameter(f"{name}: there is no such section; there are {', '.join(SECTIONS)}")
+    return names
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option(
+    "--quick", is_flag=True, help="Two minutes: fewer events, one round, without the slow peers; a look, no result."
+)
+@click.option("--only", "sections", callback=_sections, help=f"Of: {', '.join(SECTIONS)}.")
+@click.option("--contenders", help="Of the throughput sections, only these, comma separated.")
+@click.option("--events", type=click.IntRange(min=10_000), help=f"A contender and round.  [default: {EVENTS:,}]")
+@click.option("--rounds", type=click.IntRange(min=1), help=f"[default: {ROUNDS}]")
+@click.option("--long", "long_", is_flag=True, help="Also the router's memory over 10 million events.")
+@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path(__file__).parent)
+def command(
+    *,
+    quick: bool,
+    sections: tuple[str, ...],
+    contenders: str | None,
+    events: int | None,
+    rounds: int | None,
+    long_: bool,
+    output: Path,
+) -> None:
+    """Measure our workers, their ceiling and the same work by others on the embedded broker.
+
+    Writes results.json, results.md and results.png into --output (bench/).
+    """
+    plan = Plan(
+        events=events or (QUICK_EVENTS if quick else EVENTS),
+        rounds=rounds or (1 if quick else ROUNDS),
+        quick=quick,
+        long=long_,
+        contenders=frozenset(contenders.split(",")) if contenders else None,
+    )
+    began = time.monotonic()
+
+    def progress(line: str) -> None:
+        click.echo(f"{time.monotonic() - began:6.0f} s  {line}", err=True)
+
+    for chatty in ("librdkafka", "runtime.startup"):  # what both say while a new topic gets its leader
+        logging.getLogger(chatty).setLevel(logging.ERROR)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        peers = set_up(progress)
+        if peers.left_out:
+            progress(peers.left_out)
+        with tempfile.TemporaryDirectory(prefix="bench-") as folder, Stack(progress=progress) as stack:
+            document: dict[str, Any] = run_sections(
+                sections or (QUICK_SECTIONS if quick else tuple(SECTIONS)), plan, stack, peers, Path(folder), progress
+            )
+    except KeyboardInterrupt:
+        progress("interrupted: nothing is written")
+        sys.exit(130)
+    except StackError as error:
+        raise click.ClickException(str(error)) from error
+    document["machine"]["load_after"] = round(os.getloadavg()[0], 2)
+    document["minutes"] = round((time.monotonic() - began) / 60, 1)
+    write_reports(document, output, peers.python)
+    click.echo((output / "results.md").read_text(encoding="utf-8"))

@@ -1,0 +1,106 @@
+"""Where a worker's own time goes: each pure stage alone, on the corpus, without Kafka."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from bench.cluster import Pipeline
+from bench.corpus import Corpus
+from ingest.envelope import to_raw
+from ingest.sources.source import Received
+from processors.duplicates import DuplicateWindow
+from processors.routing import Route, find_route
+from processors.rules import PROJECTIONS, Source
+from schemas.codec import Codec
+from schemas.envelope import parse_event
+from schemas.transcoder import Transcoder
+
+_EVENTS: Final = 50_000
+_REPEATS: Final = 3
+
+
+def stage_costs(pipeline: Pipeline, corpus: Corpus) -> dict[str, dict[str, float]]:
+    """CPU microseconds an event by stage of bridge, router and projector: best of three, in the corpus's mix."""
+    events = corpus.events[:_EVENTS]
+    count = len(events)
+    catalog, ids = pipeline.catalog, pipeline.schema_ids
+    contracts = {biz_type: (contract, contract.topics[0].name) for biz_type, contract in catalog.events.items()}
+    routes = {
+        biz_type: Route(pipeline.typed[biz_type], str(contract.event_type), Transcoder(contract, ids[topic]).encode)
+        for biz_type, (contract, topic) in contracts.items()
+    }
+    parsed = [(parse_event(event.value), event.value) for event in events]
+    received = [Received(event.value, 0) for event in events]
+
+    def check_duplicates() -> None:
+        window = DuplicateWindow(pipeline.settings.duplicate_window)
+        _exhaust(window.check(event["id"], value) for event, value in parsed)
+
+    costs = {
+        "bridge": {
+            "envelope, key and headers": _cost(count, lambda: _exhaust(to_raw(one, "grpc") for one in received))
+        },
+        "router": {
+            "JSON parse and envelope": _cost(count, lambda: _exhaust(parse_event(event.value) for event in events)),
+            "duplicate window": _cost(count, check_duplicates),
+            "route": _cost(count, lambda: _exhaust(find_route(event, routes) for event, _ in parsed)),
+            "Avro encoding": _cost(
+                count, lambda: _exhaust(routes[e["payload"]["biz_type"]].encode(e, value) for e, value in parsed)
+            ),
+        },
+    }
+    codecs: dict[str, Codec[Any]] = {
+        biz_type: Codec(contract, ids[topic]) for biz_type, (contract, topic) in contracts.items()
+    }
+    tables: dict[str, Codec[Any]] = {
+        name: Codec(catalog.topics[name][0], ids[name]) for name in ("state.accounts", "state.movements")
+    }
+    decoded = [(event.biz_type, event.key, codecs[event.biz_type].decode(event.typed)) for event in events]
+    keyed = [
+        (PROJECTIONS[biz_type], PROJECTIONS[biz_type].key(event, key), key, event) for biz_type, key, event in decoded
+    ]
+    states: dict[str, Any] = {}
+    before: list[tuple[Codec[Any], bytes]] = []
+    after: list[tuple[Codec[Any], Any]] = []
+    origin = Source("topic", 0, 0)
+    for projection, state_key, key, event in keyed:
+        codec, state = tables[projection.topic], states.get(state_key)
+        if state is not None:
+            before.append((codec, codec.encode(state)))
+        states[state_key] = projection.apply(state, event, key, origin).state
+        after.append((codec, states[state_key]))
+
+    def apply_rules() -> None:
+        memory: dict[str, Any] = {}
+        for projection, state_key, key, event in keyed:
+            memory[state_key] = projection.apply(memory.get(state_key), event, key, origin).state
+
+    def keys() -> None:
+        _exhaust(projection.key(event, key).encode() for projection, _, key, event in keyed)
+
+    costs["projector"] = {
+        "decoding the event": _cost(
+            count, lambda: _exhaust(codecs[event.biz_type].decode(event.typed) for event in events)
+        ),
+        "key of the state": _cost(count, keys),
+        "decoding the state (for those that have one)": _cost(count, lambda: _exhaust(c.decode(v) for c, v in before)),
+        "rules": _cost(count, apply_rules),
+        "encoding the state": _cost(count, lambda: _exhaust(codec.encode(state) for codec, state in after)),
+    }
+    return costs
+
+
+def _cost(count: int, work: Callable[[], None]) -> float:
+    best = float("inf")
+    for _ in range(_REPEATS):
+        began = time.thread_time()
+        work()
+        best = min(best, time.thread_time() - began)
+    return round(best / count * 1e6, 2)
+
+
+def _exhaust(values: Iterable[object]) -> None:
+    for _ in values:
+        pass

@@ -1,0 +1,86 @@
+"""Contenders one after another, round by round, so that a noisy minute meets all of them."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.cluster import Pipeline
+from bench.contenders import Contender, running
+from bench.measurement import ProcessFailed, Run, measure
+from bench.outputs import Outputs
+from bench.peers.environment import Peers
+
+Progress = Callable[[str], None]
+
+
+@dataclass
+class Results:
+    """Runs by contender and round; what the comparison of each one's output said last."""
+
+    runs: dict[str, dict[int, Run]] = field(default_factory=lambda: defaultdict(dict))
+    outputs: dict[str, str] = field(default_factory=dict)
+
+    def medians(self) -> dict[str, int]:
+        """Median of the rounds, records a second."""
+        return {
+            name: round(statistics.median(run.records_per_second for run in runs.values()))
+            for name, runs in self.runs.items()
+        }
+
+    def document(self) -> dict[str, Any]:
+        return {
+            name: {
+                "cpu_us_per_record": round(statistics.median(run.cpu_us_per_record for run in runs.values()), 2),
+                "output": self.outputs[name],
+                "runs": [
+                    {"round": number} | {key: round(value, 2) for key, value in asdict(run).items()}
+                    for number, run in runs.items()
+                ],
+            }
+            for name, runs in self.runs.items()
+        }
+
+
+@dataclass
+class Arena:
+    """One app's contenders on one loaded pipeline, whose input holds `total` records."""
+
+    app: str
+    pipeline: Pipeline
+    outputs: Outputs
+    total: int
+    peers: Peers
+    folder: Path
+    progress: Progress
+
+    def compete(self, contenders: Sequence[Contender], rounds: int) -> Results:
+        """Run every contender once a round, but none more often than it takes part."""
+        results = Results()
+        for number in range(1, rounds + 1):
+            for contender in contenders:
+                if contender.rounds is None or number <= contender.rounds:
+                    self._run(contender, results, number, rounds)
+        return results
+
+    def _run(self, contender: Contender, results: Results, number: int, rounds: int) -> None:
+        began = time.monotonic()
+        self.outputs.prepare()
+        try:
+            with running(contender, self.app, self.pipeline, self.peers, self.folder) as (group, work):
+                run = measure(self.pipeline, group, self.total, [work])
+                output = self.outputs.compare(contender, group)
+        except ProcessFailed as error:
+            self.progress(f"{self.app} {contender.name}: {error}")
+            return
+        results.runs[contender.name][number] = run
+        results.outputs[contender.name] = output
+        self.progress(
+            f"{self.app:9} {contender.name:16} {run.records_per_second:9,.0f} /s  {run.cpu_us_per_record:6.1f} us CPU"
+            f"  output {output}  (round {number} of {rounds}, {time.monotonic() - began:.0f} s)"
+        )

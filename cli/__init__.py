@@ -1,0 +1,1 @@
+"""The `broker-events` command, one module a subcommand."""

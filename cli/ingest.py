@@ -1,0 +1,110 @@
+"""`broker-events ingest`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+from runtime.process import run_process
+from runtime.settings import load_settings
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Iterator
+
+    from ingest.sources.ndjson import NdjsonFiles
+
+log = logging.getLogger(__name__)
+
+_REPORT_EVERY_S = 5.0
+
+
+@click.command("ingest")
+@click.option("--source", type=click.Choice(["grpc", "file"]), help="Where events come from [grpc; file with --file]")
+@click.option(
+    "--file",
+    "files",
+    type=click.Path(path_type=Path, allow_dash=True, exists=True, dir_okay=False),
+    multiple=True,
+    help="NDJSON, one event's envelope a line, plain or gzip; - is standard input; may be repeated",
+)
+@click.option(
+    "--from-start", is_flag=True, help="Import files from their first line, also when they were imported before"
+)
+@click.option(
+    "--name", help="Name of the source, for a second app key or several imports at once [grpc or file]", metavar="NAME"
+)
+@click.option("--http-port", type=int, help="Port of /metrics, /live and /ready [PIPELINE_HTTP_PORT; 0: a free one]")
+def command(
+    *, source: str | None, files: tuple[Path, ...], from_start: bool, name: str | None, http_port: int | None
+) -> None:
+    """Bring the broker's events into the raw topic, byte for byte, each exactly once.
+
+    Events and the position up to which they have come commit together: a bridge that was killed goes on exactly after
+    the last committed event. Of each source one bridge runs; a second one takes over and the first exits with 70.
+
+    \b
+    grpc   the broker's event push (PIPELINE_GRPC_TARGET, PIPELINE_APP_KEY, PIPELINE_APP_SECRET). It reconnects by
+           itself; only a refused key or signature ends it, with exit code 2.
+    file   NDJSON files. An interrupted import that is run again goes on after the last committed line; a file that has
+           grown gives its new lines. Standard input is always read from its beginning. Broken lines are kept as well.
+
+    \b
+    Examples:
+      PIPELINE_GRPC_TARGET=push.example.com:443 PIPELINE_APP_KEY=... PIPELINE_APP_SECRET=... broker-events ingest
+      PIPELINE_GRPC_TARGET=127.0.0.1:PORT PIPELINE_GRPC_TLS=false PIPELINE_APP_KEY=demo-key \\
+        PIPELINE_APP_SECRET=demo-secret broker-events ingest                            # from broker-events simulate
+      broker-events ingest --file events-1.ndjson --file events-2.ndjson.gz
+      zcat archive/*.gz | broker-events ingest --file -
+
+    Exit code 70 means: start me again.
+    """
+    from ingest.sources.ndjson import NdjsonFiles
+    from ingest.worker import run_files, run_push
+
+    source = source or ("file" if files else "grpc")
+    if (source == "file") != bool(files):
+        raise click.UsageError("--source file needs --file PATH, and --source grpc takes none")
+    settings = load_settings(http_port=http_port)
+    name = name or source
+    if source == "grpc":
+        sys.exit(run_process(settings, "ingest", lambda stop: run_push(settings, stop, name)))
+
+    def import_files(stop: threading.Event) -> None:
+        reader = NdjsonFiles(files, from_start=from_start, name=name)
+        with _progress(reader) as watch:
+            events = run_files(settings, stop, reader, watch)
+        before = f"; the first {reader.resumed_lines} lines had been imported before" if reader.resumed_lines else ""
+        log.info("%d events imported%s", events, before)
+
+    sys.exit(run_process(settings, "ingest", import_files))
+
+
+@contextmanager
+def _progress(reader: NdjsonFiles) -> Iterator[Callable[[int], None]]:
+    """Show how far an import is: a bar on a terminal, else a line every few seconds."""
+    if sys.stderr.isatty():
+        bar = Progress(
+            BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[events]} events"), console=Console(stderr=True)
+        )
+        with bar:
+            task = bar.add_task("import", total=reader.total_bytes or None, events=0)
+            yield lambda committed: bar.update(task, completed=reader.done_bytes, events=committed)
+        return
+    due = time.monotonic() + _REPORT_EVERY_S
+
+    def report(committed: int) -> None:
+        nonlocal due
+        if time.monotonic() >= due:
+            due = time.monotonic() + _REPORT_EVERY_S
+            log.info("%d events imported, %d of %d bytes read", committed, reader.done_bytes, reader.total_bytes)
+
+    yield report

@@ -1,0 +1,77 @@
+"""The `broker-events` command."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Final
+
+import click
+
+from runtime.errors import PipelineError
+from schemas.schema_rules import ContractError
+
+# In the order of the data flow: everything at once, then part by part, then looking into it.
+COMMANDS: Final = {
+    "run": "cli.run",
+    "stack": "cli.stack",
+    "simulate": "cli.simulate",
+    "ingest": "cli.ingest",
+    "router": "cli.router",
+    "projector": "cli.projector",
+    "topics": "cli.topics",
+    "schemas": "cli.schemas",
+    "tail": "cli.tail",
+    "quarantine": "cli.quarantine",
+}
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module when it is used: a worker doesn't pay for what it doesn't need."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 (click's signature)
+        module = COMMANDS.get(cmd_name)
+        return None if module is None else importlib.import_module(module).command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="broker-events")
+def cli() -> None:
+    """A broker's account and funding events as typed Kafka topics, alerts and state tables, exactly once.
+
+    Settings come from PIPELINE_* in the environment, or from the TOML file that PIPELINE_CONFIG names.
+
+    \b
+    Begin with:
+      broker-events run                        everything, on a real broker of its own, with simulated events
+      broker-events tail alerts --follow       what the alerting consumers see
+    """
+
+
+def main() -> None:
+    """Exit codes: 0 well, 2 usage or settings, 70 must be restarted, 130 interrupted."""
+    try:
+        sys.exit(cli.main(prog_name="broker-events", standalone_mode=False) or 0)
+    except ContractError as error:
+        click.echo(f"broker-events: {error}", err=True)
+        sys.exit(2)
+    except PipelineError as error:
+        click.echo(f"broker-events: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

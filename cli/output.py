@@ -1,0 +1,78 @@
+"""How the commands that look into topics print: one JSON document a line, everything exact, safe on a terminal."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
+
+
+def json_line(document: object) -> str:
+    """Compact JSON; decimals as plain text with every digit, times as ISO 8601 in UTC, bytes as `text_or_base64`."""
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":"), default=_plain)
+
+
+def text_or_base64(content: bytes | None) -> object:
+    """Text where the bytes are UTF-8, else {"base64": ...}; None stays None."""
+    if content is None:
+        return None
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return in_base64(content)
+
+
+def in_base64(content: bytes) -> dict[str, str]:
+    return {"base64": base64.b64encode(content).decode()}
+
+
+def iso_millis(millis: int) -> str:
+    """Milliseconds since the epoch as YYYY-MM-DDThh:mm:ss.fffZ."""
+    return _iso(datetime.fromtimestamp(millis / 1000, UTC), "milliseconds")
+
+
+def printable(text: str, *, keep: str = "") -> str:
+    """Text without what would steer a terminal: control characters, but those in `keep`, become escapes."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() or char in keep else char.encode("unicode_escape").decode() for char in text
+    )
+
+
+def write_lines(lines: Iterable[str]) -> None:
+    """Write each line to standard output as UTF-8, whatever the locale says, and flush."""
+    out = sys.stdout.buffer
+    for line in lines:
+        out.write(line.encode("utf-8", "backslashreplace") + b"\n")
+    out.flush()
+
+
+@contextmanager
+def reader_may_leave() -> Iterator[None]:
+    """End quietly when whoever reads the output (`head`) has closed the pipe."""
+    try:
+        yield
+    except BrokenPipeError:
+        # Python flushes standard output once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _plain(value: object) -> object:
+    match value:
+        case Decimal():
+            return f"{value:f}"
+        case datetime():
+            return _iso(value, "microseconds")
+        case bytes():
+            return text_or_base64(value)
+    raise TypeError(f"no JSON form for {type(value).__name__}")
+
+
+def _iso(time: datetime, digits: str) -> str:
+    return time.isoformat(timespec=digits).replace("+00:00", "Z")

@@ -1,0 +1,25 @@
+"""`broker-events router`."""
+
+from __future__ import annotations
+
+import click
+
+from cli.worker import run_worker_command, worker_options
+
+
+@click.command("router")
+@worker_options
+def command(instance_id: str | None, http_port: int | None) -> None:
+    """Route raw events into the twelve typed topics, exactly once.
+
+    Any number of routers share the partitions of the raw topic; each needs an instance id of its own, and a restarted
+    one should keep it (a pod's name in a StatefulSet). Exit code 70 means: start me again.
+
+    \b
+    Example, two routers on one host:
+      broker-events router --instance-id router-0 &
+      broker-events router --instance-id router-1 &
+    """
+    from processors import router
+
+    run_worker_command(router.NAME, router.run, instance_id=instance_id, http_port=http_port)

@@ -1,0 +1,176 @@
+"""`broker-events run`."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from runtime.errors import SettingsError
+from runtime.settings import load_settings
+
+if TYPE_CHECKING:
+    from devstack.full_run import Outcome
+    from devstack.picture import Display
+    from runtime.settings import Settings
+
+_STARTED: Final = time.monotonic()
+_DEFAULT_FAULTS: Final = ("duplicate=0.002", "malformed=0.005")
+_DEFAULT_SEED: Final = 1
+_DEFAULT_SECONDS: Final = 20.0
+_INTERRUPTED: Final = 130
+
+
+def _checked_faults(context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuse here what the simulator would refuse after everything else has started."""
+    from cli.simulate import parse_faults
+
+    parse_faults(context, parameter, texts)
+    return texts
+
+
+@click.command("run")
+@click.option("--rate", type=click.FloatRange(1, 50_000), default=200.0, show_default=True, help="Events a second.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    envvar="DEMO_SECONDS",
+    help="End after so long, counted from the first event.  [env: DEMO_SECONDS; default: until Ctrl-C; without a"
+    " terminal 20 for simulated events]",
+)
+@click.option("--seed", type=int, help="Of the simulator.  [default: 1; on a cluster of yours a new one]")
+@click.option("--accounts", type=click.IntRange(min=3), default=200, show_default=True, help="Simulated accounts.")
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="KIND[:ARG]=WHEN",
+    callback=_checked_faults,
+    help="What goes wrong at the simulator, see `broker-events simulate --help`; may be repeated."
+    f"  [default: {', '.join(_DEFAULT_FAULTS)}]",
+)
+@click.option(
+    "--file",
+    "files",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    multiple=True,
+    help="Events from NDJSON files, as of `broker-events ingest`, instead of simulated ones; may be repeated.",
+)
+@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Keep the processes' logs there.")
+@click.option("--plain", is_flag=True, help="Lines instead of the live view, on a terminal too.")
+def command(
+    *,
+    rate: float,
+    seconds: float | None,
+    seed: int | None,
+    accounts: int,
+    faults: tuple[str, ...],
+    files: tuple[Path, ...],
+    folder: Path | None,
+    plain: bool,
+) -> None:
+    """Run the whole pipeline: broker, registry, topics, schemas, simulated events, bridge, router, projector.
+
+    Kafka and the registry are real ones, started on 127.0.0.1 for this run and fetched once (about 200 MB), unless
+    PIPELINE_KAFKA_BOOTSTRAP_SERVERS and PIPELINE_SCHEMA_REGISTRY_URL name a cluster. The events are simulated, unless
+    PIPELINE_GRPC_TARGET names a broker's event push or --file gives files.
+
+    Ctrl-C ends it in order and sums up; a second one ends it at once. The summary says whether everything adds up:
+    received = raw = typed + quarantined + duplicates, and alerts and typed events as the simulator says it caused them.
+    Exit code 0 only if it does, 1 if not.
+
+    \b
+    Examples:
+      broker-events run
+      broker-events run --rate 3000 --seconds 60 --fault disconnect=@50000 --fault replay:500=/20000
+      broker-events run --file events.ndjson.gz --folder logs
+    """
+    from devstack.full_run import FullRun, Plan
+    from devstack.sources import Traffic, new_seed
+
+    settings = load_settings()
+    embedded = _is_embedded(settings)
+    terminal = sys.stdout.isatty() and not plain
+    simulated = not files and settings.grpc_target is None
+    if seconds is None and simulated and not sys.stdout.isatty():
+        seconds = _DEFAULT_SECONDS
+    if seed is None:
+        seed = _DEFAULT_SEED if embedded else new_seed()
+    logs = _log_folder(folder)
+    plan = Plan(
+        settings=settings,
+        embedded=embedded,
+        folder=logs,
+        traffic=Traffic(rate=rate, accounts=accounts, seed=seed, faults=faults or _DEFAULT_FAULTS),
+        files=files,
+        seconds=seconds,
+        started=_STARTED,
+    )
+    _log_to(logs / "run.log", settings.log_level)
+    code = _report(FullRun(plan, _display(terminal=terminal)).run())
+    if folder is None and code in (0, _INTERRUPTED):
+        shutil.rmtree(logs, ignore_errors=True)
+    else:
+        click.echo(f"logs are in {logs}")
+    sys.exit(code)
+
+
+def _is_embedded(settings: Settings) -> bool:
+    """False where a cluster is configured; raises SettingsError where half of one is."""
+    needed = ("kafka_bootstrap_servers", "schema_registry_url")
+    missing = [name for name in needed if name not in settings.model_fields_set]
+    if len(missing) == 1:
+        raise SettingsError(f"PIPELINE_{missing[0].upper()}: needed with the other address of the cluster")
+    return bool(missing)
+
+
+def _log_folder(folder: Path | None) -> Path:
+    if folder is None:
+        return Path(tempfile.mkdtemp(prefix="broker-events-run-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder.resolve()
+
+
+def _log_to(file: Path, level: str) -> None:
+    """Put what this process itself has to log beside the logs of its children: standard error is the view's."""
+    logging.basicConfig(filename=file, level=level, format="%(asctime)s %(levelname)-7s %(message)s", force=True)
+    for chatty in ("httpx", "httpx2", "httpcore", "httpcore2", "urllib3"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def _display(*, terminal: bool) -> Display:
+    if terminal:
+        from devstack.live_view import LiveView
+
+        return LiveView(_STARTED)
+    from devstack.line_view import LineView
+
+    return LineView(_STARTED)
+
+
+def _report(outcome: Outcome) -> int:
+    """Print the summary and return the exit code."""
+    from rich.console import Console
+
+    from devstack.balance import broken
+    from devstack.summary import summary
+    from runtime.errors import PipelineError
+
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal without ✓ gets ? instead
+    console = Console(highlight=False, soft_wrap=True)
+    if outcome.picture is not None and not outcome.interrupted:
+        for line in summary(outcome.picture, outcome.timing, outcome.restarts):
+            console.print(line)
+    if outcome.error is not None:
+        click.echo(f"broker-events: {outcome.error}", err=True)
+        return outcome.error.exit_code if isinstance(outcome.error, PipelineError) else 1
+    if outcome.picture is None or outcome.interrupted:
+        click.echo("interrupted", err=True)
+        return _INTERRUPTED
+    return 1 if broken(outcome.picture.numbers) else 0

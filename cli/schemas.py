@@ -1,0 +1,66 @@
+"""`broker-events schemas`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from runtime.errors import MustRestart, SettingsError
+from runtime.schema_ids import open_registry
+from runtime.settings import load_settings
+from schemas.catalog import load_catalog
+from schemas.registry import IncompatibleSchema, RegistryError, desired_subjects
+
+
+@click.group("schemas")
+def command() -> None:
+    """The contracts' Avro schemas and the registry: register, check.
+
+    \b
+    Example, in a deployment pipeline:
+      broker-events schemas check || broker-events schemas register
+    """
+
+
+@command.command("register")
+def register() -> None:
+    """Register every contract's schema under <topic>-value; safe to repeat.
+
+    First sets compatibility FULL_TRANSITIVE and tests every schema against all earlier versions; if one fails,
+    nothing is registered. Workers never register: they stop where a schema is missing.
+
+    \b
+    Example:
+      PIPELINE_SCHEMA_REGISTRY_URL=http://registry:8081 broker-events schemas register
+    """
+    settings = load_settings()
+    try:
+        done = open_registry(settings).register(desired_subjects(load_catalog(), settings.topic_prefix))
+    except IncompatibleSchema as error:
+        raise SettingsError(str(error)) from None
+    except RegistryError as error:
+        raise MustRestart(str(error)) from None
+    for registration in done:
+        click.echo(f"{registration.subject}: {registration.outcome}, id {registration.schema_id}")
+    click.echo(f"{len(done)} subjects, {sum(r.outcome != 'unchanged' for r in done)} changes")
+
+
+@command.command("check")
+def check() -> None:
+    """Compare the registry with the contracts, changing nothing; exit code 1 if they differ.
+
+    \b
+    Example:
+      broker-events schemas check
+    """
+    settings = load_settings()
+    subjects = desired_subjects(load_catalog(), settings.topic_prefix)
+    try:
+        findings = open_registry(settings).check(subjects)
+    except RegistryError as error:
+        raise MustRestart(str(error)) from None
+    for finding in findings:
+        click.echo(f"{finding.subject}: {finding.problem}: {finding.detail}")
+    click.echo(f"{len(subjects)} subjects, {len(findings)} findings")
+    sys.exit(1 if findings else 0)

@@ -1,0 +1,68 @@
+"""`broker-events stack`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+import click
+
+from runtime.settings import load_settings
+
+_STARTED: Final = time.monotonic()
+_POLL_S: Final = 0.2
+_INTERRUPTED: Final = 130
+
+
+@click.command("stack")
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep the data there; a later start on it goes on with topics, schemas and, if they are free, ports.",
+)
+@click.option("--bare", is_flag=True, help="Create no topics and register no schemas.")
+def command(*, folder: Path | None, bare: bool) -> None:
+    """Run a real Kafka and a real schema registry on 127.0.0.1 until Ctrl-C, with the pipeline's topics and schemas.
+
+    Neither Docker nor Java is needed; both are fetched once (about 200 MB). Standard output has the two settings for
+    every other command, standard error how far the start is. Without --folder the data goes when this ends, however it
+    ends.
+
+    \b
+    Example, in two terminals:
+      broker-events stack
+      export PIPELINE_KAFKA_BOOTSTRAP_SERVERS=... PIPELINE_SCHEMA_REGISTRY_URL=...   # as printed
+      broker-events router
+    """
+    from devstack.artifacts import StackError
+    from devstack.interrupts import Interrupted, Interrupts
+    from devstack.line_view import Say
+    from devstack.preparation import prepare_embedded
+    from devstack.stack import Stack
+    from runtime.errors import PipelineError
+    from schemas.catalog import load_catalog
+
+    load_settings()  # a wrong one stops here, before anything is started
+    say = Say(_STARTED, sys.stderr).say
+    stack = Stack(folder, progress=say)
+    code = 0
+    with Interrupts(stack.kill) as interrupts:
+        try:
+            settings = prepare_embedded(stack, load_catalog(), say, interrupts, bare=bare)
+            click.echo(f"export PIPELINE_KAFKA_BOOTSTRAP_SERVERS={settings.kafka_bootstrap_servers}")
+            click.echo(f"export PIPELINE_SCHEMA_REGISTRY_URL={settings.schema_registry_url}")
+            say("ready; Ctrl-C ends it")
+            while not interrupts.count and None not in stack.pids:
+                time.sleep(_POLL_S)
+            if not interrupts.count:
+                raise StackError(f"Kafka or the registry has ended; their logs: {', '.join(map(str, stack.logs))}")
+        except Interrupted:
+            code = _INTERRUPTED
+        except (PipelineError, StackError) as error:
+            click.echo(f"broker-events: {error}", err=True)
+            code = error.exit_code if isinstance(error, PipelineError) else 1
+        finally:
+            stack.stop()
+    sys.exit(code)

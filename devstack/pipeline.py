@@ -1,0 +1,166 @@
+"""The pipeline's processes: started under a guard, watched, started again when they must be, ended in order."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from devstack.guarded import GuardedProcess
+from runtime.errors import MustRestart, PipelineError, SettingsError
+
+GRACE_S: Final = 12.0  # more than a process gives itself (runtime.process)
+LOG_TAIL_LINES: Final = 12
+FIRST_PAUSE_S: Final = 0.5
+MOST_FAILURES: Final = 5
+# A process that has lived this long was well: its end isn't one more failure of the same kind.
+HEALTHY_S: Final = 30.0
+
+
+class State(StrEnum):
+    """What a process is doing, as the supervisor sees it."""
+
+    WAITING = "waiting"  # not started yet
+    RUNNING = "running"
+    RESTARTING = "restarting"
+    FINISHED = "finished"  # by itself, with 0, as one that may
+    STOPPED = "stopped"
+
+
+class PartFailed(PipelineError):
+    """A process of the pipeline can't be kept running; the text has the end of its log."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def pause_before_restart(exit_code: int, failures: int) -> float | None:
+    """Seconds to wait before a process that has ended is started again; None: don't.
+
+    `failures`: how often in a row it has ended now. Wrong settings (exit code 2) stay wrong; anything else may go away,
+    a few times.
+    """
+    if exit_code == SettingsError.exit_code or failures > MOST_FAILURES:
+        return None
+    return FIRST_PAUSE_S * float(2 ** (failures - 1))
+
+
+class Part:
+    """One `broker-events` command as a supervised process.
+
+    `environment`: its whole environment; what is secret is there and never in `arguments`. `http_port`: of its
+    /metrics and /ready, None without. `may_finish`: an end with exit code 0 is the end of its work. `grace_s`: how long
+    it may take to end when it is asked to.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        folder: Path,
+        *,
+        http_port: int | None = None,
+        may_finish: bool = False,
+        grace_s: float = GRACE_S,
+    ) -> None:
+        self.name = name
+        self.log = folder / f"{name}.log"
+        self.http_port = http_port
+        self.state = State.WAITING
+        self.restarts = 0
+        self._command = [sys.executable, "-m", "cli", *arguments]
+        self._environment = environment
+        self._may_finish = may_finish
+        self._grace_s = grace_s
+        self._process: GuardedProcess | None = None
+        self._started_at = 0.0
+        self._failures = 0
+        self._start_again_at = 0.0
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
+    @property
+    def has_ended(self) -> bool:
+        return self._process is not None and not self._process.is_running
+
+    def start(self) -> None:
+        self._process = GuardedProcess(self._command, self._environment, self.log, grace_s=self._grace_s)
+        self._started_at = time.monotonic()
+        self.state = State.RUNNING
+
+    def supervise(self) -> None:
+        """Look after the process; to be called often. Raises PartFailed when it can't be kept running."""
+        if self.state is State.RESTARTING and time.monotonic() >= self._start_again_at:
+            self.restarts += 1
+            self.start()
+        if self.state is not State.RUNNING or self._process is None:
+            return
+        code = self._process.exit_code
+        if code is None:
+            return
+        if code == 0 and self._may_finish:
+            self.state = State.FINISHED
+            return
+        lived_s = time.monotonic() - self._started_at
+        self._failures = 1 if lived_s >= HEALTHY_S else self._failures + 1
+        pause_s = pause_before_restart(code, self._failures)
+        if pause_s is None:
+            raise PartFailed(
+                f"the {self.name} ended with exit code {code}, {self._failures} times in a row; {self.log} ends:\n"
+                f"{self.log_tail()}",
+                code if code == SettingsError.exit_code else MustRestart.exit_code,
+            )
+        self._start_again_at = time.monotonic() + pause_s
+        self.state = State.RESTARTING
+
+    def terminate(self) -> None:
+        """Ask it to end, and don't start it again."""
+        self.state = State.STOPPED
+        if self._process is not None:
+            self._process.terminate()
+
+    def stop(self) -> None:
+        """Ask it to end, wait until it has, and don't start it again."""
+        self.state = State.STOPPED
+        if self._process is not None:
+            self._process.stop(keep=True)
+
+    def hurry(self) -> None:
+        """Kill it; what waits for its end needn't wait any longer."""
+        if self._process is not None:
+            self._process.hurry()
+
+    def log_tail(self) -> str:
+        lines = self._log_text().splitlines()[-LOG_TAIL_LINES:]
+        return "\n".join(f"  {line}" for line in lines) or "  (nothing)"
+
+    def logged(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
+        """Return the last match of the pattern in its log."""
+        found = None
+        for match in pattern.finditer(self._log_text()):
+            found = match
+        return found
+
+    def _log_text(self) -> str:
+        return self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
+
+
+def environment(settings: Mapping[str, object]) -> dict[str, str]:
+    """Return this process's environment with these settings, by lower-case name, put over it; None takes one away."""
+    variables = dict(os.environ)
+    for name, value in settings.items():
+        variable = f"PIPELINE_{name.upper()}"
+        if value is None:
+            variables.pop(variable, None)
+        else:
+            variables[variable] = str(value)
+    return variables

@@ -1,0 +1,72 @@
+"""What has to be there before the first process starts: broker, registry, topics, schemas."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from devstack.interrupts import Background, Interrupts
+from devstack.stack import Stack
+from runtime.errors import MustRestart, SettingsError
+from runtime.kafka import admin_client
+from runtime.schema_ids import open_registry
+from runtime.settings import Settings, load_settings
+from runtime.topics import apply_topics, plan_topics
+from schemas.catalog import Catalog
+from schemas.registry import IncompatibleSchema, RegistryError, desired_subjects
+
+Say = Callable[[str], None]
+
+
+def prepare_embedded(stack: Stack, catalog: Catalog, say: Say, interrupts: Interrupts, *, bare: bool) -> Settings:
+    """Start the stack and, unless `bare`, create topics and register schemas in it; return settings that name it.
+
+    Raises StackError, PipelineError, and Interrupted when a signal comes first.
+    """
+
+    def kafka() -> None:
+        stack.kafka.start()
+        if not bare:
+            make_topics(load_settings(kafka_bootstrap_servers=stack.bootstrap_servers), catalog, say)
+
+    def registry() -> None:
+        stack.registry.start()
+        if not bare:
+            register_schemas(load_settings(schema_registry_url=stack.registry_url), catalog, say)
+
+    for work in (Background(kafka), Background(registry)):
+        work.result(interrupts)
+    return load_settings(kafka_bootstrap_servers=stack.bootstrap_servers, schema_registry_url=stack.registry_url)
+
+
+def prepare_configured(settings: Settings, catalog: Catalog, say: Say, interrupts: Interrupts) -> None:
+    """Create topics and register schemas in the cluster that the settings name; errors as of `prepare_embedded`."""
+
+    def work() -> None:
+        make_topics(settings, catalog, say)
+        register_schemas(settings, catalog, say)
+
+    Background(work).result(interrupts)
+
+
+def make_topics(settings: Settings, catalog: Catalog, say: Say) -> None:
+    began = time.monotonic()
+    plans = plan_topics(catalog, settings)
+    done = apply_topics(admin_client(settings), plans)
+    say(f"{len(plans)} topics of {settings.partitions} partitions, {len(done)} changes ({_since(began)})")
+
+
+def register_schemas(settings: Settings, catalog: Catalog, say: Say) -> None:
+    began = time.monotonic()
+    try:
+        done = open_registry(settings).register(desired_subjects(catalog, settings.topic_prefix))
+    except IncompatibleSchema as error:
+        raise SettingsError(str(error)) from None
+    except RegistryError as error:
+        raise MustRestart(str(error)) from None
+    changes = sum(registration.outcome != "unchanged" for registration in done)
+    say(f"{len(done)} schemas, {changes} changes ({_since(began)})")
+
+
+def _since(began: float) -> str:
+    return f"{time.monotonic() - began:.1f} s"

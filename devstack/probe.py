@@ -1,0 +1,86 @@
+"""Asks the pipeline's processes how they are: /ready and /metrics, about once a second, in a thread of its own."""
+
+from __future__ import annotations
+
+import json
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from devstack.pipeline import Part
+
+_EVERY_S: Final = 0.5
+_TIMEOUT_S: Final = 2.0
+
+
+class Reading(NamedTuple):
+    """What a process said last. `problem`: why it isn't ready, None when it is."""
+
+    problem: str | None = "starting"
+    received: int = 0  # events, since it started
+    lag_s: float = 0.0
+    lag_records: int = 0
+
+
+class Probe:
+    """Readings of the parts that have an HTTP port; those of ended incarnations are kept for their counters."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self._parts = [part for part in parts if part.http_port is not None]
+        self._readings: dict[tuple[str, int], Reading] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="probe", daemon=True)
+        self._thread.start()
+
+    def reading(self, part: Part) -> Reading:
+        """Return the latest reading of its present incarnation."""
+        return self._readings.get((part.name, part.pid or 0), Reading())
+
+    def received(self, part: Part) -> int:
+        """Return the events received by all its incarnations, as far as each has lived to tell."""
+        return sum(reading.received for (name, _), reading in tuple(self._readings.items()) if name == part.name)
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(_EVERY_S):
+            for part in self._parts:
+                pid = part.pid
+                if pid is None:
+                    continue
+                try:
+                    self._readings[part.name, pid] = _read(f"http://127.0.0.1:{part.http_port}")
+                except (OSError, ValueError):
+                    continue  # it is starting or ending; its state says so
+
+
+def _read(url: str) -> Reading:
+    received, lag_s, lag_records = 0.0, 0.0, 0.0
+    for family in text_string_to_metric_families(_get(f"{url}/metrics")):
+        for sample in family.samples:
+            match sample.name:
+                case "broker_events_received_total":
+                    received += sample.value
+                case "broker_events_lag_seconds":
+                    lag_s = max(lag_s, sample.value)
+                case "broker_events_lag_records":
+                    lag_records += sample.value
+                case _:
+                    pass
+    problem = json.loads(_get(f"{url}/ready"))["problem"]
+    return Reading(problem, int(received), lag_s, int(lag_records))
+
+
+def _get(url: str) -> str:
+    try:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:  # noqa: S310 - http by construction
+            text: bytes = answer.read()
+    except urllib.error.HTTPError as error:  # 503: not ready, and the body says why
+        text = error.read()
+    return text.decode()

@@ -1,0 +1,48 @@
+"""What the traffic is made of."""
+
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+ACCOUNT = "ACCOUNT"
+FUNDING = "FUNDING"
+EVENT_TYPES = (ACCOUNT, FUNDING)
+
+
+class Draft(NamedTuple):
+    """An event before it has an id: what happened, to whom, in the broker's words."""
+
+    event_type: str
+    biz_type: str
+    account: str
+    payload: str  # JSON text of the inner payload object
+    nanoseconds: bool  # the envelope's timestamp has 9 fraction digits, else 3
+    documented_position: bool  # False: the documented envelope of this event has no position
+
+
+class Event(NamedTuple):
+    """A distinct event of the log. `malformed` names what is wrong with it, None: nothing."""
+
+    event_id: str
+    event_type: str
+    biz_type: str
+    account: str
+    timestamp: str
+    payload: str
+    documented_position: bool
+    malformed: str | None
+
+
+class Moment:
+    """An event's time as the broker writes it: UTC with 3 or 9 fraction digits."""
+
+    __slots__ = ("milliseconds", "nanoseconds")
+    _second = -1
+    _text = ""
+
+    def __init__(self, time_ns: int) -> None:
+        second, fraction = divmod(time_ns, 1_000_000_000)
+        if second != Moment._second:  # formatting a date is dear; most events share their second with the one before
+            Moment._second = second
+            Moment._text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        self.milliseconds = f"{Moment._text}.{fraction // 1_000_000:03d}Z"
+        self.nanoseconds = f"{Moment._text}.{fraction:09d}Z"

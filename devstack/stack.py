@@ -1,0 +1,78 @@
+"""Broker and registry together, started side by side and ended with the process that started them."""
+
+from __future__ import annotations
+
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TYPE_CHECKING, Self
+
+from devstack.kafka import EmbeddedKafka
+from devstack.registry import EmbeddedRegistry
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from devstack.artifacts import Progress
+
+
+class Stack:
+    """An EmbeddedKafka and an EmbeddedRegistry as a context manager; parameters and errors are theirs.
+
+    `progress` is called by two threads.
+    """
+
+    def __init__(self, folder: Path | None = None, *, nodes: int = 1, progress: Progress = lambda _line: None) -> None:
+        self.kafka = EmbeddedKafka(folder, nodes=nodes, progress=progress)
+        self.registry = EmbeddedRegistry(folder, progress=progress)
+        self._stopping: list[int | None] = []
+
+    @property
+    def bootstrap_servers(self) -> str:
+        return self.kafka.bootstrap_servers
+
+    @property
+    def registry_url(self) -> str:
+        return self.registry.url
+
+    @property
+    def pids(self) -> list[int | None]:
+        """The Java process ids: the registry's, then one a broker node."""
+        return [self.registry.pid, *self.kafka.pids]
+
+    @property
+    def logs(self) -> list[Path]:
+        """The logs, in the order of `pids`."""
+        return [self.registry.log, *self.kafka.logs]
+
+    def start(self) -> Self:
+        """Start both and return when both are ready; if one can't, neither is left."""
+        try:
+            with ThreadPoolExecutor(2) as pool:
+                kafka, registry = pool.submit(self.kafka.start), pool.submit(self.registry.start)
+            kafka.result()
+            registry.result()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def kill(self) -> None:
+        """Kill what runs (SIGKILL), also while `stop` waits for it; `stop` is still to be called."""
+        for pid in self._stopping or self.pids:
+            if pid is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    def stop(self) -> None:
+        """Shut both down; temporary data is removed."""
+        self._stopping = self.pids
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda service: service.stop(), (self.kafka, self.registry)))
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_error: object) -> None:
+        self.stop()

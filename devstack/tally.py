@@ -1,0 +1,170 @@
+"""What records amount to: pure counting, fed record by record, whatever they came from."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict, deque
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from devstack.balance import AlertKind
+from runtime.record import Record
+from schemas.envelope import parse_event
+from schemas.invalid_event import InvalidEvent
+from schemas.models import Alert
+
+OTHER: Final = "other"
+RETURNED: Final = "RETURNED"
+# A repetition farther back than this is taken for new; more than the router's own windows hold together.
+REMEMBERED: Final = 1_000_000
+RECENT_ALERTS: Final = 100
+_ANYWHERE: Final = -1
+
+
+class AlertSeen(NamedTuple):
+    """An alert as the view shows it: of the account only the last four characters."""
+
+    at: float  # Unix time
+    status: str  # FIRING, RESOLVED or RETURNED
+    account: str
+    what: str
+    latency_ms: int
+
+
+class Latencies:
+    """Milliseconds, counted by value: exact percentiles at any length of the run."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[int] = Counter()
+
+    def add(self, ms: int) -> None:
+        self._counts[ms] += 1
+
+    def percentile(self, share: float) -> int | None:
+        """Return the smallest value that at least `share` (0 to 1) of all don't exceed; None without any."""
+        needed, below = share * self._counts.total(), 0
+        for ms in sorted(self._counts):
+            below += self._counts[ms]
+            if below >= needed:
+                return ms
+        return None
+
+
+class Repetitions:
+    """Tells raw records apart: new, known duplicate, or repeated without being one."""
+
+    def __init__(self, remembered: int = REMEMBERED) -> None:
+        self._remembered = remembered
+        # Hash of the event id -> hash of its first body; beside it, hashes of id and partition where no key fixes it.
+        self._bodies: OrderedDict[int, int] = OrderedDict()
+        self._keyless: OrderedDict[int, None] = OrderedDict()
+        self.distinct = 0
+        self.duplicates = 0
+
+    def add(self, event_id: bytes | None, value: bytes, partition: int) -> None:
+        """Count one raw record; `partition` is the one it is in when it has no key, else -1."""
+        if event_id is None:
+            self.distinct += 1
+            return
+        name, body = hash(event_id), hash(value)
+        place = hash((event_id, partition)) if partition != _ANYWHERE else None
+        first = self._bodies.get(name)
+        if first == body:
+            if (place is None or place in self._keyless) and _is_event(value):
+                self.duplicates += 1
+        else:
+            self.distinct += 1
+            if first is None:
+                self._bodies[name] = body
+        if place is not None:
+            self._keyless[place] = None
+        for memory in (self._bodies, self._keyless):
+            if len(memory) > self._remembered:
+                memory.popitem(last=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A tally at one moment."""
+
+    raw: int
+    distinct: int
+    duplicates: int
+    raw_by_type: dict[str, int]  # by biz_type; `other` is anything undocumented
+    typed: dict[str, int]  # by biz_type
+    quarantined: dict[str, int]  # by reason
+    alerts: dict[AlertKind, int]
+    active: dict[str, int]  # by rule
+    recent: tuple[AlertSeen, ...]  # newest first
+    p50_ms: int | None
+    p99_ms: int | None
+    max_ms: int | None
+
+
+class Tally:
+    """Counts the records of the pipeline's topics. `biz_types`: those that have a typed topic."""
+
+    def __init__(self, biz_types: frozenset[str]) -> None:
+        self._biz_types = biz_types
+        self._repetitions = Repetitions()
+        self._raw: Counter[str] = Counter()
+        self._typed: Counter[str] = Counter()
+        self._quarantined: Counter[str] = Counter()
+        self._alerts: Counter[AlertKind] = Counter()
+        self._active: set[bytes] = set()
+        self._recent: deque[AlertSeen] = deque(maxlen=RECENT_ALERTS)
+        self._latencies = Latencies()
+
+    def raw(self, record: Record) -> None:
+        headers = dict(record.headers() or ())
+        biz_type = (headers.get("biz_type") or b"").decode("utf-8", "replace")
+        self._raw[biz_type if biz_type in self._biz_types else OTHER] += 1
+        partition = record.partition() if record.key() is None else _ANYWHERE
+        self._repetitions.add(headers.get("event_id"), record.value() or b"", partition)
+
+    def typed(self, biz_type: str) -> None:
+        self._typed[biz_type] += 1
+
+    def quarantined(self, reason: str) -> None:
+        self._quarantined[reason] += 1
+
+    def alert(self, alert: Alert, seen_at: float) -> None:
+        """Count an alert that a consumer got at `seen_at` (Unix time)."""
+        self._alerts[alert.rule, alert.status] += 1
+        latency_ms = max(round((seen_at - alert.event_time.timestamp()) * 1000), 0)
+        self._latencies.add(latency_ms)
+        status, what = alert.status, alert.subject
+        if alert.transfer is not None:
+            status, what = RETURNED, f"{alert.transfer.amount.normalize():f} {alert.transfer.currency}"
+        self._recent.appendleft(AlertSeen(seen_at, status, alert.account_key[-4:], what, latency_ms))
+
+    def active(self, record: Record) -> None:
+        key = record.key() or b""
+        if record.value() is None:
+            self._active.discard(key)
+        else:
+            self._active.add(key)
+
+    def seen(self) -> Seen:
+        """Return the counts as they are now."""
+        return Seen(
+            raw=self._raw.total(),
+            distinct=self._repetitions.distinct,
+            duplicates=self._repetitions.duplicates,
+            raw_by_type=dict(self._raw),
+            typed=dict(self._typed),
+            quarantined=dict(self._quarantined),
+            alerts=dict(self._alerts),
+            active=dict(Counter(key.split(b"/", 1)[0].decode() for key in self._active)),
+            recent=tuple(self._recent),
+            p50_ms=self._latencies.percentile(0.5),
+            p99_ms=self._latencies.percentile(0.99),
+            max_ms=self._latencies.percentile(1.0),
+        )
+
+
+def _is_event(value: bytes) -> bool:
+    try:
+        parse_event(value)
+    except InvalidEvent:
+        return False
+    return True

@@ -1,0 +1,113 @@
+"""Watches the topics as any consumer could: read_committed, in no group, from the moment it starts."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Final, cast
+
+import confluent_kafka
+from confluent_kafka import Consumer, KafkaException
+
+from devstack.tally import Seen, Tally
+from runtime.errors import PipelineError
+from runtime.kafka import consumer_config, raise_if_hopeless
+from runtime.record import Record
+from runtime.settings import Settings
+from runtime.topic_reader import end_offsets, topic_partitions
+from schemas.catalog import Catalog
+from schemas.codec import DecodeError, EventDecoder
+from schemas.models import Alert, QuarantinedEvent
+from schemas.registry import RegistryError
+
+_BATCH_RECORDS: Final = 5000
+# How much later than it comes a record may be seen; also how often the loop comes round when there is little to do.
+_BATCH_S: Final = 0.01
+UNDECODABLE: Final = "undecodable"
+
+
+class Watcher:
+    """Counts every record of raw, the typed topics, quarantine, alerts and alerts.active in a thread of its own.
+
+    Only quarantine records and alerts are decoded. `failure`: what ended the thread, if anything did.
+    """
+
+    def __init__(self, settings: Settings, catalog: Catalog) -> None:
+        self.failure: PipelineError | None = None
+        self.first_typed_at: float | None = None  # monotonic
+        self._tally = Tally(frozenset(catalog.events))
+        auth = settings.schema_registry_basic_auth
+        self._decoder = EventDecoder(settings.schema_registry_url, None if auth is None else auth.get_secret_value())
+        self._count: dict[str, Callable[[Record], None]] = {
+            settings.topic("raw"): self._tally.raw,
+            settings.topic("quarantine"): self._quarantined,
+            settings.topic("alerts"): self._alert,
+            settings.topic("alerts.active"): self._tally.active,
+        }
+        for biz_type, contract in catalog.events.items():
+            self._count[settings.topic(contract.topics[0].name)] = self._typed(biz_type)
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._consumer = Consumer(
+            consumer_config(settings, group_id=settings.group("watcher"), queued_min_messages=20_000)
+        )
+        partitions = [tp for topic in self._count for tp in topic_partitions(settings, topic)]
+        starts = end_offsets(settings, partitions)
+        self._consumer.assign([confluent_kafka.TopicPartition(*tp, starts[tp]) for tp in partitions])
+        self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
+        self._thread.start()
+
+    def seen(self) -> Seen:
+        """Return the counts as they are now."""
+        with self._lock:
+            return self._tally.seen()
+
+    def stop(self) -> None:
+        """End the thread, and the consumer with it."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.is_set():
+                messages = self._consumer.consume(_BATCH_RECORDS, _BATCH_S)
+                with self._lock:
+                    for message in messages:
+                        error = message.error()
+                        if error is not None:
+                            raise_if_hopeless(error)
+                            continue
+                        record = cast("Record", message)
+                        self._count[record.topic()](record)
+        except PipelineError as error:
+            self.failure = error
+        except (KafkaException, RegistryError) as error:
+            self.failure = PipelineError(f"watching the topics: {error}")
+        finally:
+            self._consumer.close()
+
+    def _typed(self, biz_type: str) -> Callable[[Record], None]:
+        def count(_: Record) -> None:
+            if self.first_typed_at is None:
+                self.first_typed_at = time.monotonic()
+            self._tally.typed(biz_type)
+
+        return count
+
+    def _quarantined(self, record: Record) -> None:
+        decoded = self._decode(record)
+        self._tally.quarantined(decoded.reason if isinstance(decoded, QuarantinedEvent) else UNDECODABLE)
+
+    def _alert(self, record: Record) -> None:
+        seen_at = time.time()
+        alert = self._decode(record)
+        if not isinstance(alert, Alert):
+            raise PipelineError(f"{record.topic()}: partition {record.partition()}, offset {record.offset()}: no alert")
+        self._tally.alert(alert, seen_at)
+
+    def _decode(self, record: Record) -> object:
+        try:
+            return self._decoder.decode(record.value() or b"")
+        except DecodeError:
+            return None

@@ -1,0 +1,1 @@
+"""From the broker's event push to the raw topic."""

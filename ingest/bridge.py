@@ -1,0 +1,172 @@
+"""From a source to the raw topic: events and how far the source has come commit together.
+
+Two threads and the caller's: one receives from the source and waits while the inbox is full; one owns the transaction.
+The caller's thread only waits, so that a signal is answered whatever the other two are blocked in.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from confluent_kafka import KafkaException
+
+from ingest.cursors import PARTITION, Cursor, cursor_key, read_positions
+from ingest.cursors import TOPIC as CURSORS
+from ingest.envelope import to_raw
+from ingest.inbox import Inbox
+from ingest.intake_metrics import IntakeMetrics
+from ingest.sources.source import Received, Source
+from runtime.errors import Fenced, MustRestart, SettingsError
+from runtime.health import Health
+from runtime.kafka import admin_client
+from runtime.metrics import Metrics
+from runtime.settings import Settings
+from runtime.startup import keep_trying
+from runtime.topics import plan_topics, verify_topics
+from runtime.transaction import Transaction
+from schemas.catalog import Catalog
+
+log = logging.getLogger(__name__)
+
+RAW: Final = "raw"
+# Within what a process gets to stop (runtime.process); what isn't committed by then is received again.
+STOP_LIMIT_S: Final = 8.0
+_POLL_S: Final = 0.2
+# Key, headers and the record's own framing, which Kafka counts too.
+_OVERHEAD_BYTES: Final = 4096
+
+
+class Bridge:
+    """Runs one source once: `run` returns when the source is exhausted or a stop is asked for."""
+
+    def __init__(self, settings: Settings, source: Source, catalog: Catalog, metrics: Metrics, health: Health) -> None:
+        self.committed = 0
+        self._settings = settings
+        self._source = source
+        self._catalog = catalog
+        self._counts = IntakeMetrics(metrics, catalog, settings)
+        self._health = health
+        self._raw_topic = settings.topic(RAW)
+        self._cursor_topic = settings.topic(CURSORS)
+        self._inbox = Inbox()
+        self._positions: dict[str, str] = {}
+        self._moved: dict[str, Cursor] = {}
+        self._exhausted = False
+        self._failure: BaseException | None = None
+
+    def run(self, stop: threading.Event, tick: Callable[[], None] = lambda: None) -> None:
+        """Bridge until the source ends or `stop` is set; `tick` is called several times a second.
+
+        Raises Fenced when another bridge of this source has started, MustRestart when Kafka is gone for too long,
+        SettingsError when a person has to act. What was received before an error of the source is committed.
+        """
+        writer = threading.Thread(target=self._guard, args=(self._write, stop), name="writer", daemon=True)
+        writer.start()
+        while writer.is_alive() and not stop.is_set():
+            writer.join(_POLL_S)
+            tick()
+        self._source.stop()
+        writer.join(STOP_LIMIT_S)
+        self._inbox.close()
+        tick()
+        if writer.is_alive():
+            log.warning("Kafka did not answer within %g s; what is not committed will be received again", STOP_LIMIT_S)
+        elif self._failure is not None:
+            raise self._failure
+
+    def _guard(self, work: Callable[..., None], *arguments: object) -> None:
+        try:
+            work(*arguments)
+        except BaseException as error:  # noqa: BLE001 (raised again by `run`, on the caller's thread)
+            self._failure = self._failure or error
+            self._exhausted = True
+
+    def _write(self, stop: threading.Event) -> None:
+        """Own the transaction: the writer thread."""
+        name = self._source.name
+        verify_topics(admin_client(self._settings), plan_topics(self._catalog, self._settings))
+        transaction = Transaction(self._settings, f"{self._settings.topic_prefix}.ingest.{name}")
+        try:
+            transaction.init()
+            self._positions = keep_trying(
+                f"topic {self._cursor_topic}",
+                lambda: read_positions(self._settings, name),
+                self._settings.start_timeout_s,
+                (MustRestart,),  # a topic that was created just now has no leader yet
+            )
+            threading.Thread(target=self._guard, args=(self._receive,), name="receiver", daemon=True).start()
+            while not stop.is_set():
+                self._health.beat()
+                finished = self._exhausted  # read before the inbox: what came earlier is in it
+                events = self._inbox.take(_POLL_S)
+                if events:
+                    self._add(transaction, events)
+                elif finished:
+                    break
+                else:
+                    transaction.poll()
+            self._commit(transaction)
+        except Fenced as error:
+            raise Fenced(f"another bridge of source {name} has taken over ({error})") from None
+        except KafkaException as error:
+            raise MustRestart(f"Kafka producer: {error}") from None
+        finally:
+            self._inbox.close()
+            transaction.abort()
+
+    def _receive(self) -> None:
+        """Fill the inbox: the receiver thread."""
+        for received in self._source.receive(self._resume):
+            if not self._inbox.put(received):
+                return
+        self._exhausted = True
+
+    def _resume(self) -> Mapping[str, str]:
+        self._inbox.wait_until_handed_on()
+        return dict(self._positions)
+
+    def _add(self, transaction: Transaction, events: list[Received]) -> None:
+        """Produce the events, committing when the transaction is full, old, or there is nothing more to add."""
+        name = self._source.name
+        largest = self._settings.max_message_bytes - _OVERHEAD_BYTES
+        for received in events:
+            record = to_raw(received, name)
+            if len(record.value) > largest:
+                self._commit(transaction)
+                raise SettingsError(
+                    f"event {record.event_id!r} has {len(record.value)} bytes: raise PIPELINE_MAX_MESSAGE_BYTES "
+                    f"({self._settings.max_message_bytes}) and the topics' max.message.bytes with it"
+                )
+            transaction.begin()
+            transaction.produce(
+                self._raw_topic,
+                record.value,
+                record.key,
+                headers=record.headers,
+                timestamp=received.received_at // 1000,
+            )
+            stream, position = received.checkpoint or (
+                received.event_type or record.event_type,
+                received.position or record.position,
+            )
+            if stream and position:
+                self._positions[stream] = position
+                self._moved[stream] = Cursor(position, record.event_id, received.received_at)
+            self._counts.received(record, received)
+            if transaction.records >= self._settings.transaction_records:
+                self._commit(transaction)
+        age_s = time.monotonic() - transaction.opened_at
+        if self._inbox.is_empty() or age_s >= self._settings.commit_interval_ms / 1000:
+            self._commit(transaction)
+
+    def _commit(self, transaction: Transaction) -> None:
+        if not transaction.is_open:
+            return
+        for stream, cursor in self._moved.items():
+            transaction.produce(self._cursor_topic, cursor.encode(), cursor_key(self._source.name, stream), PARTITION)
+        began = time.monotonic()
+        transaction.commit()
+        self.committed += self._counts.committed(self._moved, began - transaction.opened_at, time.monotonic() - began)
+        self._moved.clear()

@@ -1,0 +1,142 @@
+"""From an event as received to the record of the raw topic.
+
+The value is the envelope's JSON bytes as received. A push message may carry the inner payload object alone: then the
+envelope is built from the message's own fields around the inner text, which stays as it is, byte for byte. What has no
+usable envelope is kept as received, with a header that says why and the message's fields as headers.
+"""
+
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from ingest.sources.source import Received
+from schemas import exact_json
+from schemas.account_key import account_key
+from schemas.invalid_event import InvalidEvent, Reason
+
+EVENT_ID: Final = "event_id"
+EVENT_TYPE: Final = "event_type"
+BIZ_TYPE: Final = "biz_type"
+POSITION: Final = "position"
+SOURCE: Final = "source"
+RECEIVED_AT: Final = "received_at"  # UTC, YYYY-MM-DDThh:mm:ss.ffffffZ
+VERSION: Final = "version"  # of the push message, where it has one
+TIMESTAMP: Final = "timestamp"  # of the push message; only beside ERROR
+ERROR: Final = "error"  # <reason>: <detail>; only where there is no usable envelope
+
+
+class RawRecord(NamedTuple):
+    """A record of the raw topic, and the fields of it that the bridge itself needs ("" where absent).
+
+    `key` is the account key, None where there is none. Header values are UTF-8; a header without a value is left out.
+    """
+
+    value: bytes
+    key: str | None
+    headers: list[tuple[str, str | bytes | None]]
+    event_id: str
+    event_type: str
+    biz_type: str
+    position: str
+
+
+def to_raw(received: Received, source: str) -> RawRecord:
+    """Make the raw record of one event; never raises, whatever the bytes are."""
+    try:
+        return _usable(received, source)
+    except InvalidEvent as error:
+        fields = (
+            (SOURCE, source),
+            (RECEIVED_AT, iso_micros(received.received_at)),
+            (EVENT_ID, received.event_id),
+            (EVENT_TYPE, received.event_type),
+            (POSITION, received.position),
+            (TIMESTAMP, received.timestamp),
+            (VERSION, received.version),
+            (ERROR, f"{error.reason}: {error.detail}"),
+        )
+        return RawRecord(
+            received.payload, None, _headers(fields), received.event_id, received.event_type, "", received.position
+        )
+
+
+def wrap(received: Received) -> bytes:
+    """Build the documented envelope around an inner payload; position and version are left out when empty."""
+    position = b',"position":' + orjson.dumps(received.position) if received.position else b""
+    version = b',"version":' + orjson.dumps(received.version) if received.version else b""
+    return b"".join(
+        (
+            b'{"id":',
+            orjson.dumps(received.event_id),
+            b',"event_type":',
+            orjson.dumps(received.event_type),
+            position,
+            b',"timestamp":',
+            orjson.dumps(received.timestamp),
+            version,
+            b',"payload":',
+            received.payload,
+            b"}",
+        )
+    )
+
+
+def iso_micros(micros: int) -> str:
+    """Microseconds since the epoch as YYYY-MM-DDThh:mm:ss.ffffffZ."""
+    seconds, fraction = divmod(micros, 1_000_000)
+    return f"{_second(seconds)}.{fraction:06d}Z"
+
+
+@lru_cache(maxsize=4)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def _usable(received: Received, source: str) -> RawRecord:
+    event = _parse(received.payload)
+    if not isinstance(event, dict):
+        raise InvalidEvent(Reason.NO_ENVELOPE, "", "not an object")
+    if EVENT_TYPE in event and "payload" in event:
+        value, payload = received.payload, event["payload"]
+        if not isinstance(payload, dict):
+            raise InvalidEvent(Reason.NO_PAYLOAD, "/payload", "the envelope's payload is not an object")
+        event_id = _text(event, "id") or received.event_id
+        event_type = _text(event, EVENT_TYPE) or received.event_type
+        position = _text(event, POSITION) or received.position
+    elif received.event_type:
+        value, payload = wrap(received), event
+        event_id, event_type, position = received.event_id, received.event_type, received.position
+    else:
+        raise InvalidEvent(Reason.NO_ENVELOPE, "", "no members event_type and payload, and no event type beside it")
+    biz_type = _text(payload, BIZ_TYPE)
+    fields = (
+        (SOURCE, source),
+        (RECEIVED_AT, iso_micros(received.received_at)),
+        (EVENT_ID, event_id),
+        (EVENT_TYPE, event_type),
+        (BIZ_TYPE, biz_type),
+        (POSITION, position),
+        (VERSION, received.version),
+    )
+    return RawRecord(value, account_key(payload), _headers(fields), event_id, event_type, biz_type, position)
+
+
+def _parse(value: bytes) -> Any:  # noqa: ANN401 (any JSON)
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError:
+        # Slower, but it knows why, and it takes numbers that no float holds.
+        if not value:
+            raise InvalidEvent(Reason.NO_VALUE, "", "the payload is empty") from None
+        return exact_json.parse(value).root
+
+
+def _headers(fields: tuple[tuple[str, str], ...]) -> list[tuple[str, str | bytes | None]]:
+    return [(name, text.encode("utf-8", "backslashreplace")) for name, text in fields if text]
+
+
+def _text(event: dict[str, Any], name: str) -> str:
+    value = event.get(name)
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,57 @@
+"""The bridge's metrics, gathered per batch: the cost of a labelled counter is paid once a transaction."""
+
+import time
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final
+
+from ingest.envelope import RawRecord
+from ingest.sources.source import Received
+from runtime.metrics import Metrics
+from runtime.settings import Settings
+from schemas.catalog import Catalog
+
+OTHER: Final = "other"
+
+
+class IntakeMetrics:
+    """Counts what is received, and measures what is committed; label values are bounded by the catalog."""
+
+    def __init__(self, metrics: Metrics, catalog: Catalog, settings: Settings) -> None:
+        self._metrics = metrics
+        self._biz_types = frozenset(catalog.events)
+        documented = {contract.event_type for contract in catalog.events.values()}
+        self._event_types = frozenset({*documented, *settings.grpc_event_types})
+        self._events: Counter[tuple[str, str]] = Counter()
+        self._bytes = 0
+        self._times: list[int] = []
+
+    def received(self, record: RawRecord, received: Received) -> None:
+        self._events[record.event_type, record.biz_type] += 1
+        self._bytes += len(received.payload)
+        self._times.append(received.received_at)
+
+    def committed(self, streams: Iterable[str], filled_s: float, commit_s: float) -> int:
+        """The transaction with all that was received is committed: it was open for `filled_s` before `commit_s`.
+
+        `streams`: those whose cursor moved. Returns the number of events.
+        """
+        metrics, count, now_s = self._metrics, len(self._times), time.time()
+        for (event_type, biz_type), events in self._events.items():
+            known_biz_type = biz_type if biz_type in self._biz_types else OTHER
+            metrics.received.labels(self._event_type(event_type), known_biz_type).inc(events)
+        metrics.received_bytes.inc(self._bytes)
+        for received_at in self._times:
+            metrics.push_to_raw.observe(now_s - received_at / 1e6)
+        for stream in streams:
+            metrics.cursor.labels(self._event_type(stream)).set(now_s)
+        metrics.transactions.labels("committed").inc()
+        metrics.transaction_seconds.observe(filled_s + commit_s)
+        metrics.commit_seconds.observe(commit_s)
+        self._events.clear()
+        self._times.clear()
+        self._bytes = 0
+        return count
+
+    def _event_type(self, name: str) -> str:
+        return name if name in self._event_types else OTHER

@@ -1,0 +1,25 @@
+"""How long to wait before the next connection."""
+
+from collections.abc import Callable
+from random import uniform
+from typing import Final
+
+FIRST_S: Final = 1.0
+LONGEST_S: Final = 30.0
+# A stream that has lived this long counts as healthy: its end isn't a sign of trouble.
+HEALTHY_S: Final = 30.0
+
+
+class Backoff:
+    """Capped exponential waits with decorrelated jitter: many clients that lost one server don't return at once."""
+
+    def __init__(self, draw: Callable[[float, float], float] = uniform) -> None:
+        self._draw = draw
+        self._last_s = FIRST_S
+
+    def next_wait_s(self, lived_s: float) -> float:
+        """Seconds to wait after a stream that lived `lived_s`: 1 to 30, growing while streams don't last."""
+        if lived_s >= HEALTHY_S:
+            self._last_s = FIRST_S
+        self._last_s = min(LONGEST_S, self._draw(FIRST_S, self._last_s * 3))
+        return self._last_s

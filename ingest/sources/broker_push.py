@@ -1,0 +1,149 @@
+"""The broker's event push as a source: one stream for all event types, resumed for as long as the process lives."""
+
+import logging
+import threading
+import time
+from collections.abc import Generator, Iterator, Mapping
+from typing import Final, NamedTuple
+
+import grpc
+
+from ingest.sources.backoff import Backoff
+from ingest.sources.push_message import Kind, PushMessage, decode
+from ingest.sources.push_stream import PushStream
+from ingest.sources.source import Received, Resume
+from runtime.errors import SettingsError
+from runtime.health import Health
+from runtime.metrics import Metrics
+from runtime.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_REFUSED: Final = "refused"
+_CONNECTION_LIMIT: Final = "connection_limit"
+_REFUSED_CODES: Final = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
+_ENDED_BY: Final = {
+    Kind.REFUSED: _REFUSED,
+    Kind.TOO_MANY_CONNECTIONS: _CONNECTION_LIMIT,
+    Kind.EXPIRED: "expired",
+}
+_MAX_DETAIL: Final = 300
+
+
+class _End(NamedTuple):
+    """Why a stream ended: a short name that labels the metric, and what the broker said."""
+
+    reason: str
+    detail: str
+
+
+class BrokerPush:
+    """Subscribes, yields events, and subscribes again after whatever ended the stream.
+
+    Only a refused key or signature ends it, with SettingsError: a retry would fare no better, and may lock the key.
+    """
+
+    def __init__(self, settings: Settings, metrics: Metrics, health: Health, name: str = "grpc") -> None:
+        self.name = name
+        self._settings = settings
+        self._metrics = metrics
+        self._health = health
+        self._stopping = threading.Event()
+        self._stream: PushStream | None = None
+        self._last_message_s = 0.0
+        metrics.last_message.set_function(lambda: self._last_message_s)
+
+    def receive(self, resume: Resume) -> Iterator[Received]:
+        backoff = Backoff()
+        while not self._stopping.is_set():
+            positions = resume()
+            if self._stopping.is_set():
+                return
+            began = time.monotonic()
+            end = yield from self._read(positions)
+            self._metrics.connected.set(0)
+            if self._stopping.is_set():
+                return
+            self._health.not_ready(f"no push stream: {end.reason}")
+            self._metrics.reconnects.labels(end.reason).inc()
+            detail = self._without_secrets(end.detail)
+            if end.reason == _REFUSED:
+                raise SettingsError(
+                    f"the broker refused the subscription ({detail}): check PIPELINE_APP_KEY, PIPELINE_APP_SECRET, "
+                    "PIPELINE_SIGNATURE_ALGORITHM and this machine's clock"
+                )
+            wait_s = backoff.next_wait_s(time.monotonic() - began)
+            if end.reason == _CONNECTION_LIMIT:
+                wait_s = self._settings.grpc_connection_limit_wait_s
+            log.warning("the push stream ended: %s (%s); next attempt in %.1f s", end.reason, detail, wait_s)
+            self._stopping.wait(wait_s)
+
+    def stop(self) -> None:
+        self._stopping.set()
+        if self._stream is not None:
+            self._stream.cancel()
+
+    def _read(self, positions: Mapping[str, str]) -> Generator[Received, None, _End]:
+        """Yield the events of one stream, and return why it ended."""
+        log.info("subscribing at %s, resuming after %s", self._settings.grpc_target, dict(positions) or "nothing yet")
+        unplaced = {name for name in self._settings.grpc_event_types if name not in positions}
+        with PushStream(self._settings, positions) as stream:
+            self._stream = stream
+            if self._stopping.is_set():
+                return _End("stopped", "")
+            connected = False
+            try:
+                for data in stream:
+                    received_at = time.time_ns() // 1000
+                    self._last_message_s = received_at / 1e6
+                    if not connected:
+                        connected = True
+                        self._connected()
+                    message = decode(data)
+                    kind = message.kind
+                    if kind is Kind.EVENT:
+                        if message.event_type in unplaced and message.position:
+                            unplaced.discard(message.event_type)
+                            log.info("the first position of %s is %s", message.event_type, message.position)
+                        yield _received(message, received_at)
+                    elif kind in _ENDED_BY:
+                        return _End(_ENDED_BY[kind], message.payload.decode("utf-8", "replace") or kind.name)
+                    elif kind is Kind.UNKNOWN:
+                        log.warning("a message of unknown type %d without an event in it", message.type)
+            except grpc.RpcError as error:
+                return _end_of(error, silent=stream.silent)
+            return _End("closed", "by the broker")
+
+    def _connected(self) -> None:
+        log.info("the push stream is open")
+        self._metrics.connected.set(1)
+        self._health.ready()
+
+    def _without_secrets(self, text: str) -> str:
+        """Cut what the broker said, without the key and secret that it may have echoed."""
+        secret = self._settings.app_secret
+        for word in (self._settings.app_key, secret.get_secret_value() if secret else None):
+            if word:
+                text = text.replace(word, "***")
+        return " ".join(text.split())[:_MAX_DETAIL]
+
+
+def _received(message: PushMessage, received_at: int) -> Received:
+    return Received(
+        message.payload,
+        received_at,
+        message.id,
+        message.event_type,
+        message.position,
+        message.timestamp,
+        message.version,
+    )
+
+
+def _end_of(error: grpc.RpcError, *, silent: bool) -> _End:
+    if silent:
+        return _End("silence", "no message of any kind")
+    if not isinstance(error, grpc.Call):
+        return _End("unknown", str(error))
+    code = error.code()
+    return _End(_REFUSED if code in _REFUSED_CODES else code.name.lower(), f"{code.name}: {error.details()}")

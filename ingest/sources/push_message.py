@@ -1,0 +1,108 @@
+"""One message of the push stream: decoding that loses nothing, and what kind of message it is."""
+
+from enum import Enum, auto
+from typing import Final, NamedTuple
+
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.message import DecodeError
+from google.protobuf.unknown_fields import UnknownFieldSet
+
+from ingest.sources.event_push_pb2 import SubscribeResponse
+
+_EVENT: Final = int(SubscribeResponse.Event)
+
+
+class Kind(Enum):
+    SUBSCRIBED = auto()
+    PING = auto()
+    EVENT = auto()
+    REFUSED = auto()
+    TOO_MANY_CONNECTIONS = auto()
+    EXPIRED = auto()
+    UNKNOWN = auto()
+
+
+_KINDS: Final = {
+    int(SubscribeResponse.SubscribeSuccess): Kind.SUBSCRIBED,
+    int(SubscribeResponse.Ping): Kind.PING,
+    _EVENT: Kind.EVENT,
+    int(SubscribeResponse.AuthError): Kind.REFUSED,
+    int(SubscribeResponse.NumOfConnExceed): Kind.TOO_MANY_CONNECTIONS,
+    int(SubscribeResponse.SubscribeExpired): Kind.EXPIRED,
+}
+
+
+class PushMessage(NamedTuple):
+    """The fields of a SubscribeResponse; the payload as the bytes that came over the wire."""
+
+    type: int
+    id: str
+    event_type: str
+    position: str
+    timestamp: str
+    version: str
+    payload: bytes
+
+    @property
+    def kind(self) -> Kind:
+        """What it is.
+
+        A payload makes it an event even when its type is 0 or unknown: 0 is also what a message without a type decodes
+        to, and a new type may carry events. Type 0 may also come with words of welcome; those are no JSON object. A
+        Ping with a JSON object and an id is an event, too.
+        """
+        kind = _KINDS.get(self.type, Kind.UNKNOWN)
+        named = bool(self.id or self.event_type)
+        is_object = self.payload.lstrip().startswith(b"{")
+        if (
+            (kind is Kind.UNKNOWN and self.payload)
+            or (kind is Kind.SUBSCRIBED and self.payload and (named or is_object))
+            or (kind is Kind.PING and named and is_object)
+        ):
+            return Kind.EVENT
+        return kind
+
+
+def decode(data: bytes) -> PushMessage:
+    """Decode a serialised SubscribeResponse; never raises.
+
+    A text that isn't UTF-8 (protobuf refuses the whole message) stays readable field by field; what isn't protobuf at
+    all is an event with the message's bytes as its payload.
+    """
+    try:
+        message = SubscribeResponse.FromString(data)
+    except DecodeError:
+        return _decode_leniently(data)
+    return PushMessage(
+        message.type,
+        message.id,
+        message.eventType,
+        message.position,
+        message.timestamp,
+        message.version,
+        message.payload.encode(),
+    )
+
+
+def _decode_leniently(data: bytes) -> PushMessage:
+    try:
+        fields = {field.field_number: field.data for field in UnknownFieldSet(Empty.FromString(data))}  # type: ignore[attr-defined]  # iterable, says its documentation
+    except DecodeError:
+        return PushMessage(_EVENT, "", "", "", "", "", data)
+    type_ = fields.get(SubscribeResponse.TYPE_FIELD_NUMBER, 0)
+    payload = fields.get(SubscribeResponse.PAYLOAD_FIELD_NUMBER, b"")
+    if not isinstance(type_, int) or not isinstance(payload, bytes):
+        return PushMessage(_EVENT, "", "", "", "", "", data)
+    return PushMessage(
+        type_,
+        _text(fields.get(SubscribeResponse.ID_FIELD_NUMBER)),
+        _text(fields.get(SubscribeResponse.EVENTTYPE_FIELD_NUMBER)),
+        _text(fields.get(SubscribeResponse.POSITION_FIELD_NUMBER)),
+        _text(fields.get(SubscribeResponse.TIMESTAMP_FIELD_NUMBER)),
+        _text(fields.get(SubscribeResponse.VERSION_FIELD_NUMBER)),
+        payload,
+    )
+
+
+def _text(value: object) -> str:
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else ""

@@ -1,0 +1,48 @@
+"""The bridge as a process: metrics and health around one source."""
+
+import threading
+from collections.abc import Callable
+
+from ingest.bridge import Bridge
+from ingest.sources.broker_push import BrokerPush
+from ingest.sources.ndjson import NdjsonFiles
+from ingest.sources.push_stream import check_push_settings
+from ingest.sources.source import Source
+from runtime.health import Health, HealthServer
+from runtime.metrics import Metrics
+from runtime.settings import Settings
+from schemas.catalog import load_catalog
+
+# Called several times a second with the number of events committed so far.
+Watch = Callable[[int], None]
+
+
+def run_push(settings: Settings, stop: threading.Event, name: str = "grpc") -> None:
+    """Bridge the broker's event push until `stop`; errors as of `Bridge.run`."""
+    check_push_settings(settings)
+    metrics, health = Metrics(), Health()
+    _run(settings, stop, BrokerPush(settings, metrics, health, name), metrics, health, lambda _: None)
+
+
+def run_files(settings: Settings, stop: threading.Event, files: NdjsonFiles, watch: Watch) -> int:
+    """Import the files and return the number of events; errors as of `Bridge.run`."""
+    metrics, health = Metrics(), Health()
+    return _run(settings, stop, files, metrics, health, watch)
+
+
+def _run(
+    settings: Settings,
+    stop: threading.Event,
+    source: Source,
+    metrics: Metrics,
+    health: Health,
+    watch: Watch,
+) -> int:
+    server = HealthServer(settings.http_host, settings.http_port, metrics, health)
+    server.start()
+    try:
+        bridge = Bridge(settings, source, load_catalog(), metrics, health)
+        bridge.run(stop, lambda: watch(bridge.committed))
+        return bridge.committed
+    finally:
+        server.stop()

@@ -1,0 +1,106 @@
+"""A worker: a Faust app whose agent reads record batches instead of Faust's own consumer."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import Any, Final
+
+import faust
+from faust.app import BootStrategy
+
+from runtime.health import Health, HealthServer
+from runtime.kafka import admin_client
+from runtime.metrics import Metrics
+from runtime.record_batch import RecordBatch
+from runtime.record_source import Processor, RecordSource
+from runtime.schema_ids import resolve_schema_ids
+from runtime.settings import Settings
+from runtime.topics import DERIVED_SIZE_FACTOR, plan_topics, verify_topics
+from runtime.transaction import Transaction
+from schemas.catalog import Catalog
+
+_STOP_POLL_S: Final = 0.05
+
+
+class WithoutFaustKafka(BootStrategy):
+    """Agents, services and timers as usual; Kafka is reached through the record source (docs/adr/0002)."""
+
+    enable_kafka = False
+    enable_web = False
+    enable_sensors = False
+
+
+class PipelineApp(faust.App):
+    BootStrategy = WithoutFaustKafka
+
+
+class BatchProcessor(Processor):
+    """A processor whose agent hands it whole batches."""
+
+    def process(self, batch: RecordBatch) -> None:
+        """Produce what the batch's records become into the open transaction."""
+        raise NotImplementedError
+
+
+Build = Callable[[Mapping[str, int], Transaction, Metrics], BatchProcessor]
+
+
+def run_worker(
+    settings: Settings,
+    name: str,
+    catalog: Catalog,
+    topics: list[str],
+    outputs: list[str],
+    build: Build,
+    stop: threading.Event,
+) -> None:
+    """Run one worker of the consumer group `name` until `stop` is set.
+
+    Verifies the topics and resolves the schema ids first; `build(schema ids by topic, transaction, metrics)` then makes
+    the processor. Raises SettingsError where they aren't as the catalog says, MustRestart when the worker can't go on.
+    """
+    metrics, health = Metrics(), Health()
+    with ExitStack() as resources:
+        server = HealthServer(settings.http_host, settings.http_port, metrics, health)
+        server.start()
+        resources.callback(server.stop)
+        verify_topics(admin_client(settings, stop), plan_topics(catalog, settings))
+        schema_ids = resolve_schema_ids(settings, catalog, stop)
+        transaction = Transaction(settings, settings.transactional_id(name), DERIVED_SIZE_FACTOR)
+        processor = build(schema_ids, transaction, metrics)
+        # Faust wants a folder of its own; nothing is kept there.
+        folder = resources.enter_context(tempfile.TemporaryDirectory(prefix=f"{name}-"))
+        app = PipelineApp(
+            settings.group(name), broker="kafka://", store="memory://", datadir=folder, autodiscover=False
+        )
+
+        async def serve() -> None:
+            channel: Any = app.channel(value_type=None, maxsize=1)
+
+            @app.agent(channel, name=name)
+            async def agent(batches: Any) -> None:  # noqa: ANN401 (a Faust stream)
+                async for batch in batches:
+                    with batch:
+                        processor.process(batch)
+
+            source = RecordSource(settings, name, topics, outputs, channel, transaction, processor, metrics, health)
+            await _serve(app, source, stop)
+
+        asyncio.run(serve())
+
+
+async def _serve(app: faust.App, source: RecordSource, stop: threading.Event) -> None:
+    await app.start()
+    app.flow_control.resume()
+    try:
+        await source.start()
+        while not stop.is_set() and not source.ended.done():  # noqa: ASYNC110 (set by a signal handler)
+            await asyncio.sleep(_STOP_POLL_S)
+        await source.stop()
+        await source.ended
+    finally:
+        await app.stop()

@@ -1,0 +1,179 @@
+"""The projector: twelve typed topics -> state tables and alerts, by the rules."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from processors.app import BatchProcessor, run_worker
+from processors.cloudevents import alert_headers
+from processors.rules import PROJECTIONS, Flag, Outcome, Projection, Source, active_change
+from runtime.errors import MustRestart
+from runtime.metrics import Metrics
+from runtime.quarantine import QUARANTINE, Quarantine, unforeseen
+from runtime.record import Record, TopicPartition
+from runtime.record_batch import RecordBatch
+from runtime.schema_ids import open_registry
+from runtime.settings import Settings
+from runtime.state_table import StateTable
+from runtime.transaction import Transaction
+from schemas.catalog import Catalog, load_catalog
+from schemas.codec import Codec
+from schemas.invalid_event import InvalidEvent, Reason
+from schemas.records import Alert
+from schemas.registry import RegistryError
+
+log = logging.getLogger(__name__)
+
+NAME: Final = "projector"
+TABLES: Final = ("state.accounts", "state.movements")
+ALERTS: Final = "alerts"
+ACTIVE_ALERTS: Final = "alerts.active"
+# An alert quotes its event: what would be written for one event has to fit into one transaction.
+MAX_ALERT_BYTES: Final = 8_388_608
+
+
+class TypedTopic(NamedTuple):
+    """What to do with the records of one typed topic."""
+
+    biz_type: str
+    codec: Codec[Any]
+    projection: Projection
+
+
+class Projector(BatchProcessor):
+    """Folds typed events into the tables of their partition; partition k of every topic is the same worker's."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        typed: Mapping[str, TypedTopic],
+        tables: Mapping[str, StateTable[Any]],
+        alert_codec: Codec[Alert],
+        quarantine: Quarantine,
+        transaction: Transaction,
+        metrics: Metrics,
+    ) -> None:
+        self._typed = typed
+        self._tables = tables
+        self._alert_codec = alert_codec
+        self._quarantine = quarantine
+        self._transaction = transaction
+        self._metrics = metrics
+        self._alerts_topic = settings.topic(ALERTS)
+        self._active_topic = settings.topic(ACTIVE_ALERTS)
+        self._source_uri = f"/{settings.topic_prefix}/{NAME}"
+        self._alerted_ms: list[int] = []
+
+    def restore(self, positions: Mapping[TopicPartition, int], unmoved: set[TopicPartition]) -> None:
+        """Load the tables of the assigned partition numbers."""
+        numbers = {tp.partition for tp in positions}
+        kept = {number for number in numbers if all((topic, number) in unmoved for topic in self._typed)}
+        split = {number for number in numbers if any((topic, number) not in positions for topic in self._typed)}
+        if split:
+            raise MustRestart(f"partitions {sorted(split)} of the typed topics are not all assigned to this worker")
+        for table in self._tables.values():
+            table.restore(numbers, kept)
+
+    def process(self, batch: RecordBatch) -> None:
+        flags: Counter[tuple[Flag, str]] = Counter()
+        for tp, records in batch.partitions.items():
+            typed = self._typed[tp.topic]
+            folded = 0
+            for record in records:
+                try:
+                    outcome = self._project(typed, record)
+                except InvalidEvent as problem:
+                    self._quarantine.put(self._transaction, record, problem)
+                    continue
+                folded += 1
+                for alert in outcome.alerts:
+                    self._produce_alert(alert, record)
+                for flag in outcome.flags:
+                    flags[flag, typed.biz_type] += 1
+            self._metrics.projected.labels(typed.biz_type).inc(folded)
+        for (flag, biz_type), count in flags.items():
+            self._counter_of(flag).labels(biz_type).inc(count)
+
+    def _project(self, typed: TypedTopic, record: Record) -> Outcome[Any]:
+        """Fold one record into its table. Raises InvalidEvent, the table unchanged."""
+        value, key = record.value(), record.key()
+        if value is None or key is None:
+            raise InvalidEvent(Reason.NO_VALUE, "", "a typed record has a key and a value")
+        try:
+            event = typed.codec.decode(value)
+            account_key = key.decode()
+        except RegistryError as error:
+            raise MustRestart(f"looking up the schema of a record: {error}") from None
+        except ValueError as error:
+            raise InvalidEvent(Reason.UNDECODABLE, "", str(error)) from None
+        partition = record.partition()
+        table = self._tables[typed.projection.topic]
+        source = Source(record.topic(), partition, record.offset())
+        try:
+            state_key = typed.projection.key(event, account_key).encode()
+            state = table.get(partition, state_key)
+            outcome = typed.projection.apply(state, event, account_key, source)
+        except Exception as error:  # noqa: BLE001 (rules are pure: a restart would meet it again)
+            raise unforeseen(record, error) from None
+        if len(outcome.alerts) * len(value) > MAX_ALERT_BYTES:
+            detail = f"{len(outcome.alerts)} alerts, each with the whole of its {len(value)} bytes"
+            raise InvalidEvent(Reason.TOO_LARGE, "", detail)
+        if outcome.state is not state:
+            table.put(partition, state_key, outcome.state)
+        return outcome
+
+    def _produce_alert(self, alert: Alert, record: Record) -> None:
+        value = self._alert_codec.encode(alert)
+        partition = record.partition()
+        headers = alert_headers(alert, self._source_uri)
+        self._transaction.produce(self._alerts_topic, value, record.key(), partition, headers)
+        change = active_change(alert)
+        if change is not None:
+            active = None if change.alert is None else value
+            self._transaction.produce(self._active_topic, active, change.dedup_key, partition, headers)
+        self._alerted_ms.append(record.timestamp()[1])
+        self._metrics.alerts.labels(alert["rule"], alert["status"]).inc()
+
+    def _counter_of(self, flag: Flag) -> Any:  # noqa: ANN401 (prometheus_client's Counter has no label types)
+        return {
+            Flag.STALE: self._metrics.stale,
+            Flag.UNKNOWN_VALUE: self._metrics.unknown_values,
+            Flag.ILLEGAL_TRANSITION: self._metrics.illegal_transitions,
+        }[flag]
+
+    def before_commit(self) -> None:
+        for table in self._tables.values():
+            table.flush(self._transaction)
+
+    def after_commit(self) -> None:
+        now_ms = time.time() * 1000
+        for received_ms in self._alerted_ms:
+            self._metrics.push_to_alert.observe(max(now_ms - received_ms, 0) / 1000)
+        self._alerted_ms.clear()
+
+
+def run(settings: Settings, stop: threading.Event, catalog: Catalog | None = None) -> None:
+    """Run a projector until `stop` is set. Raises SettingsError or MustRestart."""
+    contracts = catalog or load_catalog()
+    registry = open_registry(settings)
+    topics = {biz_type: contracts.events[biz_type].topics[0].name for biz_type in PROJECTIONS}
+
+    def build(schema_ids: Mapping[str, int], transaction: Transaction, metrics: Metrics) -> Projector:
+        def codec(topic: str) -> Codec[Any]:
+            return Codec(contracts.topics[topic][0], schema_ids[topic], registry.schema_text)
+
+        typed = {
+            settings.topic(topic): TypedTopic(biz_type, codec(topic), PROJECTIONS[biz_type])
+            for biz_type, topic in topics.items()
+        }
+        tables: dict[str, StateTable[Any]] = {name: StateTable(settings, name, codec(name), metrics) for name in TABLES}
+        quarantine = Quarantine(settings, NAME, codec(QUARANTINE), metrics)
+        return Projector(settings, typed, tables, codec(ALERTS), quarantine, transaction, metrics)
+
+    sources = [settings.topic(topic) for topic in topics.values()]
+    run_worker(settings, NAME, contracts, sources, [settings.topic(name) for name in TABLES], build, stop)

@@ -1,0 +1,168 @@
+"""The router: raw topic -> twelve typed topics, one by biz_type; what can't be typed -> quarantine."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Final
+
+from processors.app import BatchProcessor, run_worker
+from processors.duplicates import DuplicateWindow, Seen
+from processors.routing import Route, find_route
+from runtime.kafka import Headers
+from runtime.metrics import Metrics
+from runtime.quarantine import QUARANTINE, Quarantine, unforeseen
+from runtime.record import Record, TopicPartition
+from runtime.record_batch import RecordBatch
+from runtime.settings import Settings
+from runtime.topic_reader import read_to_end
+from runtime.topics import DERIVED_SIZE_FACTOR
+from runtime.transaction import Transaction
+from schemas.catalog import Catalog, Contract, load_catalog
+from schemas.codec import Codec
+from schemas.envelope import parse_event
+from schemas.invalid_event import InvalidEvent, Reason
+from schemas.records import QuarantinedEvent
+from schemas.transcoder import Transcoder
+
+log = logging.getLogger(__name__)
+
+NAME: Final = "router"
+SOURCE: Final = "raw"
+# Header of a typed record: the offset of its raw record, which is in the partition of the same number.
+RAW_OFFSET: Final = "raw_offset"
+# A record's header and framing, which count towards the size limit of its topic.
+_OVERHEAD_BYTES: Final = 1024
+
+
+class Router(BatchProcessor):
+    """Every raw record ends as exactly one of: typed record, quarantine record, known duplicate.
+
+    A typed record has key, partition number and timestamp of its raw record, so an account's order is kept.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        contracts: Mapping[str, Contract],
+        schema_ids: Mapping[str, int],
+        quarantine: Quarantine,
+        transaction: Transaction,
+        metrics: Metrics,
+    ) -> None:
+        self._settings = settings
+        self._transcoders: list[Transcoder] = []
+        self._routes: dict[str, Route] = {}
+        for biz_type, contract in contracts.items():
+            topic = contract.topics[0].name
+            transcoder = Transcoder(contract, schema_ids[topic])
+            self._transcoders.append(transcoder)
+            self._routes[biz_type] = Route(settings.topic(topic), str(contract.event_type), transcoder.encode)
+        self._quarantine = quarantine
+        self._transaction = transaction
+        self._metrics = metrics
+        self._size_limit = settings.max_message_bytes * DERIVED_SIZE_FACTOR - _OVERHEAD_BYTES
+        self._windows: dict[int, DuplicateWindow] = {}
+        self._received_ms: list[int] = []
+        self._overridden = 0
+
+    def restore(self, positions: Mapping[TopicPartition, int], unmoved: set[TopicPartition]) -> None:
+        """Load the duplicate window of each partition: the last events before its position."""
+        size = self._settings.duplicate_window
+        started = time.monotonic()
+        kept = {tp.partition: self._windows[tp.partition] for tp in unmoved}
+        moved = {tp: position for tp, position in positions.items() if tp not in unmoved}
+        self._windows = kept | {tp.partition: DuplicateWindow(size) for tp in moved}
+        # Twice the window: in the worst case every event has a transaction of its own, whose marker takes an offset.
+        starts = {tp: max(position - 2 * size, 0) for tp, position in moved.items()}
+        restored = 0
+        for records in read_to_end(self._settings, starts, moved):
+            restored += len(records)
+            for record in records:
+                value = record.value()
+                try:
+                    self._windows[record.partition()].check(parse_event(value)["id"], value or b"")
+                except InvalidEvent:
+                    continue
+        took = time.monotonic() - started
+        self._metrics.restored.labels("duplicates").inc(restored)
+        self._metrics.restore_seconds.observe(took)
+        log.info("restored duplicate windows: %d partitions, %d events in %.2f s", len(moved), restored, took)
+
+    def process(self, batch: RecordBatch) -> None:
+        routed: Counter[str] = Counter()
+        duplicates: Counter[str] = Counter()
+        for tp, records in batch.partitions.items():
+            self._received_ms.append(records[0].timestamp()[1])
+            self._process_partition(tp.partition, records, routed, duplicates)
+        for biz_type, count in routed.items():
+            self._metrics.routed.labels(biz_type).inc(count)
+        for biz_type, count in duplicates.items():
+            self._metrics.duplicates.labels(biz_type).inc(count)
+
+    def _process_partition(
+        self, partition: int, records: list[Record], routed: Counter[str], duplicates: Counter[str]
+    ) -> None:
+        window, routes, produce = self._windows[partition], self._routes, self._transaction.produce
+        for record in records:
+            value, key = record.value(), record.key()
+            try:
+                event = parse_event(value)
+                assert value is not None  # noqa: S101 (parse_event refuses it; this tells the type checker)
+                seen = window.check(event["id"], value)
+                if seen is Seen.DUPLICATE:
+                    duplicates[_label(event, routes)] += 1
+                    continue
+                if seen is Seen.CONFLICT:
+                    raise InvalidEvent(Reason.ID_CONFLICT, "/id", "an event of this id with another body came before")
+                route = find_route(event, routes)
+                typed = route.encode(event, value)
+                if key is None:
+                    raise InvalidEvent(
+                        Reason.NO_ACCOUNT, "/payload", "no account_id, account, account_number or client_request_id"
+                    )
+                if len(typed) + len(key) > self._size_limit:
+                    raise InvalidEvent(Reason.TOO_LARGE, "", f"{len(typed)} bytes as a typed record")
+            except InvalidEvent as problem:
+                self._quarantine.put(self._transaction, record, problem)
+                continue
+            except Exception as error:  # noqa: BLE001 (all of this is pure: a restart would meet it again)
+                self._quarantine.put(self._transaction, record, unforeseen(record, error))
+                continue
+            headers: Headers = [(RAW_OFFSET, b"%d" % record.offset())]
+            produce(route.topic, typed, key, partition, headers, record.timestamp()[1])
+            routed[event["payload"]["biz_type"]] += 1
+
+    def before_commit(self) -> None:
+        """Nothing is held back."""
+
+    def after_commit(self) -> None:
+        now_ms = time.time() * 1000
+        for received_ms in self._received_ms:
+            self._metrics.raw_to_typed.observe(max(now_ms - received_ms, 0) / 1000)
+        self._received_ms.clear()
+        overridden = sum(transcoder.duplicate_keys for transcoder in self._transcoders)
+        self._metrics.duplicate_keys.inc(overridden - self._overridden)
+        self._overridden = overridden
+
+
+def _label(event: dict[str, Any], routes: Mapping[str, Route]) -> str:
+    """The event's biz_type as a metric label: only documented ones, so that bad input can't grow the label set."""
+    biz_type = event["payload"].get("biz_type")
+    return biz_type if isinstance(biz_type, str) and biz_type in routes else "unknown"
+
+
+def run(settings: Settings, stop: threading.Event, catalog: Catalog | None = None) -> None:
+    """Run a router until `stop` is set. Raises SettingsError or MustRestart."""
+    contracts = catalog or load_catalog()
+
+    def build(schema_ids: Mapping[str, int], transaction: Transaction, metrics: Metrics) -> Router:
+        codec: Codec[QuarantinedEvent] = Codec(contracts.contracts["quarantined-event"], schema_ids[QUARANTINE])
+        quarantine = Quarantine(settings, NAME, codec, metrics)
+        return Router(settings, contracts.events, schema_ids, quarantine, transaction, metrics)
+
+    outputs = [settings.topic(contract.topics[0].name) for contract in contracts.events.values()]
+    run_worker(settings, NAME, contracts, [settings.topic(SOURCE)], outputs, build, stop)

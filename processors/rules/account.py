@@ -1,0 +1,209 @@
+"""The six account event types, folded into the state of the account.
+
+Each part of the state is the newest word on one thing (`recency`), so the state is the same however the topics are
+interleaved. What one topic alone states may depend on that topic's own order, and on nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from processors.rules import liquidate_only
+from processors.rules.outcome import Flag, Outcome
+from processors.rules.recency import Typed, is_older, yields_to
+
+if TYPE_CHECKING:
+    from processors.rules.outcome import Source
+    from schemas.records import (
+        AccountClose,
+        AccountFact,
+        AccountInfoUpdate,
+        AccountRestrict,
+        AccountState,
+        AccountUnrestricted,
+        AccountUpdate,
+        VirtualAccountBcanUpdate,
+    )
+
+_ACCOUNT_TYPES = {None, "CASH", "MARGIN"}
+_RESTRICTIONS = frozenset(
+    f"{market}_STOCK_{kind}" for market in ("HK", "US", "CN") for kind in ("NO_TRADE", "LIQUIDATE_ONLY")
+)
+_BCAN_TYPES = {"CN"}
+_BCAN_STATUSES = {"SUCCESS", "FAILED"}
+_DECISIONS = {"APPROVED", "REJECTED"}
+
+
+class _Identified(Typed):
+    """What all account events say about themselves and the account."""
+
+    event_id: str
+    account_id: str | None
+    account_number: str | None
+
+
+def account_update(
+    state: AccountState | None, event: AccountUpdate, account_key: str, source: Source
+) -> Outcome[AccountState]:
+    """ACCOUNT_UPDATE: a full snapshot of the restrictions."""
+    known = _RESTRICTIONS.issuperset(event["restrictions"]) and event["account_type"] in _ACCOUNT_TYPES
+    state = _with_facts(state, event, account_key, event["account_type"])
+    last = state["restrictions"]
+    if last is not None and is_older(event, last):
+        return Outcome(state, (), _flags(known=known, stale=True))
+    held, alerts = liquidate_only.judge(last, event, account_key, source)
+    changed: AccountState = {
+        **state,
+        "restrictions": {
+            "codes": event["restrictions"],
+            "liquidate_only": held,
+            "event_time": event["event_time"],
+            "event_time_text": event["event_time_text"],
+            "event_id": event["event_id"],
+        },
+    }
+    return Outcome(changed, alerts, _flags(known=known))
+
+
+def virtual_account_bcan_update(
+    state: AccountState | None, event: VirtualAccountBcanUpdate, account_key: str, _source: Source
+) -> Outcome[AccountState]:
+    """VIRTUAL_ACCOUNT_BCAN_UPDATE: the exchange's word on one type of BCAN code."""
+    known = (
+        event["status"] in _BCAN_STATUSES and event["type"] in _BCAN_TYPES and event["account_type"] in _ACCOUNT_TYPES
+    )
+    state = _with_facts(state, event, account_key, event["account_type"])
+    last = state["bcan"].get(event["type"])
+    if last is not None and is_older(event, last):
+        return Outcome(state, (), _flags(known=known, stale=True))
+    changed: AccountState = {
+        **state,
+        "bcan": {
+            **state["bcan"],
+            event["type"]: {
+                "status": event["status"],
+                "event_time": event["event_time"],
+                "event_time_text": event["event_time_text"],
+                "event_id": event["event_id"],
+            },
+        },
+    }
+    return Outcome(changed, (), _flags(known=known))
+
+
+def account_info_update(
+    state: AccountState | None, event: AccountInfoUpdate, account_key: str, _source: Source
+) -> Outcome[AccountState]:
+    """ACCOUNT_INFO_UPDATE: a change of account data was approved or rejected."""
+    known = event["status"] in _DECISIONS
+    state = _with_facts(state, event, account_key)
+    last = state["info_update"]
+    if last is not None and is_older(event, last):
+        return Outcome(state, (), _flags(known=known, stale=True))
+    changed: AccountState = {
+        **state,
+        "info_update": {
+            "status": event["status"],
+            "request_id": event["request_id"],
+            "client_request_id": event["client_request_id"],
+            "event_time": event["event_time"],
+            "event_time_text": event["event_time_text"],
+            "event_id": event["event_id"],
+        },
+    }
+    return Outcome(changed, (), _flags(known=known))
+
+
+def account_close(
+    state: AccountState | None, event: AccountClose, account_key: str, _source: Source
+) -> Outcome[AccountState]:
+    """ACCOUNT_CLOSE: an application to close the account was approved or rejected."""
+    known = event["status"] in _DECISIONS
+    state = _with_facts(state, event, account_key)
+    last = state["close"]
+    if last is not None and is_older(event, last):
+        return Outcome(state, (), _flags(known=known, stale=True))
+    changed: AccountState = {
+        **state,
+        "close": {
+            "status": event["status"],
+            "request_id": None,
+            "client_request_id": event["client_request_id"],
+            "event_time": event["event_time"],
+            "event_time_text": event["event_time_text"],
+            "event_id": event["event_id"],
+        },
+    }
+    return Outcome(changed, (), _flags(known=known))
+
+
+def restrict_infos(
+    state: AccountState | None, event: AccountRestrict | AccountUnrestricted, account_key: str, _source: Source
+) -> Outcome[AccountState]:
+    """ACCOUNT_RESTRICT and ACCOUNT_UNRESTRICTED: the newest list as received, and which of the two it came with.
+
+    Whether the list of ACCOUNT_UNRESTRICTED is what was lifted or what remains is not documented, so nothing is
+    inferred from it. The two types are two topics: at the same instant ACCOUNT_RESTRICT wins.
+    """
+    state = _with_facts(state, event, account_key)
+    last = state["restrict_infos"]
+    if last is not None and yields_to(event, last):
+        return Outcome(state, (), _flags(known=True, stale=True))
+    changed: AccountState = {
+        **state,
+        "restrict_infos": {
+            "biz_type": event["biz_type"],
+            "infos": event["restrict_infos"],
+            "event_time": event["event_time"],
+            "event_time_text": event["event_time_text"],
+            "event_id": event["event_id"],
+        },
+    }
+    return Outcome(changed)
+
+
+def _flags(*, known: bool, stale: bool = False) -> tuple[Flag, ...]:
+    if known and not stale:
+        return ()
+    return (*((Flag.STALE,) if stale else ()), *(() if known else (Flag.UNKNOWN_VALUE,)))
+
+
+def _with_facts(
+    state: AccountState | None, event: _Identified, account_key: str, account_type: str | None = None
+) -> AccountState:
+    """Return the state with what the event says about the account; the same object when that is nothing new."""
+    if state is None:
+        state = _unknown_account(account_key)
+    old_id, old_number, old_type = state["account_id"], state["account_number"], state["account_type"]
+    new_id = _newest(old_id, event["account_id"], event)
+    new_number = _newest(old_number, event["account_number"], event)
+    new_type = _newest(old_type, account_type, event)
+    if new_id is old_id and new_number is old_number and new_type is old_type:
+        return state
+    return {**state, "account_id": new_id, "account_number": new_number, "account_type": new_type}
+
+
+def _newest(old: AccountFact | None, value: str | None, event: _Identified) -> AccountFact | None:
+    if not value or (old is not None and yields_to(event, old)):
+        return old
+    return {
+        "value": value,
+        "biz_type": event["biz_type"],
+        "event_time": event["event_time"],
+        "event_time_text": event["event_time_text"],
+        "event_id": event["event_id"],
+    }
+
+
+def _unknown_account(account_key: str) -> AccountState:
+    return {
+        "account_key": account_key,
+        "account_id": None,
+        "account_number": None,
+        "account_type": None,
+        "restrictions": None,
+        "restrict_infos": None,
+        "bcan": {},
+        "info_update": None,
+        "close": None,
+    }

@@ -1,0 +1,99 @@
+"""Alerts: how one is named, and which of them are true until further notice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypedDict
+from uuid import UUID, uuid5
+
+if TYPE_CHECKING:
+    from processors.rules.outcome import Source
+    from schemas.records import Alert
+
+NAMESPACE: Final = UUID("6261f28f-fc6c-59a7-817f-efdca5dc1481")
+"""UUIDv5 namespace of alert ids. It never changes: subscribers know an alert by its id."""
+
+
+class Rule(NamedTuple):
+    """A rule's constants. `version` grows with each change of its logic.
+
+    A rule about a condition has FIRING and RESOLVED alerts, one about an occurrence only FIRING ones.
+    """
+
+    name: str
+    version: int
+    severity: Literal["critical", "warning"]
+    is_condition: bool
+
+
+LIQUIDATE_ONLY: Final = Rule("LIQUIDATE_ONLY", version=1, severity="critical", is_condition=True)
+TRANSFER_RETURNED: Final = Rule("TRANSFER_RETURNED", version=1, severity="warning", is_condition=False)
+
+_CONDITIONS = frozenset(rule.name for rule in (LIQUIDATE_ONLY, TRANSFER_RETURNED) if rule.is_condition)
+
+
+class Cause(TypedDict):
+    """What an alert takes over from any event."""
+
+    event_id: str
+    event_type: str
+    biz_type: str
+    event_time: int
+    event_time_text: str
+    account_id: str | None
+
+
+class ActiveChange(NamedTuple):
+    """A record of alerts.active: key, and the alert or None for a tombstone."""
+
+    dedup_key: str
+    alert: Alert | None
+
+
+def active_change(alert: Alert) -> ActiveChange | None:
+    """Tell what an alert does to the table of conditions that hold now; None for an occurrence, never in that table."""
+    if alert["rule"] not in _CONDITIONS:
+        return None
+    return ActiveChange(alert["dedup_key"], alert if alert["status"] == "FIRING" else None)
+
+
+def make_alert(
+    rule: Rule,
+    event: Cause,
+    account_key: str,
+    source: Source,
+    *,
+    status: Literal["FIRING", "RESOLVED"],
+    subject: str,
+    summary: str,
+) -> Alert:
+    """Return an alert without evidence: the rule fills in `restriction` or `transfer`."""
+    dedup_key = f"{rule.name}/{account_key}/{subject}"
+    return {
+        "alert_id": str(uuid5(NAMESPACE, f"{dedup_key}/{event['event_id']}")),
+        "rule": rule.name,
+        "rule_version": rule.version,
+        "status": status,
+        "severity": rule.severity,
+        "dedup_key": dedup_key,
+        "account_key": account_key,
+        "account_id": event["account_id"],
+        "account_number": None,
+        "subject": subject,
+        "first_sight": False,
+        "summary": summary,
+        "event_id": event["event_id"],
+        "event_type": event["event_type"],
+        "biz_type": event["biz_type"],
+        "event_time": event["event_time"],
+        "event_time_text": event["event_time_text"],
+        "source_topic": source.topic,
+        "source_partition": source.partition,
+        "source_offset": source.offset,
+        "restriction": None,
+        "transfer": None,
+    }
+
+
+def account_tail(account: str) -> str:
+    """How a summary names an account: by no more than its last four characters."""
+    return f"…{account[-4:]}"

@@ -1,0 +1,113 @@
+"""LIQUIDATE_ONLY: per market, from one full snapshot of an account's restrictions to the next.
+
+Source: Account Events, Account Update Event: each push is a complete snapshot, an empty array means no restriction.
+That a restriction begins or ends can only be seen against the snapshot before.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from processors.rules.alerting import LIQUIDATE_ONLY, account_tail, make_alert
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from processors.rules.outcome import Source
+    from schemas.records import AccountUpdate, Alert, LiquidateOnlyState, RestrictionEvidence, RestrictionsState
+
+_SUFFIX = "LIQUIDATE_ONLY"
+
+Held = dict[str, "LiquidateOnlyState"]
+"""Markets that are liquidate-only, and since when."""
+
+
+def market_of(code: str) -> str | None:
+    """Market of a restriction code: HK_STOCK_LIQUIDATE_ONLY -> HK, LIQUIDATE_ONLY -> ALL, any other code -> None."""
+    if not code.endswith(_SUFFIX):
+        return None
+    return code.removesuffix(_SUFFIX).rstrip("_").removesuffix("_STOCK") or "ALL"
+
+
+class _Step(NamedTuple):
+    """From one snapshot to the next."""
+
+    last: RestrictionsState | None
+    event: AccountUpdate
+    account_key: str
+    source: Source
+
+
+def judge(
+    last: RestrictionsState | None, event: AccountUpdate, account_key: str, source: Source
+) -> tuple[Held, tuple[Alert, ...]]:
+    """Judge a snapshot that is not stale: the markets liquidate-only now, and alerts on what began and what ended."""
+    now = _markets(event["restrictions"])
+    before: Held = last["liquidate_only"] if last else {}
+    if now.keys() == before.keys():
+        return before, ()
+    step = _Step(last, event, account_key, source)
+    held: Held = {}
+    alerts: list[Alert] = []
+    for market, code in now.items():
+        if market in before:
+            held[market] = before[market]
+        else:
+            alert, held[market] = _fire(step, market, code)
+            alerts.append(alert)
+    alerts.extend(_resolve(step, market, since) for market, since in before.items() if market not in now)
+    return held, tuple(alerts)
+
+
+def _markets(codes: Iterable[str]) -> dict[str, str]:
+    """Liquidate-only markets with the first code that says so, in the snapshot's order."""
+    markets: dict[str, str] = {}
+    for code in codes:
+        market = market_of(code)
+        if market is not None:
+            markets.setdefault(market, code)
+    return markets
+
+
+def _fire(step: _Step, market: str, code: str) -> tuple[Alert, LiquidateOnlyState]:
+    event = step.event
+    alert = _alert(step, "FIRING", market, "is")
+    since: LiquidateOnlyState = {
+        "code": code,
+        "since_event_id": event["event_id"],
+        "since": event["event_time"],
+        "since_text": event["event_time_text"],
+        "fired_alert_id": alert["alert_id"],
+        "first_sight": step.last is None,
+    }
+    alert["first_sight"] = since["first_sight"]
+    alert["restriction"] = _evidence(step, since, None)
+    return alert, since
+
+
+def _resolve(step: _Step, market: str, since: LiquidateOnlyState) -> Alert:
+    alert = _alert(step, "RESOLVED", market, "is no longer")
+    alert["restriction"] = _evidence(step, since, step.event["event_time"] - since["since"])
+    return alert
+
+
+def _alert(step: _Step, status: Literal["FIRING", "RESOLVED"], market: str, verb: str) -> Alert:
+    _, event, account_key, source = step
+    account = account_tail(event["account_number"] or account_key)
+    summary = f"{market}: account {account} {verb} liquidate-only"
+    alert = make_alert(LIQUIDATE_ONLY, event, account_key, source, status=status, subject=market, summary=summary)
+    alert["account_number"] = event["account_number"]
+    return alert
+
+
+def _evidence(step: _Step, since: LiquidateOnlyState, duration_us: int | None) -> RestrictionEvidence:
+    return {
+        "code": since["code"],
+        "restrictions": step.event["restrictions"],
+        "previous_restrictions": step.last["codes"] if step.last else None,
+        "fired_alert_id": since["fired_alert_id"],
+        "since_event_id": since["since_event_id"],
+        "since": since["since"],
+        "since_text": since["since_text"],
+        "duration_us": duration_us,
+    }

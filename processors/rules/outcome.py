@@ -1,0 +1,42 @@
+"""What a rule is told besides the event, and what it answers."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+
+if TYPE_CHECKING:
+    from schemas.records import Alert
+
+State = TypeVar("State")
+
+
+class Source(NamedTuple):
+    """Where the typed record was read: topic (with prefix), partition, offset."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class Flag(StrEnum):
+    """What is worth counting about an event; none of these stops it."""
+
+    STALE = "stale"
+    """Older than the part of the state it is about, which it therefore left as it was."""
+    UNKNOWN_VALUE = "unknown_value"
+    """A status, type or code that the broker's documents do not list."""
+    ILLEGAL_TRANSITION = "illegal_transition"
+    """A movement went from one final status to another, COMPLETED to RETURNED aside."""
+
+
+class Outcome(NamedTuple, Generic[State]):
+    """Answer of a rule.
+
+    `state` is the very object that was given when the event changes nothing, so `is` tells whether there is anything
+    to write; a changed state is a new object and the given one is never altered. Both may share parts.
+    """
+
+    state: State
+    alerts: tuple[Alert, ...] = ()
+    flags: tuple[Flag, ...] = ()

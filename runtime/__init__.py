@@ -1,0 +1,1 @@
+"""The machinery that every process shares: settings, Kafka clients, transactions, state tables, topics, health."""

@@ -1,0 +1,34 @@
+"""How a process ends when it can't go on, and with which exit code."""
+
+from __future__ import annotations
+
+
+class PipelineError(Exception):
+    """Base of the errors that end a process with one clear line instead of a traceback."""
+
+    exit_code = 1
+
+
+class SettingsError(PipelineError):
+    """A setting, option or topic is wrong: a restart would not help, somebody has to change it."""
+
+    exit_code = 2
+
+
+class Stopped(PipelineError):
+    """SIGTERM or Ctrl-C came while the process was still waiting for what it needs to begin."""
+
+    exit_code = 0
+
+
+class MustRestart(PipelineError):
+    """The memory of this process may differ from what is committed: end it, a fresh one starts from the topics.
+
+    The supervisor (Kubernetes, systemd, `broker-events run`) starts it anew on exit code 70 (EX_SOFTWARE).
+    """
+
+    exit_code = 70
+
+
+class Fenced(MustRestart):
+    """Another process with the same transactional id has taken over (KIP-98 producer fencing)."""

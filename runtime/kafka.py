@@ -1,0 +1,141 @@
+"""librdkafka configurations, made in one place so that every client agrees on security and partitioner."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Any, Final
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+
+from runtime.errors import MustRestart, SettingsError
+from runtime.settings import Settings
+from runtime.startup import keep_trying
+
+log = logging.getLogger(__name__)
+
+# Java clients partition keys with murmur2; records without a key go anywhere.
+PARTITIONER: Final = "murmur2_random"
+
+_SAME_ERROR_S: Final = 5.0
+
+Headers = list[tuple[str, str | bytes | None]]
+Config = dict[str, Any]
+
+
+def client_config(settings: Settings) -> Config:
+    """What every client needs to reach the cluster: addresses and security."""
+    config: Config = {
+        "bootstrap.servers": settings.kafka_bootstrap_servers,
+        "security.protocol": settings.kafka_security_protocol,
+        "reconnect.backoff.max.ms": 2000,
+        # With the default, rebootstrap, librdkafka 2.16 forgets a broker that has gone away: a transactional call that
+        # waits for it never returns, whatever its timeout says.
+        "metadata.recovery.strategy": "none",
+        "socket.keepalive.enable": True,
+        "logger": logging.getLogger("librdkafka"),
+        "error_cb": _ErrorLog(),
+    }
+    secrets = {
+        "sasl.password": settings.kafka_sasl_password,
+        "ssl.key.password": settings.kafka_ssl_key_password,
+    }
+    plain = {
+        "sasl.mechanisms": settings.kafka_sasl_mechanism,
+        "sasl.username": settings.kafka_sasl_username,
+        "ssl.ca.location": settings.kafka_ssl_ca_location,
+        "ssl.certificate.location": settings.kafka_ssl_certificate_location,
+        "ssl.key.location": settings.kafka_ssl_key_location,
+    }
+    config |= {name: str(value) for name, value in plain.items() if value is not None}
+    config |= {name: secret.get_secret_value() for name, secret in secrets.items() if secret is not None}
+    return config | settings.kafka_extra
+
+
+def consumer_config(settings: Settings, **more: Any) -> Config:  # noqa: ANN401 (librdkafka values)
+    """A consumer that sees committed records only and never commits by itself; `more` uses _ for . in names."""
+    return (
+        client_config(settings)
+        | {
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "error",  # a worker says where it starts; anything else would skip or repeat records
+            "fetch.wait.max.ms": 100,
+            "fetch.error.backoff.ms": 50,
+        }
+        | _dotted(more)
+    )
+
+
+def producer_config(settings: Settings, **more: Any) -> Config:  # noqa: ANN401 (librdkafka values)
+    """An idempotent producer that waits for all in-sync replicas; `more` uses _ for . in names."""
+    return (
+        client_config(settings)
+        | {
+            "enable.idempotence": True,
+            "acks": "all",
+            "partitioner": PARTITIONER,
+            "compression.type": "lz4",
+            "linger.ms": 5,
+            "batch.size": 500_000,
+            "message.max.bytes": settings.max_message_bytes,
+            "queue.buffering.max.messages": 500_000,
+        }
+        | _dotted(more)
+    )
+
+
+def admin_client(settings: Settings, stop: threading.Event | None = None) -> AdminClient:
+    """An admin client on a cluster that has answered; waits for it as `keep_trying` does.
+
+    Raises SettingsError where librdkafka refuses a setting, Kafka's or one of KAFKA_EXTRA.
+    """
+    try:
+        admin = AdminClient(client_config(settings))
+    except KafkaException as error:
+        raise SettingsError(f"Kafka client: {error.args[0].str()}") from None
+    attempt_s = min(5.0, settings.start_timeout_s / 4)
+    keep_trying(
+        f"Kafka at {settings.kafka_bootstrap_servers}",
+        lambda: admin.list_topics(timeout=attempt_s),
+        settings.start_timeout_s,
+        (KafkaException,),
+        stop,
+    )
+    return admin
+
+
+def raise_if_hopeless(error: KafkaError) -> None:
+    """Log a consumer error that librdkafka recovers from by itself; raise MustRestart for any other."""
+    if error.fatal() or error.code() in _HOPELESS:
+        raise MustRestart(f"Kafka consumer: {error.str()}")
+    log.warning("Kafka consumer: %s; librdkafka is trying again", error.str())
+
+
+_HOPELESS: Final = {
+    KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001 (the public names of client-side codes)
+    KafkaError._MAX_POLL_EXCEEDED,  # noqa: SLF001
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+}
+
+
+def _dotted(config: Config) -> Config:
+    return {name.replace("_", "."): value for name, value in config.items()}
+
+
+class _ErrorLog:
+    """Logs what librdkafka reports and recovers from by itself; while a broker is away that is often the same."""
+
+    def __init__(self) -> None:
+        self._last: dict[int, float] = {}
+
+    def __call__(self, error: KafkaError) -> None:
+        now = time.monotonic()
+        if now - self._last.get(error.code(), -_SAME_ERROR_S) >= _SAME_ERROR_S:
+            self._last[error.code()] = now
+            log.warning("Kafka: %s", error.str())

@@ -1,0 +1,83 @@
+"""Every metric of the pipeline, its name, unit and labels. No label ever holds an account or an event id."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
+
+_NAMESPACE: Final = "broker_events"
+_LATENCY_S: Final = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_DURATION_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_SIZES: Final = (1, 10, 100, 500, 1000, 2000, 5000, 10_000, 20_000)
+
+
+class Metrics:
+    """The metrics of one process, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+
+        # bridge
+        self.received = self._counter("received", "Messages received from the push", "event_type", "biz_type")
+        self.received_bytes = self._counter("received_bytes", "Payload bytes received from the push")
+        self.reconnects = self._counter("reconnects", "Streams to the push that ended, by reason", "reason")
+        self.connected = self._gauge("connected", "1 while a stream to the push is open")
+        self.last_message = self._gauge("last_message_timestamp_seconds", "When the push last sent anything")
+        self.cursor = self._gauge("cursor_timestamp_seconds", "When the cursor last moved", "event_type")
+        self.push_to_raw = self._latency("push_to_raw_seconds", "From received to committed in the raw topic")
+
+        # router
+        self.routed = self._counter("routed", "Events written to a typed topic", "biz_type")
+        self.duplicates = self._counter("duplicates", "Events that were pushed again with the same body", "biz_type")
+        self.duplicate_keys = self._counter("duplicate_keys", "JSON members that a later one of the same name overrode")
+        self.raw_to_typed = self._latency("raw_to_typed_seconds", "From received to committed in a typed topic")
+
+        # projector
+        self.projected = self._counter("projected", "Typed events folded into state", "biz_type")
+        self.stale = self._counter("stale", "Events older than the state they would have overwritten", "biz_type")
+        self.unknown_values = self._counter("unknown_values", "Statuses and codes that no document names", "biz_type")
+        self.illegal_transitions = self._counter(
+            "illegal_transitions", "Status changes that no document allows", "biz_type"
+        )
+        self.alerts = self._counter("alerts", "Alerts written", "rule", "status")
+        self.push_to_alert = self._latency("push_to_alert_seconds", "From received by the bridge to alert committed")
+
+        # every worker
+        self.quarantined = self._counter("quarantined", "Records put into quarantine", "stage", "reason")
+        self.consumed = self._counter("consumed", "Records consumed", "topic")
+        self.transactions = self._counter("transactions", "Transactions, by result", "result")
+        self.transaction_seconds = self._duration("transaction_seconds", "From begin to committed")
+        self.commit_seconds = self._duration("commit_seconds", "The commit alone")
+        self.batch_records = Histogram(
+            "batch_records", "Records in a batch", namespace=_NAMESPACE, buckets=_SIZES, registry=self.registry
+        )
+        self.lag_records = self._gauge("lag_records", "Offsets behind the end; markers count", "topic", "partition")
+        self.lag_seconds = self._gauge("lag_seconds", "Age of the newest record consumed, while there are newer ones")
+        self.assigned = self._gauge("assigned_partitions", "Partitions assigned to this worker")
+        self.rebalances = self._counter("rebalances", "Changes of the assignment", "kind")
+        self.restored = self._counter("restored_records", "Records read to restore state", "table")
+        self.restore_seconds = self._duration("restore_seconds", "Time to restore state after an assignment")
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, namespace=_NAMESPACE, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, labels, namespace=_NAMESPACE, registry=self.registry)
+
+    def _latency(self, name: str, text: str) -> Histogram:
+        return Histogram(name, text, namespace=_NAMESPACE, buckets=_LATENCY_S, registry=self.registry)
+
+    def _duration(self, name: str, text: str) -> Histogram:
+        return Histogram(name, text, namespace=_NAMESPACE, buckets=_DURATION_S, registry=self.registry)

@@ -1,0 +1,86 @@
+"""What can't be processed, kept whole: the source record with its coordinates and the reason."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from importlib.metadata import version
+from typing import Any, Final, Protocol
+
+import orjson
+
+from runtime.metrics import Metrics
+from runtime.record import Record
+from runtime.settings import Settings
+from runtime.transaction import Transaction
+from schemas.invalid_event import InvalidEvent, Reason
+from schemas.records import QuarantinedEvent
+
+log = logging.getLogger(__name__)
+
+QUARANTINE: Final = "quarantine"
+
+
+class Encoder(Protocol):
+    def encode(self, record: QuarantinedEvent) -> bytes: ...
+
+
+class Quarantine:
+    """Writes quarantine records of one stage into the open transaction.
+
+    Key and partition are those of the source record. The record's own Kafka timestamp says when it was quarantined.
+    """
+
+    def __init__(self, settings: Settings, stage: str, codec: Encoder, metrics: Metrics) -> None:
+        self._topic = settings.topic(QUARANTINE)
+        self._stage = stage
+        self._codec = codec
+        self._metrics = metrics
+        self._worker = f"{stage}/{version('broker-events')}"
+
+    def put(self, transaction: Transaction, record: Record, problem: InvalidEvent) -> None:
+        """Produce the quarantine record of `record`."""
+        identity = _identity(record.value())
+        quarantined: QuarantinedEvent = {
+            "reason": problem.reason.value,
+            "stage": self._stage,
+            "detail": problem.detail or None,
+            "pointer": problem.pointer,
+            "topic": record.topic(),
+            "partition": record.partition(),
+            "offset": record.offset(),
+            "timestamp": record.timestamp()[1] * 1000,
+            "key": record.key(),
+            "value": record.value(),
+            "headers": [{"name": name, "value": value} for name, value in record.headers() or ()],
+            "event_id": identity.get("id"),
+            "event_type": identity.get("event_type"),
+            "biz_type": identity.get("biz_type"),
+            "worker": self._worker,
+            "recovered_from": None,
+            "recovery_id": None,
+        }
+        transaction.produce(self._topic, self._codec.encode(quarantined), record.key(), record.partition())
+        self._metrics.quarantined.labels(self._stage, problem.reason.value).inc()
+
+
+def unforeseen(record: Record, error: Exception) -> InvalidEvent:
+    """Say what went wrong with a record that met a defect of ours, in quarantine and in the log."""
+    at = (record.topic(), record.partition(), record.offset())
+    frames = "".join(traceback.format_tb(error.__traceback__))  # the error's own text may quote the record
+    log.error("%s[%d]@%d: a defect of this program, %s\n%s", *at, type(error).__name__, frames)
+    return InvalidEvent(Reason.UNFORESEEN, "", f"{type(error).__name__}: {error}")
+
+
+def _identity(value: bytes | None) -> dict[str, str]:
+    """Id, event_type and biz_type as far as they can be read."""
+    try:
+        event: Any = orjson.loads(value or b"")
+    except orjson.JSONDecodeError:
+        return {}
+    if not isinstance(event, dict):
+        return {}
+    payload = event.get("payload")
+    biz_type = payload.get("biz_type") if isinstance(payload, dict) else None
+    members = {"id": event.get("id"), "event_type": event.get("event_type"), "biz_type": biz_type}
+    return {name: text for name, text in members.items() if isinstance(text, str)}

@@ -1,0 +1,34 @@
+"""A consumed Kafka record, as every reader in this project sees it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+
+class TopicPartition(NamedTuple):
+    """One partition of one topic (Kafka name, prefix included)."""
+
+    topic: str
+    partition: int
+
+
+class Record(Protocol):
+    """A `confluent_kafka.Message` that isn't an error: its coordinates are always there."""
+
+    def __len__(self) -> int:
+        """Bytes of the value."""
+        ...
+
+    def topic(self) -> str: ...
+    def partition(self) -> int: ...
+    def offset(self) -> int: ...
+    def key(self) -> bytes | None: ...
+    def value(self) -> bytes | None: ...
+    def headers(self) -> list[tuple[str, bytes | None]] | None: ...
+    def timestamp(self) -> tuple[int, int]:
+        """Kind (1 create time, 2 append time) and milliseconds since the epoch."""
+        ...
+
+
+def partition_of(record: Record) -> TopicPartition:
+    return TopicPartition(record.topic(), record.partition())

@@ -1,0 +1,313 @@
+"""A consumer group that hands record batches to a Faust agent, and commits what the agent made of them.
+
+One thread does everything that waits for Kafka (fetch, restore, commit); the event loop does the work on records. The
+two take turns, so neither needs a lock: while the agent holds a batch, nothing is fetched, assigned or committed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, Protocol, TypeVar, cast
+
+import confluent_kafka
+from confluent_kafka import Consumer, KafkaException
+from mode import Service
+
+from runtime.errors import MustRestart, SettingsError
+from runtime.health import Health
+from runtime.kafka import consumer_config, raise_if_hopeless
+from runtime.metrics import Metrics
+from runtime.record import Record, TopicPartition, partition_of
+from runtime.record_batch import Partitions, RecordBatch, limited
+from runtime.settings import Settings
+from runtime.startup import keep_trying
+from runtime.topic_reader import end_offsets, first_offsets, read_to_end
+from runtime.transaction import Transaction
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+BATCH_RECORDS: Final = 2000
+# Large events are slow: a batch of them must not take as long as a transaction may stay open.
+BATCH_BYTES: Final = 4_000_000
+_IDLE_POLL_S: Final = 0.1
+# With a transaction open: how long a quiet source may go on before it counts as idle and the transaction commits.
+_LINGER_S: Final = 0.003
+_LAG_INTERVAL_S: Final = 2.0
+_COMMITTED_TIMEOUT_S: Final = 10.0
+# Below max.poll.interval.ms: by then the group has given the partitions to somebody else.
+_RESTORE_LIMIT_S: Final = 290.0
+
+
+class Processor(Protocol):
+    """What a worker does around its batches. Every call comes while no batch is in work."""
+
+    def restore(self, positions: Mapping[TopicPartition, int], unmoved: set[TopicPartition]) -> None:
+        """These partitions, and no others, are assigned: load the state that records from these offsets on need.
+
+        Nobody has moved the offset of an `unmoved` one since this worker held it last: what it had still holds.
+        """
+
+    def before_commit(self) -> None:
+        """The open transaction is about to commit: produce what is still held back."""
+
+    def after_commit(self) -> None:
+        """The transaction is committed: consumers see it."""
+
+
+class RecordSource(Service):
+    """Consumes `topics` in the consumer group of `app`, one batch at a time through `channel`.
+
+    `outputs`: topics that nobody else writes, into the partition number that a record came from.
+
+    The assignor is `range`. It is eager, so nobody's generation changes while a transaction commits (a cooperative
+    member would learn of a new one by its commit being refused), and it gives partition k of all topics to one worker.
+    Outputs and offsets commit in one transaction: as soon as the source is idle, else every `commit_interval_ms` or
+    `transaction_records`. Revoked partitions are committed inside the revoke callback. `ended` resolves when the source
+    has stopped, or raises what ended it; after an error the process must end.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        app: str,
+        topics: list[str],
+        outputs: list[str],
+        channel: Any,  # noqa: ANN401 (Faust types a channel by events, not by what is put)
+        transaction: Transaction,
+        processor: Processor,
+        metrics: Metrics,
+        health: Health,
+    ) -> None:
+        super().__init__()
+        self._settings = settings
+        self._topics = topics
+        self._outputs = outputs
+        self._group = settings.group(app)
+        self._channel = channel
+        self._transaction = transaction
+        self._processor = processor
+        self._metrics = metrics
+        self._health = health
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="kafka")
+        self._consumer = Consumer(
+            consumer_config(
+                settings,
+                group_id=self._group,
+                client_id=f"{self._group}.{settings.instance_id}",
+                partition_assignment_strategy="range",
+                session_timeout_ms=settings.session_timeout_ms,
+                heartbeat_interval_ms=settings.session_timeout_ms // 5,
+                max_poll_interval_ms=300_000,
+                queued_min_messages=100_000,
+                queued_max_messages_kbytes=131_072,
+            )
+        )
+        self._assigned: set[TopicPartition] = set()
+        self._revoked_in_fetch: set[TopicPartition] = set()
+        self._next_offsets: dict[TopicPartition, int] = {}  # to be committed
+        self._committed: dict[TopicPartition, int] = {}  # as of this worker's last commit or assignment
+        self._leaving = False
+        self._newest_ms = 0
+        self._lag_at = 0.0
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def on_stop(self) -> None:
+        """Wait until the open transaction is committed and the partitions are given back."""
+        await asyncio.wait([self.ended])
+        self._thread.shutdown(wait=False)
+
+    @Service.task
+    async def _pump(self) -> None:
+        try:
+            await self._in_thread(self._subscribe)
+            while not self.should_stop:
+                self._health.beat()
+                partitions = await self._in_thread(self._fetch)
+                for part in limited(partitions, BATCH_BYTES):
+                    await self._process(part)
+                    if self._commit_is_due():
+                        await self._in_thread(self._commit)
+                if not partitions and self._transaction.is_open:
+                    await self._in_thread(self._commit)
+                if time.monotonic() - self._lag_at > _LAG_INTERVAL_S:
+                    self._lag_at = time.monotonic()
+                    await self._in_thread(self._measure_lag)
+            self._health.not_ready("stopping")
+            await self._in_thread(self._leave)
+        except BaseException as error:  # noqa: BLE001 (whatever it is, the process must not go on)
+            self._health.not_ready("failed")
+            await self._in_thread(self._abandon)
+            self.ended.set_exception(error)
+        else:
+            self.ended.set_result(None)
+
+    async def _process(self, partitions: Partitions) -> None:
+        self._transaction.begin()
+        batch = RecordBatch(partitions, asyncio.get_running_loop().create_future())
+        await self._channel.put(batch)
+        await batch.done
+        for tp, records in partitions.items():
+            last = records[-1]
+            self._next_offsets[tp] = last.offset() + 1
+            self._newest_ms = last.timestamp()[1]
+            self._metrics.consumed.labels(tp.topic).inc(len(records))
+        self._metrics.batch_records.observe(sum(map(len, partitions.values())))
+        self._transaction.poll()
+
+    def _commit_is_due(self) -> bool:
+        age_ms = (time.monotonic() - self._transaction.opened_at) * 1000
+        full = self._transaction.records >= self._settings.transaction_records
+        return full or age_ms >= self._settings.commit_interval_ms
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+    # -- below: in the Kafka thread
+
+    def _subscribe(self) -> None:
+        self._transaction.init()
+        self._consumer.subscribe(
+            self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+
+    def _fetch(self) -> Partitions:
+        """The next records, by partition; waits for the first one only."""
+        first = self._consumer.poll(_LINGER_S if self._transaction.is_open else _IDLE_POLL_S)
+        if first is None:
+            return {}
+        self._revoked_in_fetch.clear()  # what was revoked up to here was revoked before `first` came
+        messages = [first, *self._consumer.consume(BATCH_RECORDS - 1, 0)]
+        partitions: Partitions = {}
+        current: tuple[str | None, int | None] = (None, None)
+        records: list[Record] = []
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                raise_if_hopeless(error)
+                continue
+            at = (message.topic(), message.partition())
+            if at != current:
+                current = at
+                records = partitions.setdefault(partition_of(cast(Record, message)), [])
+            records.append(cast(Record, message))
+        if self._revoked_in_fetch:
+            self._discard_revoked(partitions)
+        return partitions
+
+    def _discard_revoked(self, partitions: Partitions) -> None:
+        """A rebalance came between the records of one fetch: those of a lost partition are the next owner's."""
+        for tp in self._revoked_in_fetch & partitions.keys():
+            if tp in self._assigned:
+                raise MustRestart(f"{tp.topic}[{tp.partition}] was revoked and assigned again within one fetch")
+            del partitions[tp]
+
+    def _commit(self) -> None:
+        started = time.monotonic()
+        self._processor.before_commit()
+        offsets = [confluent_kafka.TopicPartition(*tp, offset) for tp, offset in self._next_offsets.items()]
+        try:
+            self._transaction.commit(offsets, self._consumer.consumer_group_metadata())
+        except Exception:
+            self._metrics.transactions.labels("failed").inc()
+            raise
+        self._committed.update(self._next_offsets)
+        self._next_offsets.clear()
+        self._processor.after_commit()
+        self._metrics.transactions.labels("committed").inc()
+        self._metrics.transaction_seconds.observe(time.monotonic() - self._transaction.opened_at)
+        self._metrics.commit_seconds.observe(time.monotonic() - started)
+
+    def _on_assign(self, _: Consumer, assigned: list[confluent_kafka.TopicPartition]) -> None:
+        if self._leaving:  # close() still serves an assignment that was under way
+            return
+        self._health.beat(_RESTORE_LIMIT_S)
+        # Waits until the last owner's transaction has ended: its offsets are pending until then (KIP-447).
+        committed = keep_trying(
+            "the group's committed offsets",
+            lambda: self._consumer.committed(assigned, _COMMITTED_TIMEOUT_S),
+            self._settings.start_timeout_s,
+            (KafkaException,),
+        )
+        positions = self._starts({TopicPartition(tp.topic, tp.partition): tp.offset for tp in committed})
+        unmoved = {tp for tp, offset in positions.items() if self._committed.get(tp) == offset}
+        self._assigned, self._committed = set(positions), positions
+        self._metrics.rebalances.labels("assigned").inc()
+        self._metrics.assigned.set(len(positions))
+        self._metrics.lag_records.clear()
+        self._processor.restore(positions, unmoved)
+        self._consumer.assign([confluent_kafka.TopicPartition(*tp, offset) for tp, offset in positions.items()])
+        log.info("assigned %d partitions, %d of them as they were left", len(positions), len(unmoved))
+        self._health.ready()
+
+    def _starts(self, committed: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """Where to begin: at the committed offset, or with the oldest record where the group has none yet.
+
+        Raises SettingsError where that would lose records (they are deleted already) or write them again (the group's
+        offsets have expired though its outputs are there): what to do then is a person's decision.
+        """
+        firsts = first_offsets(self._settings, committed)
+        ends = end_offsets(self._settings, committed)
+        for tp, offset in committed.items():
+            if offset >= 0 and not firsts[tp] <= offset <= ends[tp]:
+                raise SettingsError(
+                    f"{tp.topic}[{tp.partition}]: the group {self._group} has read up to {offset}, the topic holds "
+                    f"{firsts[tp]} to {ends[tp]}: records are gone that were never read. Set the group's offset with "
+                    "kafka-consumer-groups --reset-offsets once it is clear what became of them"
+                )
+        unread = {tp.partition for tp in committed} - {tp.partition for tp, offset in committed.items() if offset >= 0}
+        outputs = {TopicPartition(topic, number): 0 for number in unread for topic in self._outputs}
+        for records in read_to_end(self._settings, outputs):
+            record = records[0]
+            raise SettingsError(
+                f"the group {self._group} has no offset for partition {record.partition()}, yet it has written "
+                f"{record.topic()}: its offsets have expired. Set them with kafka-consumer-groups --reset-offsets to "
+                "where the outputs end; to begin anew would write every event again"
+            )
+        return {tp: offset if offset >= 0 else firsts[tp] for tp, offset in committed.items()}
+
+    def _on_revoke(self, _: Consumer, revoked: list[confluent_kafka.TopicPartition]) -> None:
+        if self._transaction.is_open:
+            self._commit()
+        self._revoked_in_fetch |= self._assigned
+        self._assigned.clear()
+        self._metrics.rebalances.labels("revoked").inc()
+        self._metrics.assigned.set(0)
+        log.info("gave back %d partitions", len(revoked))
+
+    def _on_lost(self, _: Consumer, lost: list[confluent_kafka.TopicPartition]) -> None:
+        raise MustRestart(f"lost {len(lost)} partitions: this worker was silent for longer than its session timeout")
+
+    def _leave(self) -> None:
+        if self._transaction.is_open:
+            self._commit()
+        self._leaving = True
+        self._consumer.close()
+
+    def _abandon(self) -> None:
+        """Abort what is open and leave the group, so that nobody has to wait for this worker's time-outs."""
+        self._leaving = True
+        self._transaction.abort()
+        try:
+            self._consumer.close()
+        except Exception as error:  # noqa: BLE001 (the first error is the one to report)
+            log.warning("leaving the consumer group: %s", error)
+
+    def _measure_lag(self) -> None:
+        behind = 0
+        try:
+            for tp in self._consumer.position([confluent_kafka.TopicPartition(*tp) for tp in self._assigned]):
+                _, end = self._consumer.get_watermark_offsets(tp, cached=True) or (0, 0)
+                lag = max(end - tp.offset, 0) if tp.offset >= 0 else 0
+                behind += lag
+                self._metrics.lag_records.labels(tp.topic, tp.partition).set(lag)
+        except KafkaException as error:
+            log.warning("measuring lag: %s", error)
+        # A transaction's markers count as lag, one a partition and commit, until the next record is read.
+        newer = behind > len(self._assigned)
+        self._metrics.lag_seconds.set(max(time.time() - self._newest_ms / 1000, 0) if newer and self._newest_ms else 0)

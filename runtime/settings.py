@@ -1,0 +1,160 @@
+"""Every setting of the pipeline; the only place that reads the environment."""
+
+from __future__ import annotations
+
+import os
+import socket
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+
+import pydantic_settings
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from runtime.errors import SettingsError
+
+PREFIX: Final = "PIPELINE_"
+CONFIG_FILE: Final = f"{PREFIX}CONFIG"
+
+
+def _comma_separated(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+class Settings(BaseSettings):
+    """All settings: `PIPELINE_<NAME>` in the environment, `name = value` in the TOML file that PIPELINE_CONFIG names.
+
+    The environment wins over the file. An unknown name in either stops the start.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    kafka_bootstrap_servers: str = Field("127.0.0.1:9092", description="Kafka brokers, host:port, comma separated")
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="how to talk to Kafka"
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        None, description="SASL mechanism, with a SASL_ protocol"
+    )
+    kafka_sasl_username: str | None = Field(None, description="SASL user")
+    kafka_sasl_password: SecretStr | None = Field(None, description="SASL password")
+    kafka_ssl_ca_location: Path | None = Field(None, description="CA certificates (PEM); the system's when left out")
+    kafka_ssl_certificate_location: Path | None = Field(None, description="client certificate (PEM), for mTLS")
+    kafka_ssl_key_location: Path | None = Field(None, description="client key (PEM), for mTLS")
+    kafka_ssl_key_password: SecretStr | None = Field(None, description="password of the client key")
+    kafka_extra: dict[str, str | int | bool] = Field(
+        default_factory=dict, description="more librdkafka settings for every client, as JSON"
+    )
+    schema_registry_url: str = Field("http://127.0.0.1:8081", description="Confluent-compatible schema registry")
+    schema_registry_basic_auth: SecretStr | None = Field(None, description="user:password for the registry")
+
+    topic_prefix: str = Field(
+        "broker", pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$", description="first part of every name"
+    )
+    partitions: int = Field(8, ge=1, le=1000, description="partition count of every topic; fixed once topics exist")
+    replication_factor: int = Field(1, ge=1, le=9, description="replicas of every topic (3 in production)")
+    instance_id: str = Field(
+        default_factory=socket.gethostname,
+        pattern=r"^[A-Za-z0-9._-]+$",
+        description="stable name of this worker; a new worker of the same name fences the old one at once",
+    )
+
+    commit_interval_ms: int = Field(100, ge=5, le=5000, description="a transaction commits at the latest after this")
+    transaction_records: int = Field(10_000, ge=1, description="a transaction commits at the latest after this many")
+    transaction_timeout_ms: int = Field(
+        10_000, ge=2000, le=60_000, description="the broker aborts a dead worker's after this"
+    )
+    session_timeout_ms: int = Field(
+        10_000, ge=6000, le=60_000, description="a silent worker loses its partitions after this"
+    )
+    duplicate_window: int = Field(
+        25_000, ge=0, description="how many last records of a raw partition an event id is remembered for, at least"
+    )
+    max_message_bytes: int = Field(8_388_608, ge=1_048_576, description="largest record that any topic takes")
+    start_timeout_s: float = Field(60, gt=0, description="how long to wait for Kafka and the registry at start")
+    http_host: str = Field("127.0.0.1", description="address of /metrics, /live and /ready")
+    http_port: int = Field(0, ge=0, le=65535, description="port of /metrics, /live and /ready; 0 takes a free one")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level that is logged")
+
+    grpc_target: str | None = Field(None, description="host:port of the broker's event push")
+    grpc_tls: bool = Field(default=True, description="TLS to the event push; off only for a local simulator")
+    grpc_ca_location: Path | None = Field(None, description="CA certificates (PEM) for the event push")
+    grpc_event_types: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated)] = Field(
+        ("ACCOUNT", "FUNDING"), min_length=1, description="event types to subscribe, comma separated"
+    )
+    grpc_silence_s: float = Field(180, gt=0, description="no message for this long: drop the stream and resume")
+    grpc_connection_limit_wait_s: float = Field(60, gt=0, description="wait after NumOfConnExceed")
+    app_key: str | None = Field(None, description="app key of the event push")
+    app_secret: SecretStr | None = Field(None, description="app secret of the event push; signs, is never sent")
+    signature_algorithm: Literal["HMAC-SHA256", "HMAC-SHA1"] = Field("HMAC-SHA256", description="as the broker asks")
+
+    @field_validator(
+        "kafka_ssl_ca_location", "kafka_ssl_certificate_location", "kafka_ssl_key_location", "grpc_ca_location"
+    )
+    @classmethod
+    def _file_exists(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        if path is not None and not path.is_file():
+            raise ValueError(f"no such file: {path} ({info.field_name})")
+        return path
+
+    @field_validator("schema_registry_url")
+    @classmethod
+    def _no_password_in_the_url(cls, url: str) -> str:
+        if "@" in urlsplit(url).netloc:
+            raise ValueError("user and password belong into SCHEMA_REGISTRY_BASIC_AUTH, not into the URL")
+        return url
+
+    def topic(self, name: str) -> str:
+        """Kafka name of a catalog topic: `raw` -> `broker.raw`."""
+        return f"{self.topic_prefix}.{name}"
+
+    def group(self, app: str) -> str:
+        """Consumer group of an app: `router` -> `broker.router`."""
+        return f"{self.topic_prefix}.{app}"
+
+    def transactional_id(self, app: str) -> str:
+        """Transactional id of this worker of an app: `router` -> `broker.router.<instance id>`."""
+        return f"{self.topic_prefix}.{app}.{self.instance_id}"
+
+
+def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 (each value is validated by its field)
+    """Settings from overrides (command line), environment and config file, in this order.
+
+    Raises SettingsError with one line that names each wrong setting; secret values are never in it.
+    """
+    known = {name.upper() for name in Settings.model_fields}
+    for variable in os.environ:
+        if variable.startswith(PREFIX) and variable != CONFIG_FILE and variable.removeprefix(PREFIX) not in known:
+            raise SettingsError(f"{variable}: there is no such setting")
+    from_file = _read_config_file(os.environ.get(CONFIG_FILE))
+    from_environment = {name.lower() for name in known if PREFIX + name in os.environ}
+    values = {name: value for name, value in from_file.items() if name not in from_environment}
+    values |= {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        raise SettingsError("; ".join(_one_line(problem) for problem in error.errors())) from None
+    except pydantic_settings.SettingsError as error:  # one that has to be JSON isn't
+        raise SettingsError(f"{PREFIX}KAFKA_EXTRA: is not JSON: {type(error.__cause__).__name__}") from None
+
+
+def _read_config_file(path: str | None) -> dict[str, Any]:
+    if not path:
+        return {}
+    try:
+        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{CONFIG_FILE}: {path}: {error}") from None
+    for name in values:
+        if name not in Settings.model_fields:
+            raise SettingsError(f"{CONFIG_FILE}: {path}: there is no setting {name!r}")
+    return values
+
+
+def _one_line(problem: Any) -> str:  # noqa: ANN401 (pydantic's ErrorDetails)
+    field = str(problem["loc"][0]) if problem["loc"] else "settings"
+    secret = any(word in field for word in ("password", "secret", "auth", "extra", "registry_url"))
+    got = "" if secret else f" (got {str(problem['input'])[:80]!r})"
+    return f"{PREFIX}{field.upper()}: {problem['msg']}{got}"

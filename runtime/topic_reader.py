@@ -1,0 +1,130 @@
+"""Reading partitions from an offset to their present end, or on and on, outside of any consumer group."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, cast
+
+import confluent_kafka
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from runtime.errors import MustRestart, SettingsError
+from runtime.kafka import admin_client, client_config, consumer_config, raise_if_hopeless
+from runtime.record import Record, TopicPartition, partition_of
+from runtime.settings import Settings
+from runtime.startup import keep_trying
+
+BATCH_RECORDS: Final = 10_000
+_REQUEST_TIMEOUT_S: Final = 15.0
+# Longer than the transaction of a dead worker can hold the last stable offset back.
+_STALL_LIMIT_S: Final = 75.0
+_END_OF_PARTITION: Final = KafkaError._PARTITION_EOF  # noqa: SLF001 (the public name of a client-side code)
+
+
+def topic_partitions(settings: Settings, topic: str) -> list[TopicPartition]:
+    """Every partition that a topic (Kafka name) has. Raises SettingsError where there is no such topic."""
+    found = admin_client(settings).list_topics(timeout=_REQUEST_TIMEOUT_S).topics.get(topic)
+    if found is None:
+        raise SettingsError(f"{topic}: no such topic (create it with: broker-events topics apply)")
+    return [TopicPartition(topic, number) for number in sorted(found.partitions)]
+
+
+def end_offsets(settings: Settings, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+    """High watermark of each partition, records of unfinished transactions included."""
+    return _offsets(settings, partitions, OffsetSpec.latest())
+
+
+def first_offsets(settings: Settings, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+    """Offset of the oldest record that each partition still holds."""
+    return _offsets(settings, partitions, OffsetSpec.earliest())
+
+
+def offsets_at(settings: Settings, partitions: Sequence[TopicPartition], time_ms: int) -> dict[TopicPartition, int]:
+    """Offset of each partition's first record of this time (ms since the epoch) or later; its end if there is none."""
+    found = _offsets(settings, partitions, OffsetSpec.for_timestamp(time_ms))
+    return end_offsets(settings, partitions) | {tp: offset for tp, offset in found.items() if offset >= 0}
+
+
+def read_to_end(
+    settings: Settings, starts: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int] | None = None
+) -> Iterator[list[Record]]:
+    """Committed records from each start offset to the end, in batches, in order within a partition.
+
+    `ends` defaults to the high watermarks as they are now. A transaction that is still open, or committed but not yet
+    marked in every partition, holds the read-committed end back; what it commits belongs to the answer, so this waits
+    until it has ended. Raises MustRestart when that takes longer than any living transaction can.
+    """
+    ends = end_offsets(settings, starts) if ends is None else ends
+    firsts = first_offsets(settings, starts)
+    unfinished = {tp for tp, start in starts.items() if max(start, firsts[tp]) < ends[tp]}
+    if not unfinished:
+        return
+    consumer = Consumer(
+        consumer_config(
+            settings,
+            group_id=settings.group("reader"),
+            enable_partition_eof=True,
+            queued_min_messages=100_000,
+        )
+    )
+    try:
+        consumer.assign([confluent_kafka.TopicPartition(*tp, max(starts[tp], firsts[tp])) for tp in unfinished])
+        last_progress = time.monotonic()
+        while unfinished:
+            records = []
+            for record, reached in _consume(consumer):
+                tp = partition_of(record)
+                if reached > record.offset() and record.offset() < ends[tp]:
+                    records.append(record)
+                if reached >= ends[tp]:
+                    unfinished.discard(tp)
+            if records:
+                last_progress = time.monotonic()
+                yield records
+            elif time.monotonic() - last_progress > _STALL_LIMIT_S:
+                raise MustRestart(f"reading {sorted(unfinished)} to the end: no progress for {_STALL_LIMIT_S:g} s")
+    finally:
+        consumer.close()
+
+
+def follow(settings: Settings, starts: Mapping[TopicPartition, int]) -> Iterator[list[Record]]:
+    """Committed records from each start offset on, in batches as they come, without an end."""
+    consumer = Consumer(consumer_config(settings, group_id=settings.group("reader")))
+    try:
+        consumer.assign([confluent_kafka.TopicPartition(*tp, offset) for tp, offset in starts.items()])
+        while True:
+            records = [record for record, _ in _consume(consumer)]
+            if records:
+                yield records
+    finally:
+        consumer.close()
+
+
+def _consume(consumer: Consumer) -> Iterator[tuple[Record, int]]:
+    """Records with the offset after them, and ends of partitions with their own offset."""
+    for message in consumer.consume(BATCH_RECORDS, 0.05):
+        record, error = cast(Record, message), message.error()
+        if error is None:
+            yield record, record.offset() + 1
+        elif error.code() == _END_OF_PARTITION:
+            yield record, record.offset()
+        else:
+            raise_if_hopeless(error)
+
+
+def _offsets(settings: Settings, partitions: Iterable[TopicPartition], spec: OffsetSpec) -> dict[TopicPartition, int]:
+    wanted = {confluent_kafka.TopicPartition(*tp): spec for tp in partitions}
+    if not wanted:
+        return {}
+    admin = AdminClient(client_config(settings))  # a name of its own: without it the futures never resolve
+
+    def ask() -> dict[TopicPartition, int]:
+        futures = admin.list_offsets(
+            wanted, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=_REQUEST_TIMEOUT_S
+        )
+        return {TopicPartition(tp.topic, tp.partition): future.result().offset for tp, future in futures.items()}
+
+    # A partition has no leader for a moment after its creation, and while its broker restarts.
+    return keep_trying("Kafka, asked for offsets,", ask, settings.start_timeout_s, (KafkaException,))

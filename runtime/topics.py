@@ -1,0 +1,144 @@
+"""The topics that the catalog declares: created, compared with the cluster, verified at every start."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
+
+from runtime.errors import MustRestart, SettingsError
+from runtime.settings import Settings
+from schemas.catalog import Catalog
+
+_DAY_MS: Final = 86_400_000
+# A record derived from a raw one is larger: quarantine adds coordinates, an alert holds two snapshots.
+DERIVED_SIZE_FACTOR: Final = 4
+_REQUEST_TIMEOUT_S: Final = 15.0
+# What can't be altered without changing what consumers see.
+_FIXED: Final = ("partitions", "cleanup.policy")
+
+
+@dataclass(frozen=True)
+class TopicPlan:
+    """How one topic has to be. `config` maps Kafka topic settings to their text values."""
+
+    name: str
+    partitions: int
+    replication_factor: int
+    config: dict[str, str] = field(default_factory=dict)
+
+
+class Difference(NamedTuple):
+    """One way in which the cluster differs from the plan; `found` is None where the topic is missing."""
+
+    topic: str
+    what: str
+    wanted: str
+    found: str | None
+
+    @property
+    def is_fixed(self) -> bool:
+        """True where only recreating the topic would help."""
+        return self.found is not None and self.what in _FIXED
+
+    def __str__(self) -> str:
+        if self.found is None:
+            return f"{self.topic}: missing"
+        return f"{self.topic}: {self.what} is {self.found}, has to be {self.wanted}"
+
+
+def plan_topics(catalog: Catalog, settings: Settings) -> tuple[TopicPlan, ...]:
+    """Every topic of the pipeline, in the catalog's order."""
+    plans = []
+    for name, (_, topic) in catalog.topics.items():
+        factor = 1 if name == "raw" else DERIVED_SIZE_FACTOR
+        config = {"cleanup.policy": topic.cleanup, "max.message.bytes": str(settings.max_message_bytes * factor)}
+        if topic.cleanup == "compact":
+            # A reader that was away for a week still sees the tombstones.
+            config |= {"delete.retention.ms": str(7 * _DAY_MS), "min.cleanable.dirty.ratio": "0.2"}
+        elif topic.retention_days is not None:
+            config["retention.ms"] = str(topic.retention_days * _DAY_MS)
+        if settings.replication_factor >= 3:  # noqa: PLR2004 (a majority of three)
+            config["min.insync.replicas"] = "2"
+        plans.append(TopicPlan(settings.topic(name), settings.partitions, settings.replication_factor, config))
+    return tuple(plans)
+
+
+def diff_topics(admin: AdminClient, plans: Sequence[TopicPlan]) -> list[Difference]:
+    """What has to change so that the cluster is as planned. Raises MustRestart when the cluster doesn't answer."""
+    try:
+        existing = admin.list_topics(timeout=_REQUEST_TIMEOUT_S).topics
+        present = [plan for plan in plans if plan.name in existing]
+        resources = [ConfigResource(ResourceType.TOPIC, plan.name) for plan in present]
+        futures = admin.describe_configs(resources, request_timeout=_REQUEST_TIMEOUT_S) if resources else {}
+        configs = {resource.name: future.result() for resource, future in futures.items()}
+    except KafkaException as error:
+        raise MustRestart(f"describing topics: {error.args[0].str()}") from None
+    differences = []
+    for plan in plans:
+        if plan.name not in existing:
+            differences.append(Difference(plan.name, "topic", f"{plan.partitions} partitions", None))
+            continue
+        found = {"partitions": str(len(existing[plan.name].partitions))}
+        found |= {key: str(configs[plan.name][key].value) for key in plan.config}
+        wanted = {"partitions": str(plan.partitions)} | plan.config
+        differences += [
+            Difference(plan.name, key, wanted[key], found[key]) for key in wanted if wanted[key] != found[key]
+        ]
+    return differences
+
+
+def apply_topics(admin: AdminClient, plans: Sequence[TopicPlan]) -> list[Difference]:
+    """Create what is missing, alter what may be altered; return what was done.
+
+    Raises SettingsError, before changing anything, when a topic has another partition count or cleanup policy.
+    """
+    differences = diff_topics(admin, plans)
+    _refuse([difference for difference in differences if difference.is_fixed])
+    missing = {difference.topic for difference in differences if difference.found is None}
+    new = [
+        NewTopic(plan.name, plan.partitions, plan.replication_factor, config=plan.config)
+        for plan in plans
+        if plan.name in missing
+    ]
+    alter: dict[str, ConfigResource] = {}
+    for difference in differences:
+        if difference.found is not None:
+            resource = alter.setdefault(difference.topic, ConfigResource(ResourceType.TOPIC, difference.topic))
+            resource.add_incremental_config(
+                ConfigEntry(difference.what, difference.wanted, incremental_operation=AlterConfigOpType.SET)
+            )
+    try:
+        for creation in (admin.create_topics(new, request_timeout=_REQUEST_TIMEOUT_S) if new else {}).values():
+            creation.result()
+        for change in (admin.incremental_alter_configs(list(alter.values())) if alter else {}).values():
+            change.result()
+    except KafkaException as error:
+        raise SettingsError(f"applying topics: {error.args[0].str()}") from None
+    return differences
+
+
+def verify_topics(admin: AdminClient, plans: Sequence[TopicPlan]) -> None:
+    """Raise SettingsError unless every topic exists with the planned partition count, cleanup policy and size limit.
+
+    Other settings, such as retention, are the operator's to change.
+    """
+    checked = {*_FIXED, "max.message.bytes"}
+    _refuse([d for d in diff_topics(admin, plans) if d.found is None or d.what in checked])
+
+
+def _refuse(differences: Sequence[Difference]) -> None:
+    if differences:
+        missing = any(difference.found is None for difference in differences)
+        advice = " (create them with: broker-events topics apply)" if missing else ""
+        raise SettingsError("; ".join(map(str, differences)) + advice)

@@ -1,0 +1,150 @@
+"""One transactional producer: what a worker writes and how far it has read commit together (KIP-98, KIP-447)."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+
+from runtime.errors import Fenced, MustRestart
+from runtime.kafka import Headers, producer_config
+from runtime.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_FENCED: Final = {
+    KafkaError._FENCED,  # noqa: SLF001 (the public name of a client-side code)
+    KafkaError.PRODUCER_FENCED,
+    KafkaError.INVALID_PRODUCER_EPOCH,
+}
+_ABORT_TIMEOUT_S: Final = 2.0
+
+
+class Transaction:
+    """The open transaction of one worker, identified by a transactional id that no other living worker has.
+
+    It takes records of up to `size_factor` times `max_message_bytes`. Not thread-safe. After any error that it raises
+    the process must end: what was produced is aborted by the broker, and only a fresh process knows for sure what is
+    committed.
+    """
+
+    def __init__(self, settings: Settings, transactional_id: str, size_factor: int = 1) -> None:
+        self.transactional_id = transactional_id
+        self.is_open = False
+        self.records = 0
+        self.opened_at = 0.0
+        self._timeout_s = settings.transaction_timeout_ms / 1000
+        self._start_timeout_s = settings.start_timeout_s
+        config = producer_config(
+            settings,
+            transactional_id=transactional_id,
+            transaction_timeout_ms=settings.transaction_timeout_ms,
+            message_max_bytes=settings.max_message_bytes * size_factor,
+        )
+        self._fatal: KafkaError | None = None
+        self._log_error = config["error_cb"]
+        self._producer = Producer(config | {"error_cb": self._on_error})
+
+    def init(self) -> None:
+        """Fence an older worker of the same transactional id and let its open transaction end.
+
+        Raises MustRestart when the cluster doesn't answer within `start_timeout_s`.
+        """
+        self._until_done("init_transactions", self._producer.init_transactions, self._start_timeout_s)
+
+    def begin(self) -> None:
+        """Open a transaction, unless one is open. Raises Fenced or MustRestart."""
+        if not self.is_open:
+            try:
+                self._producer.begin_transaction()
+            except KafkaException as error:
+                raise self._restart("begin_transaction", error) from None
+            self.is_open = True
+            self.records = 0
+            self.opened_at = time.monotonic()
+
+    def produce(
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes | str | None,
+        partition: int = -1,
+        headers: Headers | None = None,
+        timestamp: int = 0,
+    ) -> None:
+        """Add a record to the open transaction; partition -1 lets the partitioner choose by key.
+
+        `timestamp` is the record's create time in ms since the epoch, 0 for now. Blocks while the producer's queue is
+        full. Raises MustRestart when the record is refused (too large).
+        """
+        while True:
+            try:
+                if headers:
+                    self._producer.produce(topic, value, key, partition, timestamp=timestamp, headers=headers)
+                else:
+                    self._producer.produce(topic, value, key, partition, timestamp=timestamp)
+            except BufferError:
+                self._producer.poll(0.1)
+            except KafkaException as error:
+                raise self._restart("produce", error) from None
+            else:
+                self.records += 1
+                return
+
+    def poll(self) -> None:
+        """Serve the producer's callbacks (errors, logs) without waiting."""
+        self._producer.poll(0)
+
+    def commit(self, offsets: Sequence[TopicPartition] = (), group: object = None) -> None:
+        """Commit everything produced, and `offsets` (next offset to read) for the consumer `group` metadata.
+
+        Waits through broker outages that are shorter than the transaction timeout. Raises Fenced or MustRestart.
+        """
+        if offsets:
+            self._until_done(
+                "send_offsets_to_transaction",
+                lambda timeout: self._producer.send_offsets_to_transaction(list(offsets), group, timeout),
+                self._timeout_s,
+            )
+        self._until_done("commit_transaction", self._producer.commit_transaction, self._timeout_s)
+        self.is_open = False
+
+    def abort(self) -> None:
+        """Abort what is open, if the broker lets us: readers then need not wait for its time-out."""
+        if self.is_open:
+            self.is_open = False
+            try:
+                self._producer.purge()
+                self._producer.abort_transaction(_ABORT_TIMEOUT_S)
+            except KafkaException as error:
+                log.warning("abort_transaction: %s; the broker aborts it by its time-out", error)
+
+    def _until_done(self, call: str, attempt: Callable[[float], Any], timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                attempt(max(deadline - time.monotonic(), 0.1))
+            except KafkaException as error:
+                if not error.args[0].retriable() or time.monotonic() >= deadline:
+                    raise self._restart(call, error) from None
+                log.warning("%s: %s; trying again", call, error)
+                time.sleep(0.1)
+            else:
+                return
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.fatal():
+            self._fatal = error
+        self._log_error(error)
+
+    def _restart(self, call: str, exception: KafkaException) -> MustRestart:
+        error: KafkaError = exception.args[0]
+        if error.code() == KafkaError._FATAL:  # noqa: SLF001 (the public name of a client-side code)
+            self._producer.poll(0)  # the error itself comes by callback
+            error = self._fatal or error
+        if error.code() in _FENCED:
+            return Fenced(f"{call}: a newer worker of the same name has taken over ({error.str()})")
+        return MustRestart(f"{call}: {error.str()} ({error.name()})")

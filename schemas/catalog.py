@@ -1,0 +1,200 @@
+"""The contracts: one folder each, read and checked as a whole.
+
+    <group>/<name>/schema.avsc                          the record's schema; left out where a topic carries plain bytes
+    <group>/<name>/contract.toml                        owner, description, topics
+    <group>/<name>/samples/accept/<case>.json           an event as pushed, and ...
+    <group>/<name>/samples/accept/<case>.record.json    ... the record that it becomes
+    <group>/<name>/samples/reject/<reason>--<case>.json an event that is refused, for this reason
+
+The groups are events, state, alerts and internal. A file in any other place is an error: it would be a contract that
+nobody reads.
+"""
+
+import json
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from schemas.schema_rules import ContractError, read_schema, records
+
+__all__ = ["Catalog", "Contract", "ContractError", "TopicContract", "load_catalog"]
+
+_GROUPS = ("events", "state", "alerts", "internal")
+_SAMPLE = re.compile(r"samples/(accept/[a-z0-9-]+(\.record)?|reject/[a-z0-9_]+--[a-z0-9-]+)\.json")
+
+_Text = Annotated[str, Field(min_length=1)]
+_Topic = Annotated[str, Field(pattern=r"^[a-z0-9]+([.-][a-z0-9]+)*$")]
+_BizType = Annotated[str, Field(pattern=r"^[A-Z0-9]+(_[A-Z0-9]+)*$")]
+
+
+class TopicContract(BaseModel):
+    """A topic: `name` is without the prefix that a deployment sets, `key` says what a record's key is."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: _Topic
+    key: _Text
+    cleanup: Literal["delete", "compact"]
+    retention_days: Annotated[int, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _retention_belongs_to_delete(self) -> Self:
+        if (self.cleanup == "delete") != (self.retention_days is not None):
+            raise ValueError("retention_days belongs to cleanup = delete, and to that alone")
+        return self
+
+
+class _Metadata(BaseModel):
+    """A contract.toml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    owner: _Text
+    description: _Text
+    source: _Text
+    biz_type: _BizType | None = None
+    event_type: _BizType | None = None
+    topics: Annotated[tuple[TopicContract, ...], Field(min_length=1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """What subscribers of its topics can rely on.
+
+    `schema` is the parsed schema.avsc, `schema_text` the same as the JSON text that goes to the registry: in the file's
+    order, docs and origins included, without whitespace. Both are None for topics of plain bytes. `biz_type` and
+    `event_type` are set for events alone.
+    """
+
+    name: str
+    folder: Path
+    owner: str
+    description: str
+    source: str
+    biz_type: str | None
+    event_type: str | None
+    topics: tuple[TopicContract, ...]
+    schema: dict[str, Any] | None
+    schema_text: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """All contracts: by folder name; the events by biz_type; by topic (without the prefix), with that topic's part."""
+
+    contracts: Mapping[str, Contract]
+    events: Mapping[str, Contract]
+    topics: Mapping[str, tuple[Contract, TopicContract]]
+
+
+def load_catalog(root: Path = Path(__file__).parent) -> Catalog:
+    """Read every contract under `root`.
+
+    Raises `ContractError` with file and key for the first thing that is wrong.
+    """
+    contracts: dict[str, Contract] = {}
+    events: dict[str, Contract] = {}
+    topics: dict[str, tuple[Contract, TopicContract]] = {}
+    shapes: dict[str, Any] = {}
+    for folder in _folders(root):
+        contract = _load(folder)
+        metadata = folder / "contract.toml"
+        if contract.name in contracts:
+            raise ContractError(metadata, "", f"the name is taken by {contracts[contract.name].folder}")
+        contracts[contract.name] = contract
+        if contract.biz_type is not None:
+            if contract.biz_type in events:
+                taken = events[contract.biz_type].folder
+                raise ContractError(metadata, "biz_type", f"{contract.biz_type} is taken by {taken}")
+            events[contract.biz_type] = contract
+        for topic in contract.topics:
+            if topic.name in topics:
+                raise ContractError(metadata, "topics", f"{topic.name} is taken by {topics[topic.name][0].folder}")
+            topics[topic.name] = (contract, topic)
+        if contract.schema is not None:
+            _check_unique(folder / "schema.avsc", contract.schema, shapes)
+    if not contracts:
+        raise ContractError(root, "", "holds no contracts")
+    return Catalog(MappingProxyType(contracts), MappingProxyType(events), MappingProxyType(topics))
+
+
+def _folders(root: Path) -> Iterator[Path]:
+    for group in _GROUPS:
+        for entry in sorted((root / group).glob("*")):
+            if _is_litter(entry.relative_to(root)):
+                continue
+            if not entry.is_dir():
+                raise ContractError(entry, "", "is no contract folder")
+            if any(entry.iterdir()):  # git leaves empty folders behind when it changes branches
+                yield entry
+
+
+def _is_litter(path: Path) -> bool:
+    """Whether tools, not people, put this file there: bytecode caches and hidden files."""
+    return any(part.startswith(".") or part == "__pycache__" for part in path.parts)
+
+
+def _load(folder: Path) -> Contract:
+    path = folder / "contract.toml"
+    metadata = _metadata(path)
+    _check_files(folder)
+    schema_path = folder / "schema.avsc"
+    of_event = folder.parent.name == "events"
+    schema = read_schema(schema_path, of_event=of_event) if of_event or schema_path.exists() else None
+    if of_event:
+        _check_event(path, metadata)
+    elif metadata.biz_type is not None or metadata.event_type is not None:
+        raise ContractError(path, "biz_type", "and event_type are for events alone")
+    return Contract(
+        name=folder.name,
+        folder=folder,
+        **dict(metadata),
+        schema=schema,
+        schema_text=None if schema is None else json.dumps(schema, ensure_ascii=False, separators=(",", ":")),
+    )
+
+
+def _metadata(path: Path) -> _Metadata:
+    try:
+        return _Metadata.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise ContractError(path, "", "is missing") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ContractError(path, ".".join(map(str, first["loc"])), first["msg"]) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ContractError(path, "", f"is not TOML: {error}") from error
+
+
+def _check_event(path: Path, metadata: _Metadata) -> None:
+    if metadata.biz_type is None or metadata.event_type is None:
+        raise ContractError(path, "biz_type", "and event_type are missing")
+    if [topic.name for topic in metadata.topics] != [f"event.{path.parent.name}"]:
+        raise ContractError(path, "topics", f"must be event.{path.parent.name} alone, after the folder")
+
+
+def _check_files(folder: Path) -> None:
+    files = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    samples = {path.as_posix() for path in files if not _is_litter(path)} - {"contract.toml", "schema.avsc"}
+    for name in sorted(samples):
+        if not _SAMPLE.fullmatch(name):
+            raise ContractError(folder / name, "", "is no part of a contract; the catalog's docstring lists them")
+        if name.startswith("samples/accept/"):
+            event = name.removesuffix(".json").removesuffix(".record")
+            for partner in (f"{event}.json", f"{event}.record.json"):
+                if partner not in samples:
+                    raise ContractError(folder / partner, "", f"is missing beside {name}")
+
+
+def _check_unique(path: Path, schema: dict[str, Any], known: dict[str, Any]) -> None:
+    """Refuse a second shape for a record's name: in generated code, one name is one type."""
+    for key, record in records(schema):
+        name = record["name"]
+        if known.setdefault(name, record) != record:
+            raise ContractError(path, key or "name", f"{name} is defined in another way by another contract")

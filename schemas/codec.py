@@ -1,0 +1,146 @@
+"""Records to and from Avro in the Confluent wire format: byte 0, the schema id (4 bytes, big-endian), the Avro body."""
+
+import io
+import json
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar, cast
+
+import fastavro
+
+from schemas import record_pieces
+from schemas.catalog import Contract, load_catalog
+from schemas.models import RECORDS, Record
+from schemas.record_source import record_source
+from schemas.registry import Registry, SchemaNotRegistered
+from schemas.storage_schema import storage_schema
+
+FRAME_BYTES = 5
+
+R = TypeVar("R")
+
+
+class DecodeError(ValueError):
+    """A value that is not what its topic promises. The text is for people and quotes nothing of the record."""
+
+
+def frame(schema_id: int) -> bytes:
+    """Return the five bytes before the body of a record."""
+    return b"\x00" + schema_id.to_bytes(4, "big")
+
+
+class Codec(Generic[R]):
+    """Encodes and decodes one contract's records in storage form; `R` is its TypedDict in `schemas.records`.
+
+    `schema_id` is the id of the contract's schema under the topic's subject. `schema_text` fetches the JSON text of
+    another id (`Registry.schema_text`): records that an older or newer version has written are read through it.
+    """
+
+    def __init__(self, contract: Contract, schema_id: int, schema_text: Callable[[int], str] | None = None) -> None:
+        if contract.schema is None:
+            raise ValueError(f"{contract.name} has no schema")
+        self._name = contract.name
+        self._schema_id = schema_id
+        self._frame = frame(schema_id)
+        self._schema = fastavro.parse_schema(storage_schema(contract.schema))
+        self._schema_text = schema_text
+        self._writers: dict[int, Any] = {schema_id: self._schema}
+        self._write, self._read = self._compile(storage_schema(contract.schema))
+
+    def encode(self, record: R) -> bytes:
+        """Raise `ValueError` or `TypeError` if the record does not have the schema's form."""
+        try:
+            return self._frame + self._write(record)
+        except Exception:  # noqa: BLE001  (whatever it is, fastavro finds out)
+            return self._encode_plainly(record)
+
+    def _encode_plainly(self, record: R) -> bytes:
+        out = io.BytesIO()
+        out.write(self._frame)
+        fastavro.schemaless_writer(out, self._schema, cast("dict[str, Any]", record))
+        return out.getvalue()
+
+    def decode(self, value: bytes) -> R:
+        """Read a framed value. Raises `DecodeError`, and `RegistryError` if a needed registry does not answer."""
+        if value.startswith(self._frame):
+            try:
+                record, end = self._read(value, FRAME_BYTES)
+            except Exception:  # noqa: BLE001  (whatever it is, fastavro finds out)
+                end = -1
+            if end == len(value):
+                return cast("R", record)
+        return self._decode_plainly(value)
+
+    def _decode_plainly(self, value: bytes) -> R:
+        schema_id = _schema_id(value)
+        if schema_id not in self._writers:
+            if self._schema_text is None:
+                raise DecodeError(f"{self._name}: has schema id {schema_id}, expected {self._schema_id}")
+            try:
+                writer = storage_schema(json.loads(self._schema_text(schema_id)))
+                self._writers[schema_id] = fastavro.parse_schema(writer)
+            except (SchemaNotRegistered, ValueError, fastavro.schema.SchemaParseException) as error:
+                raise DecodeError(f"{self._name}: schema id {schema_id} is no Avro schema of the registry") from error
+        return cast("R", _read(value, self._writers[schema_id], self._schema))
+
+    def _compile(self, schema: Any) -> tuple[Callable[[R], bytes], Callable[[bytes, int], tuple[Any, int]]]:  # noqa: ANN401
+        namespace: dict[str, Any] = dict(vars(record_pieces))
+        code = compile(record_source(schema), f"<codec of {self._name}>", "exec")
+        exec(code, namespace)  # noqa: S102  (the source comes from a checked schema; names in it are quoted by repr)
+        return namespace["encode"], namespace["decode"]
+
+
+class EventDecoder:
+    """For subscribers: turns the values of all topics with a contract into the models of `schemas.models`.
+
+    The writer's schema is fetched from the registry once per id; the record is read into this version's schema, so
+    records of older and newer versions work alike. Tombstones (value None) of compacted topics have nothing to decode.
+    """
+
+    def __init__(self, registry_url: str, basic_auth: str | None = None) -> None:
+        self._registry = Registry(registry_url, basic_auth)
+        schemas = (contract.schema for contract in load_catalog().contracts.values())
+        self._readers = {_full_name(schema): fastavro.parse_schema(schema) for schema in schemas if schema is not None}
+        self._writers: dict[int, tuple[str, Any]] = {}
+
+    def decode(self, value: bytes) -> Record:
+        """Decode the value of a Kafka message.
+
+        Raises `DecodeError` for a value that is not in the wire format or not of one of our contracts, `RegistryError`
+        if the registry cannot be reached or does not know the id.
+        """
+        schema_id = _schema_id(value)
+        if schema_id not in self._writers:
+            schema = json.loads(self._registry.schema_text(schema_id))
+            name = _full_name(schema) if isinstance(schema, dict) else str(schema)
+            if name not in RECORDS:
+                raise DecodeError(f"schema id {schema_id} is {name}, which is no record of this catalog")
+            self._writers[schema_id] = name, fastavro.parse_schema(schema)
+        name, writer = self._writers[schema_id]
+        return RECORDS[name].model_validate(_read(value, writer, self._readers[name]))
+
+
+def _schema_id(value: bytes) -> int:
+    if len(value) < FRAME_BYTES or value[0] != 0:
+        raise DecodeError(
+            f"not in the Confluent wire format: {len(value)} bytes beginning with 0x{value[:1].hex()};"
+            " expected 0x00, a schema id of 4 bytes and an Avro body"
+        )
+    return int.from_bytes(value[1:FRAME_BYTES], "big")
+
+
+def _read(value: bytes, writer: Any, reader: Any) -> Any:  # noqa: ANN401  (fastavro's schemas and records)
+    body = io.BytesIO(value)
+    body.seek(FRAME_BYTES)
+    try:
+        record = fastavro.schemaless_reader(body, writer, None if writer is reader else reader)
+    except (EOFError, ValueError, IndexError, OverflowError, fastavro.schema.SchemaParseException) as error:
+        raise DecodeError(f"schema id {_schema_id(value)}: the body cannot be read: {error!r}") from error
+    except fastavro.read.SchemaResolutionError as error:  # its text is both schemas
+        raise DecodeError(f"schema id {_schema_id(value)}: not a schema of this topic's records") from error
+    if body.tell() != len(value):
+        raise DecodeError(f"schema id {_schema_id(value)}: {len(value) - body.tell()} bytes are left after the record")
+    return record
+
+
+def _full_name(schema: dict[str, Any]) -> str:
+    return f"{schema['namespace']}.{schema['name']}"

@@ -1,0 +1,54 @@
+"""From an event's bytes to its envelope: `{"id", "event_type", "position", "timestamp", "payload": {...}}`."""
+
+from typing import Any
+
+import orjson
+
+from schemas import exact_json
+from schemas.invalid_event import InvalidEvent, Reason
+
+_TEXT_MEMBERS = ("id", "event_type", "timestamp")
+
+
+def parse_event(value: bytes | None) -> dict[str, Any]:
+    """Parse an event: id (not empty), event_type and timestamp are strings, payload is an object.
+
+    Other members are unchecked. Numbers are ints and floats, good enough to route by; but a number that no float can
+    hold (1e999) is an `exact_json.Number`, as is then every other number of that event.
+
+    Raises `InvalidEvent` with no_value, not_utf8, not_json, too_deep, no_envelope, wrong_type, empty_id or no_payload.
+    """
+    try:
+        event: dict[str, Any] = orjson.loads(value)  # type: ignore[arg-type]  # None is an error like any other
+        if (
+            type(event["id"]) is str
+            and event["id"]
+            and type(event["event_type"]) is str
+            and type(event["timestamp"]) is str
+            and type(event["payload"]) is dict
+        ):
+            return event
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        pass  # found out again below, exactly
+    if not value:
+        raise InvalidEvent(Reason.NO_VALUE, "", "the record has no value")
+    return check_envelope(exact_json.parse(value).root)
+
+
+def check_envelope(event: object) -> dict[str, Any]:
+    """Return `event`, parsed by `exact_json`, if it is an envelope; else raise `InvalidEvent` as `parse_event` does."""
+    if not isinstance(event, dict):
+        raise InvalidEvent(Reason.NO_ENVELOPE, "", f"expected an object, got {exact_json.excerpt(event)}")
+    for member in _TEXT_MEMBERS:
+        if member not in event:
+            raise InvalidEvent(Reason.NO_ENVELOPE, f"/{member}", f"expected a member {member}, got none")
+    for member in _TEXT_MEMBERS:
+        if not isinstance(event[member], str):
+            got = exact_json.excerpt(event[member])
+            raise InvalidEvent(Reason.WRONG_TYPE, f"/{member}", f"expected a string, got {got}")
+    if not event["id"]:
+        raise InvalidEvent(Reason.EMPTY_ID, "/id", "expected a string that is not empty")
+    if not isinstance(event.get("payload"), dict):
+        got = exact_json.excerpt(event["payload"]) if "payload" in event else "none"
+        raise InvalidEvent(Reason.NO_PAYLOAD, "/payload", f"expected an object, got {got}")
+    return event

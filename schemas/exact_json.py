@@ -1,0 +1,103 @@
+"""JSON read without loss: numbers keep their digits, repeated keys are counted. Slower than orjson.
+
+Accepts what RFC 8259 calls JSON text in UTF-8, but for strings with escaped lone surrogates: they have no UTF-8 form,
+so no record could hold them. NaN and Infinity, which the standard library would let through, are no JSON.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import orjson
+
+from schemas.invalid_event import InvalidEvent, Reason
+
+_SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
+_EXCERPT = 60
+_INTEGER = re.compile(r"-?[0-9]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A JSON number as it was written. No subclass of str, int or float: nothing can take it for one of them."""
+
+    literal: str
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether it is written as an integer: 1 is, 1.0 and 1e0 are not."""
+        return _INTEGER.fullmatch(self.literal) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A parsed text: `root` of dict, list, str, Number, bool, None; how many members a later namesake has hidden."""
+
+    root: Any
+    duplicate_keys: int
+
+
+def parse(value: bytes) -> Document:
+    """Parse one JSON text; of repeated keys the last one wins.
+
+    Raises `InvalidEvent` with not_utf8, not_json or too_deep.
+    """
+    duplicate_keys = 0
+
+    def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal duplicate_keys
+        found = dict(pairs)
+        duplicate_keys += len(pairs) - len(found)
+        return found
+
+    try:
+        text = value.decode()
+        root = json.loads(
+            text, parse_int=Number, parse_float=Number, parse_constant=_refuse_constant, object_pairs_hook=members
+        )
+        if _SURROGATE_ESCAPE.search(text):
+            json_text(root)
+    except UnicodeDecodeError as error:
+        raise InvalidEvent(Reason.NOT_UTF8, "", f"byte {error.start}: {error.reason}") from error
+    except orjson.JSONEncodeError as error:
+        raise InvalidEvent(Reason.NOT_JSON, "", "a string holds half of a surrogate pair") from error
+    except ValueError as error:
+        raise InvalidEvent(Reason.NOT_JSON, "", str(error)) from error
+    except RecursionError as error:
+        raise InvalidEvent(Reason.TOO_DEEP, "", "arrays or objects are nested too deeply") from error
+    return Document(root, duplicate_keys)
+
+
+def json_text(value: Any) -> str:  # noqa: ANN401  (any JSON)
+    """Compact JSON text of a parsed value: no whitespace, numbers as they were written, no needless escapes.
+
+    Raises `RecursionError` for very deep values.
+    """
+    if isinstance(value, Number):
+        return value.literal
+    if isinstance(value, list):
+        return "[" + ",".join([json_text(item) for item in value]) + "]"
+    if isinstance(value, dict):
+        return "{" + ",".join([f"{json_text(key)}:{json_text(member)}" for key, member in value.items()]) + "}"
+    return orjson.dumps(value).decode()
+
+
+def excerpt(value: Any) -> str:  # noqa: ANN401  (any JSON)
+    """Return the value's JSON text for a message, cut to 60 characters."""
+    if isinstance(value, str):
+        value = value[:_EXCERPT]  # a megabyte needs no escaping to be cut
+    try:
+        text = json_text(value)
+    except RecursionError:
+        return "a deeply nested value"
+    return text if len(text) <= _EXCERPT else text[: _EXCERPT - 3] + "..."
+
+
+def pointer_token(name: str) -> str:
+    """Return a member's name as a step of a JSON Pointer (RFC 6901, section 3), without the leading slash."""
+    return name.replace("~", "~0").replace("/", "~1")
+
+
+def _refuse_constant(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")

@@ -1,0 +1,43 @@
+"""What makes an event unusable, and where in it: the vocabulary of the quarantine."""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why an event could not become a typed record. Public: the values label quarantine records and metrics."""
+
+    NO_VALUE = "no_value"
+    NOT_UTF8 = "not_utf8"
+    NOT_JSON = "not_json"
+    TOO_DEEP = "too_deep"
+    NO_ENVELOPE = "no_envelope"
+    NO_PAYLOAD = "no_payload"
+    UNKNOWN_BIZ_TYPE = "unknown_biz_type"
+    UNKNOWN_EVENT_TYPE = "unknown_event_type"
+    EMPTY_ID = "empty_id"
+    NO_ACCOUNT = "no_account"
+    MISSING_FIELD = "missing_field"
+    WRONG_TYPE = "wrong_type"
+    BAD_AMOUNT = "bad_amount"
+    BAD_TIME = "bad_time"
+    ID_CONFLICT = "id_conflict"
+    TOO_LARGE = "too_large"
+    UNDECODABLE = "undecodable"
+    UNFORESEEN = "unforeseen"
+
+
+class InvalidEvent(ValueError):
+    """An event that cannot become a typed record.
+
+    `pointer` is the JSON Pointer (RFC 6901) from the envelope's root to the offending value, "" for the whole event.
+    `detail` is for people: it may quote the value, so it belongs in the quarantine and not in logs.
+    """
+
+    def __init__(self, reason: Reason, pointer: str = "", detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail} at {pointer or 'the whole event'}")
+        self.reason = reason
+        self.pointer = pointer
+        self.detail = detail
+
+    def __reduce__(self) -> tuple[type["InvalidEvent"], tuple[Reason, str, str]]:
+        return type(self), (self.reason, self.pointer, self.detail)

@@ -1,0 +1,145 @@
+"""The plain reading of an event: field by field, every check in the open.
+
+It is the reference that the compiled encoder must agree with, and what explains an event that cannot be read.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from schemas.amounts import parse_amount
+from schemas.event_plan import FieldPlan, Holder, Kind, RecordPlan
+from schemas.exact_json import Number, excerpt, json_text, pointer_token
+from schemas.invalid_event import InvalidEvent, Reason
+from schemas.times import parse_time
+
+_BITS = {Kind.INT: 31, Kind.LONG: 63}
+_LONGEST = len(str(-(1 << 63)))
+
+
+def read_record(plan: RecordPlan, event: dict[str, Any]) -> dict[str, Any]:
+    """Read the record of an envelope that `exact_json` parsed and `check_envelope` passed.
+
+    Values are in storage form: times as int microseconds, amounts as bytes (two's complement of value * 10**18).
+    `extra` has, as JSON texts by JSON Pointer, the members that no field reads: of the envelope, the payload, then of
+    array items. A member that lost to another one of the same field is there too unless both say the same.
+
+    Raises `InvalidEvent` for the first problem in the order of the schema: missing_field, wrong_type, empty_id,
+    bad_amount, bad_time; too_deep for an unknown member that nests too deeply.
+    """
+    nested: dict[str, str] = {}
+    holders = {Holder.ENVELOPE: event, Holder.PAYLOAD: event["payload"]}
+    try:
+        record, kept = _read_fields(plan, holders, "", nested)
+        extra = {
+            **_unread(event, plan.known[Holder.ENVELOPE], kept, ""),
+            **_unread(event["payload"], plan.known[Holder.PAYLOAD], kept, "/payload"),
+            **nested,
+        }
+    except RecursionError as error:
+        raise InvalidEvent(Reason.TOO_DEEP, "", "an unknown member is nested too deeply") from error
+    return {**record, "extra": extra}
+
+
+def _read_fields(
+    plan: RecordPlan, holders: Mapping[Holder, dict[str, Any]], base: str, nested: dict[str, str]
+) -> tuple[dict[str, Any], set[str]]:
+    """Return the values and the pointers of the members that live on in them; the items' unread go to `nested`."""
+    record: dict[str, Any] = {}
+    kept: set[str] = set()
+    for field in plan.fields:
+        found = [
+            (base + source.pointer, value)
+            for source in field.sources
+            if (value := holders[source.holder].get(source.member)) is not None
+        ]
+        if found:
+            pointer, value = found[0]
+            record[field.name] = _read_value(field, value, pointer, nested)
+            kept.add(pointer)
+            kept.update(other for other, text in found[1:] if json_text(text) == json_text(value))
+        elif field.nullable:
+            record[field.name] = None
+        else:
+            raise InvalidEvent(Reason.MISSING_FIELD, base + field.sources[0].pointer, _expected(field.kind, "none"))
+    return record, kept
+
+
+def _read_value(field: FieldPlan, value: Any, pointer: str, nested: dict[str, str]) -> Any:  # noqa: ANN401, C901, PLR0911  (a case each)
+    match field.kind, value:
+        case Kind.STRING, str():
+            if field.is_event_id and not value:
+                raise InvalidEvent(Reason.EMPTY_ID, pointer, "expected a string that is not empty")
+            return value
+        case Kind.BOOLEAN, bool():
+            return value
+        case ((Kind.INT | Kind.LONG), Number()):
+            return _read_integer(field.kind, value, pointer)
+        case Kind.TIME, str():
+            try:
+                return parse_time(value)
+            except ValueError as error:
+                raise InvalidEvent(Reason.BAD_TIME, pointer, f"{error}: {excerpt(value)}") from error
+        case Kind.AMOUNT, (str() | Number()):
+            try:
+                return parse_amount(value.literal if isinstance(value, Number) else value)
+            except ValueError as error:
+                raise InvalidEvent(Reason.BAD_AMOUNT, pointer, f"{error}: {excerpt(value)}") from error
+        case Kind.STRINGS, list():
+            for index, item in enumerate(value):
+                if not isinstance(item, str):
+                    raise _wrong_type(Kind.STRING, item, f"{pointer}/{index}")
+            return value
+        case Kind.RECORDS, list():
+            return [_read_item(field.items, item, f"{pointer}/{index}", nested) for index, item in enumerate(value)]
+    raise _wrong_type(field.kind, value, pointer)
+
+
+def _read_integer(kind: Kind, value: Number, pointer: str) -> int:
+    bits = _BITS[kind]
+    if not value.is_integer or len(value.literal) > _LONGEST:  # a million digits are not worth converting
+        raise _wrong_type(kind, value, pointer)
+    integer = int(value.literal)
+    if not -(1 << bits) <= integer < 1 << bits:
+        raise _wrong_type(kind, value, pointer)
+    return integer
+
+
+def _read_item(plan: RecordPlan | None, item: Any, pointer: str, nested: dict[str, str]) -> dict[str, Any]:  # noqa: ANN401
+    if plan is None or not isinstance(item, dict):
+        raise _wrong_type(None, item, pointer)
+    of_items: dict[str, str] = {}
+    record, kept = _read_fields(plan, {Holder.ITEM: item}, pointer, of_items)
+    nested.update(_unread(item, plan.known[Holder.ITEM], kept, pointer))
+    nested.update(of_items)
+    return record
+
+
+def _unread(members: dict[str, Any], known: frozenset[str], kept: set[str], base: str) -> dict[str, str]:
+    """Members without a field (null ones too), and known ones whose value no field took."""
+    unread = {}
+    for name, value in members.items():
+        pointer = f"{base}/{pointer_token(name)}"
+        if name not in known or (value is not None and pointer not in kept and pointer != "/payload"):
+            unread[pointer] = json_text(value)
+    return unread
+
+
+_EXPECTED = {
+    Kind.STRING: "a string",
+    Kind.BOOLEAN: "true or false",
+    Kind.INT: "an integer of 32 bits",
+    Kind.LONG: "an integer of 64 bits",
+    Kind.TIME: "a string with a time",
+    Kind.AMOUNT: "a string or number with an amount",
+    Kind.STRINGS: "an array of strings",
+    Kind.RECORDS: "an array of objects",
+    None: "an object",
+}
+
+
+def _expected(kind: Kind | None, got: str) -> str:
+    return f"expected {_EXPECTED[kind]}, got {got}"
+
+
+def _wrong_type(kind: Kind | None, value: Any, pointer: str) -> InvalidEvent:  # noqa: ANN401  (any JSON)
+    return InvalidEvent(Reason.WRONG_TYPE, pointer, _expected(kind, excerpt(value)))

@@ -1,0 +1,199 @@
+"""The schema registry: which subjects there must be, putting them there, and looking up their ids.
+
+Works with every registry that speaks Confluent's API (Confluent, Karapace, Apicurio under /apis/ccompat/v7). Schemas
+are registered by `Registry.register` alone, never by a producer, so that nothing incompatible can slip in.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+from confluent_kafka.schema_registry.common._httpx_compat import httpx  # the HTTP library that the client has chosen
+from confluent_kafka.schema_registry.error import SchemaRegistryError
+
+from schemas.catalog import Catalog
+
+LEVEL = "FULL_TRANSITIVE"
+_TIMEOUT_S = 10
+_NOT_THE_REGISTRYS = {
+    None,
+    SchemaRegistryError.UNKNOWN,
+    401,
+    403,
+    404,
+}  # of a proxy or web server; its own have 5 digits
+_UNKNOWN_CODES = {40401, 40403, 40408}  # subject, schema, the subject's own compatibility level
+
+_T = TypeVar("_T")
+
+
+class RegistryError(RuntimeError):
+    """The registry cannot be reached, refuses, or does not hold what is asked for. The text is for people."""
+
+
+class SchemaNotRegistered(RegistryError):
+    """A subject does not have our schema."""
+
+
+class IncompatibleSchema(RegistryError):
+    """A schema would break readers or writers of earlier versions of its subject."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a topic's values must be registered as: `name` is `<topic with prefix>-value`, `schema` is JSON text."""
+
+    name: str
+    schema: str
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What `register` did for a subject."""
+
+    subject: str
+    outcome: Literal["created", "unchanged", "new version"]
+    schema_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What `check` found wrong with a subject. `differs`: not registered, though it is compatible with what is."""
+
+    subject: str
+    problem: Literal["missing", "differs", "incompatible", "wrong level"]
+    detail: str
+
+
+def desired_subjects(catalog: Catalog, prefix: str) -> tuple[Subject, ...]:
+    """List one subject a topic that carries Avro; `prefix` is the deployment's topic prefix, without the dot."""
+    return tuple(
+        Subject(f"{prefix}.{topic}-value", contract.schema_text)
+        for topic, (contract, _) in catalog.topics.items()
+        if contract.schema_text is not None
+    )
+
+
+class Registry:
+    """A schema registry at `url`; `basic_auth` is `user:password`.
+
+    Every method raises `RegistryError` if the registry cannot be reached or refuses.
+    """
+
+    def __init__(self, url: str, basic_auth: str | None = None) -> None:
+        self._url = url
+        # One repetition, not the client's three: whoever has to wait for the registry says so in the log.
+        settings: dict[str, object] = {"url": url, "timeout": _TIMEOUT_S, "max.retries": 1}
+        if basic_auth is not None:
+            settings["basic.auth.user.info"] = basic_auth
+        try:
+            self._client = SchemaRegistryClient(settings)
+        except ValueError as error:
+            raise RegistryError(f"schema registry settings: {error}") from error
+
+    def register(self, subjects: Iterable[Subject]) -> list[Registration]:
+        """Register what is not registered yet; asking twice changes nothing.
+
+        First every subject's level is set and its schema tested against all earlier versions, then the first one is
+        registered: `IncompatibleSchema` names all that fail, and none is registered then.
+        """
+        wanted = tuple(subjects)
+        for subject in wanted:
+            self._require_level(subject.name)
+        broken = [
+            subject.name for subject in wanted if self._versions(subject.name) and not self._is_compatible(subject)
+        ]
+        if broken:
+            raise IncompatibleSchema(f"not {LEVEL} with earlier versions: {', '.join(broken)}; nothing was registered")
+        return [self._register(subject) for subject in wanted]
+
+    def check(self, subjects: Iterable[Subject]) -> list[Finding]:
+        """Compare the registry with what should be there, without changing it. An empty list means all is well."""
+        findings = []
+        for subject in subjects:
+            level = self._level(subject.name)
+            if not self._versions(subject.name):
+                findings.append(Finding(subject.name, "missing", "the subject has no schema"))
+                continue
+            if level != LEVEL:
+                findings.append(Finding(subject.name, "wrong level", f"compatibility is {level}, not {LEVEL}"))
+            if self._id(subject) is None:
+                if self._is_compatible(subject):
+                    findings.append(Finding(subject.name, "differs", "our schema is not registered yet"))
+                else:
+                    findings.append(Finding(subject.name, "incompatible", "our schema breaks earlier versions"))
+        return findings
+
+    def resolve(self, subject: str, schema: str) -> int:
+        """Id of a schema (JSON text) under a subject. Raises `SchemaNotRegistered` where it is not."""
+        schema_id = self._id(Subject(subject, schema))
+        if schema_id is None:
+            raise SchemaNotRegistered(
+                f"{subject} at {self._url} does not have this program's schema; run `broker-events schemas register`"
+            )
+        return schema_id
+
+    def schema_text(self, schema_id: int) -> str:
+        """Look up the schema of an id, as JSON text. Raises `SchemaNotRegistered` for an unknown id."""
+        schema = self._find(lambda: self._client.get_schema(schema_id))
+        if schema is None or schema.schema_str is None:
+            raise SchemaNotRegistered(f"the registry at {self._url} has no schema with the id {schema_id}")
+        return schema.schema_str
+
+    def _require_level(self, subject: str) -> None:
+        if self._level(subject) != LEVEL:
+            self._ask(lambda: self._client.set_compatibility(subject, LEVEL))
+            level = self._level(subject)
+            if level != LEVEL:
+                raise RegistryError(f"the registry at {self._url} keeps {subject} at {level}; it must be {LEVEL}")
+
+    def _register(self, subject: Subject) -> Registration:
+        existed = bool(self._versions(subject.name))
+        schema_id = self._id(subject)
+        if schema_id is not None:
+            return Registration(subject.name, "unchanged", schema_id)
+        schema_id = self._ask(lambda: self._client.register_schema(subject.name, Schema(subject.schema, "AVRO")))
+        return Registration(subject.name, "new version" if existed else "created", schema_id)
+
+    def _is_compatible(self, subject: Subject) -> bool:
+        schema = Schema(subject.schema, "AVRO")
+        return self._ask(lambda: self._client.test_compatibility_all_versions(subject.name, schema))
+
+    def _id(self, subject: Subject) -> int | None:
+        schema = Schema(subject.schema, "AVRO")
+        registered = self._find(lambda: self._client.lookup_schema(subject.name, schema))
+        return None if registered is None else registered.schema_id
+
+    def _level(self, subject: str) -> str | None:
+        return self._find(lambda: self._client.get_compatibility(subject))
+
+    def _versions(self, subject: str) -> list[int]:
+        return self._find(lambda: self._client.get_versions(subject)) or []
+
+    def _find(self, call: Callable[[], _T]) -> _T | None:
+        """Answer of the registry, None where it says that there is no such thing."""
+        try:
+            return self._ask(call)
+        except RegistryError as error:
+            cause = error.__cause__
+            if isinstance(cause, SchemaRegistryError) and cause.error_code in _UNKNOWN_CODES:
+                return None
+            raise
+
+    def _ask(self, call: Callable[[], _T]) -> _T:
+        try:
+            return call()
+        except SchemaRegistryError as error:
+            if error.error_code in _NOT_THE_REGISTRYS:
+                raise self._no_registry(f"HTTP {error.http_status_code}") from error
+            raise RegistryError(f"the registry at {self._url} refuses: {error}") from error
+        except (ValueError, KeyError) as error:
+            raise self._no_registry("something else") from error
+        except httpx.TransportError as error:
+            raise RegistryError(f"the registry at {self._url} cannot be reached: {error}") from error
+
+    def _no_registry(self, answer: str) -> RegistryError:
+        return RegistryError(
+            f"{self._url} answers with {answer}, not as a schema registry does; check the URL's path and credentials"
+        )

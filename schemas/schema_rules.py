@@ -1,0 +1,189 @@
+"""What a schema.avsc may contain, checked once when the contracts are loaded.
+
+Every schema: a record with a doc on each record and field, known field properties only, and null as the default of each
+nullable field, so that readers and writers of all versions understand each other (FULL_TRANSITIVE).
+Schemas of events on top: the common fields first, `extra` last, and only the types that the JSON-to-Avro step knows.
+"""
+
+import json
+import keyword
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fastavro
+from fastavro.schema import SchemaParseException, UnknownType
+
+Json = dict[str, Any]
+
+TIMESTAMP: Json = {"type": "long", "logicalType": "timestamp-micros"}
+DECIMAL: Json = {"type": "bytes", "logicalType": "decimal", "precision": 38, "scale": 18}
+EXTRA_TYPE: Json = {"type": "map", "values": "string"}
+
+# Name, type and origin of the fields that every event starts with, in this order.
+COMMON_FIELDS: tuple[tuple[str, Any, str | list[str]], ...] = (
+    ("event_id", "string", "/id"),
+    ("event_type", "string", "/event_type"),
+    ("biz_type", "string", "/payload/biz_type"),
+    ("position", ["null", "string"], "/position"),
+    ("event_time", TIMESTAMP, "/timestamp"),
+    ("event_time_text", "string", "/timestamp"),
+    ("account_id", ["null", "string"], ["/payload/account_id", "/payload/account"]),
+)
+
+_SCALARS: tuple[Any, ...] = ("string", "boolean", "int", "long", TIMESTAMP, DECIMAL)
+_RECORD_PROPERTIES = {"type", "name", "namespace", "doc", "fields"}
+_FIELD_PROPERTIES = {"name", "type", "doc", "default"}
+# Where a value may come from: a member of the envelope or the payload; in an array, of the item.
+_ORIGIN = re.compile(r"(/payload)?/(?!payload$)([^~/]|~[01])+")
+_ORIGIN_IN_ITEM = re.compile(r"/([^~/]|~[01])+")
+
+
+class ContractError(ValueError):
+    """A contract breaks the rules: names the file, the key in it ("" for the file itself) and what is wrong."""
+
+    def __init__(self, path: Path, key: str, problem: str) -> None:
+        super().__init__(f"{path}: {key}: {problem}" if key else f"{path}: {problem}")
+        self.path = path
+        self.key = key
+        self.problem = problem
+
+
+def read_schema(path: Path, *, of_event: bool) -> Json:
+    """Read a schema.avsc; `of_event` says whether the rules for events hold too.
+
+    Raises `ContractError` for a missing file, text that is no JSON object, repeated keys, invalid Avro, broken rules.
+    """
+
+    def unique(members: list[tuple[str, Any]]) -> Json:
+        found = dict(members)
+        if len(found) != len(members):
+            keys = [key for key, _ in members]
+            repeated = next(key for key in keys if keys.count(key) > 1)
+            raise ContractError(path, repeated, "is there twice")
+        return found
+
+    try:
+        schema = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=unique)
+    except FileNotFoundError as error:
+        raise ContractError(path, "", "is missing") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ContractError(path, "", f"is not JSON: {error}") from error
+    if not isinstance(schema, dict) or schema.get("type") != "record":
+        raise ContractError(path, "type", "must be a record")
+    if not schema.get("namespace"):
+        raise ContractError(path, "namespace", "is missing")
+    properties = {*_FIELD_PROPERTIES, "from"} if of_event else _FIELD_PROPERTIES
+    for key, record in records(schema):
+        _check_record(path, key, record, properties)
+    try:
+        fastavro.parse_schema(schema)
+    except (SchemaParseException, UnknownType) as error:
+        raise ContractError(path, "", f"is not valid Avro: {error}") from error
+    if of_event:
+        _check_event_schema(path, schema)
+    return schema
+
+
+def records(schema: Any, key: str = "") -> Iterator[tuple[str, Json]]:  # noqa: ANN401  (any JSON)
+    """Every record that a schema defines, the outermost first, with the dotted path of the field that holds it."""
+    if isinstance(schema, list):
+        for branch in schema:
+            yield from records(branch, key)
+    elif isinstance(schema, dict):
+        if schema.get("type") == "record":
+            yield key, schema
+            for field in schema.get("fields", []):
+                yield from records(field.get("type"), _inside(key, field.get("name", "?")))
+        else:
+            yield from records(schema.get("items") or schema.get("values"), key)
+
+
+def _check_event_schema(path: Path, schema: Json) -> None:
+    fields: list[Json] = schema["fields"]
+    for position, (name, avro_type, origin) in enumerate(COMMON_FIELDS):
+        field = fields[position] if position < len(fields) else {}
+        if (field.get("name"), field.get("type"), field.get("from")) != (name, avro_type, origin):
+            raise ContractError(path, name, f"must be field {position + 1}, with type {avro_type} and from {origin}")
+    last = fields[-1]
+    if (last["name"], last["type"], last.get("from")) != ("extra", EXTRA_TYPE, "*"):
+        raise ContractError(path, "extra", f'must be the last field, with type {EXTRA_TYPE} and from "*"')
+    payload = fields[len(COMMON_FIELDS) : -1]
+    _check_event_fields(path, "", payload, "/payload/")
+
+
+def _check_record(path: Path, key: str, record: Json, field_properties: set[str]) -> None:
+    _check_properties(path, key, record, _RECORD_PROPERTIES)
+    if not record.get("fields"):
+        raise ContractError(path, _inside(key, "fields"), "must not be empty")
+    names = [field.get("name") for field in record["fields"]]
+    for field in record["fields"]:
+        place = _inside(key, str(field.get("name", "?")))
+        _check_properties(path, place, field, field_properties)
+        if names.count(field.get("name")) > 1:
+            raise ContractError(path, place, "is there twice")
+        if not str(field.get("name", "")).isidentifier() or keyword.iskeyword(field["name"]):
+            raise ContractError(path, place, "is no name in Python; events can name the broker's in from")
+        union = field.get("type")
+        if isinstance(union, list):
+            if len(union) != 2 or union[0] != "null":  # noqa: PLR2004  (null and one more)
+                raise ContractError(path, place, 'a union must be ["null", T]')
+            if field.get("default", ...) is not None:
+                raise ContractError(path, place, "a nullable field must have the default null")
+
+
+def _check_properties(path: Path, key: str, node: Json, known: set[str]) -> None:
+    for name in node.keys() - known:
+        raise ContractError(path, _inside(key, name), f"unknown property; known are {', '.join(sorted(known))}")
+    doc = node.get("doc")
+    if not isinstance(doc, str) or not doc.strip() or set(doc) & set('"\\\n'):
+        raise ContractError(
+            path, _inside(key, "doc"), "must be one line of text, without double quotes and backslashes"
+        )
+
+
+def _check_event_fields(path: Path, key: str, fields: list[Json], prefix: str) -> None:
+    by_name = {field["name"]: field for field in fields}
+    for field in fields:
+        name: str = field["name"]
+        place = _inside(key, name)
+        origin = _origin(path, place, field, prefix)
+        if _value_type(field) == TIMESTAMP:
+            text = by_name.get(f"{name}_text")
+            expected = ["null", "string"] if isinstance(field["type"], list) else "string"
+            if not text or text["type"] != expected or _origin(path, place, text, prefix) != origin:
+                raise ContractError(path, place, f"needs a field {name}_text of type {expected} from {origin}")
+        _check_event_type(path, place, _value_type(field))
+
+
+def _check_event_type(path: Path, place: str, avro_type: Any) -> None:  # noqa: ANN401  (any JSON)
+    if avro_type in _SCALARS:
+        return
+    if isinstance(avro_type, dict) and avro_type.keys() == {"type", "items"} and avro_type["type"] == "array":
+        items = avro_type["items"]
+        if items == "string":
+            return
+        if isinstance(items, dict) and items.get("type") == "record":
+            _check_event_fields(path, place, items["fields"], "/")
+            return
+    raise ContractError(path, place, f"no event can have the type {json.dumps(avro_type)}")
+
+
+def _value_type(field: Json) -> Any:  # noqa: ANN401  (any JSON)
+    """Type of a field without its null."""
+    return field["type"][1] if isinstance(field["type"], list) else field["type"]
+
+
+def _origin(path: Path, place: str, field: Json, prefix: str) -> list[str]:
+    """Where the field's value comes from: JSON Pointers, the first one with a value wins."""
+    origin = field.get("from", prefix + field["name"])
+    pointers: list[str] = origin if isinstance(origin, list) else [origin]
+    form = _ORIGIN_IN_ITEM if prefix == "/" else _ORIGIN
+    if not pointers or not all(isinstance(pointer, str) and form.fullmatch(pointer) for pointer in pointers):
+        raise ContractError(path, _inside(place, "from"), "must be a JSON Pointer to a member, or a list of them")
+    return pointers
+
+
+def _inside(key: str, name: str) -> str:
+    return f"{key}.{name}" if key else name

@@ -1,0 +1,50 @@
+"""The bridge on the simulated broker with its faults: everything it pushed is in the raw topic, once."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import orjson
+from bridge_process import BridgeProcess, headers_of, raw_records, wait_for_raw, with_topics
+from kafka_cluster import KafkaCluster
+from push_server import APP_KEY, APP_SECRET
+
+COUNT = 20_000
+
+
+@contextmanager
+def simulator(*arguments: str) -> Iterator[int]:
+    """Run a simulator process and give its port."""
+    command = [sys.executable, "-m", "cli", "simulate", "--app-key", APP_KEY, "--app-secret", APP_SECRET, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ) as process:
+        assert process.stdout is not None
+        yield int(process.stdout.readline().rsplit(b":", 1)[1])
+        process.terminate()
+
+
+def test_all_that_was_pushed_is_there_once_through_faults_and_kills(
+    cluster: KafkaCluster, topic_prefix: str, tmp_path: Path
+) -> None:
+    settings = with_topics(cluster, topic_prefix)
+    journal = tmp_path / "journal.ndjson"
+    faults = ("disconnect=@2000", "expired=@6000", "exhausted=@9000", "end=@12000", "malformed=0.01")
+    options = ["--rate", "4000", "--count", str(COUNT), "--payload-form", "mixed", "--journal", str(journal)]
+    with simulator(*options, *(part for fault in faults for part in ("--fault", fault))) as port:
+        for _ in range(2):
+            before = len(raw_records(settings))
+            with BridgeProcess(settings, tmp_path, port=port) as bridge:
+                wait_for_raw(settings, before + 2000)
+                bridge.kill()
+        with BridgeProcess(settings, tmp_path, port=port) as bridge:
+            wait_for_raw(settings, COUNT)
+            assert bridge.stop() == 0
+    records = raw_records(settings)
+    values = {headers_of(record)["event_id"]: record.value() or b"" for record in records}
+    assert len(records) == len(values) == COUNT
+    for line in journal.read_bytes().splitlines():
+        event = orjson.loads(line)
+        text = event["payload"].encode()
+        assert values[event["id"]] == text or values[event["id"]].endswith(b',"payload":' + text + b"}")

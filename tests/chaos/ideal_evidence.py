@@ -1,0 +1,111 @@
+"""What a flawless pipeline would have written of the simulator's events, made without any broker."""
+
+from __future__ import annotations
+
+import io
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from evidence import PartitionEvidence, Stored
+from expected_events import CONTRACTS, TYPED_TOPICS, quarantine_reason, raw_value, typed_record
+from expected_state import project
+from journal import Journal, JournalEvent
+
+from devstack.simulator.event_log import EventLog
+from devstack.simulator.faults import parse_fault
+from devstack.simulator.malformed import MALFORMED_REASONS
+from devstack.simulator.traffic import Traffic
+
+PREFIX = "ideal"
+EVENTS = 1200
+PARTITIONS = 3
+
+
+def write_journal(path: Path) -> Journal:
+    """The journal of a simulator that has told `EVENTS` events, 5 in 100 of them malformed."""
+    lines = io.BytesIO()
+    faults = (parse_fault("malformed=0.05", MALFORMED_REASONS),)
+    log = EventLog(
+        Traffic(seed=3, accounts=60, faults=faults),
+        seed=3,
+        clock=lambda _: 0,  # the times in an inner payload are of no matter to the oracle
+        count=EVENTS,
+        payload_form="inner",
+        without_position=False,
+        journal=lines,
+    )
+    log.grow(EVENTS)
+    log.close()
+    path.write_bytes(lines.getvalue())
+    return Journal(path)
+
+
+def ideal_evidence(journal: Journal) -> list[PartitionEvidence]:
+    """The records of every partition; cursors are in partition 0."""
+    partitions = [_Writer(number) for number in range(PARTITIONS)]
+    for event in journal:
+        writer = partitions[sum((event.key or event.event_id).encode()) % PARTITIONS]
+        writer.route(event)
+        partitions[0].write(
+            "ingest.cursors", f"grpc/{event.event_type}", b"", {}, {"position": event.position}, event.sequence
+        )
+    for writer in partitions:
+        writer.project()
+    return [writer.evidence for writer in partitions]
+
+
+class _Writer:
+    """Appends records to one partition of every topic."""
+
+    def __init__(self, partition: int) -> None:
+        self.evidence = PartitionEvidence(partition)
+        self._offsets = count()
+
+    def write(
+        self, topic: str, key: str | None, value: bytes | None, headers: dict[str, bytes | None], record: Any, at: int
+    ) -> Stored:
+        stored = Stored(topic, self.evidence.partition, next(self._offsets), key, value, headers, at, record)
+        self.evidence.topics[topic].append(stored)
+        return stored
+
+    def route(self, event: JournalEvent) -> None:
+        headers: dict[str, bytes | None] = {
+            "event_id": event.event_id.encode(),
+            "event_type": event.event_type.encode(),
+            "position": event.position.encode(),
+            "source": b"grpc",
+        }
+        value = raw_value(event)
+        raw = self.write("raw", event.key, value, headers, value, event.sequence)
+        if event.malformed is None:
+            topic = f"event.{CONTRACTS[event.biz_type].topic}"
+            raw_offset: dict[str, bytes | None] = {"raw_offset": str(raw.offset).encode()}
+            self.write(topic, event.key, b"framed", raw_offset, typed_record(event), event.sequence)
+            return
+        record = {
+            "reason": quarantine_reason(event),
+            "stage": "router",
+            "topic": f"{PREFIX}.raw",
+            "partition": raw.partition,
+            "offset": raw.offset,
+            "key": raw.key and raw.key.encode(),
+            "value": value,
+            "headers": [{"name": name, "value": text} for name, text in headers.items()],
+        }
+        self.write("quarantine", event.key, b"framed", {}, record, event.sequence)
+
+    def project(self) -> None:
+        topics = self.evidence.topics
+        projection = project([stored for topic in TYPED_TOPICS for stored in topics[topic]])
+        for alert in projection.alerts:
+            alert["source_topic"] = f"{PREFIX}.{alert['source_topic']}"
+            alert["summary"] = "for people"
+            self.write("alerts", alert["account_key"], b"framed", {}, alert, 0)
+            if alert["rule"] == "LIQUIDATE_ONLY":
+                is_firing = alert["status"] == "FIRING"
+                value, record = (b"framed", alert) if is_firing else (None, None)
+                self.write("alerts.active", alert["dedup_key"], value, {}, record, 0)
+        for topic, table in (("state.accounts", projection.accounts), ("state.movements", projection.movements)):
+            for key, state in table.items():
+                self.write(topic, key, b"framed", {}, state, 0)

@@ -1,0 +1,229 @@
+"""Compares what the pipeline wrote with what the broker told, one partition number at a time."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from evidence import PartitionEvidence, Stored
+from expected_events import CONTRACTS, TYPED_TOPICS, quarantine_reason, raw_value, typed_record
+from expected_state import project
+from journal import WITHOUT_ENVELOPE, Journal, JournalEvent
+from violations import Kind, Report, Stage
+
+SOURCE = b"grpc"
+
+
+class Told(NamedTuple):
+    """A raw record and the event of the journal that it holds."""
+
+    raw: Stored
+    event: JournalEvent
+
+
+class Oracle:
+    """`check` every partition, then `finish`. `repeats`: how many messages the broker pushed a second time."""
+
+    def __init__(self, journal: Journal, prefix: str, repeats: int) -> None:
+        self.report = Report()
+        self._journal = journal
+        self._prefix = prefix
+        self._repeats = repeats
+        self._keyed_in: dict[int, int] = {}  # sequence -> partition
+        self._seen: set[int] = set()
+        self._cursors: dict[str | None, Any] = {}
+
+    def check(self, evidence: PartitionEvidence) -> None:
+        topics = evidence.topics
+        told = self._check_raw(topics["raw"])
+        typed, quarantined = self._fates(told)
+        self._check_typed([stored for topic in TYPED_TOPICS for stored in topics[topic]], typed)
+        self._check_quarantine(topics["quarantine"], quarantined)
+        self._check_projection(topics)
+        self._cursors |= {stored.key: stored.record for stored in topics["ingest.cursors"]}
+        compared = self.report.compared
+        compared.update({f"records of {topic}": len(found) for topic, found in topics.items() if found})
+        duplicates = len(told) - len(typed) - len(quarantined)
+        compared.update({"events": len(typed) + len(quarantined), "duplicates": duplicates})
+        written = sum(len(topics[topic]) for topic in TYPED_TOPICS) + len(topics["quarantine"])
+        if len(topics["raw"]) != written + duplicates:
+            detail = f"{len(topics['raw'])} raw records, {written} typed or quarantined, {duplicates} duplicates"
+            self.report.add(Stage.BALANCE, Kind.CHANGED, f"partition {evidence.partition}: {detail}")
+
+    def finish(self) -> Report:
+        """What can only be said of all partitions together."""
+        for sequence in range(len(self._journal)):
+            if sequence not in self._seen:
+                self.report.add(Stage.RAW, Kind.LOST, str(self._journal.at(sequence))[:500])
+        copies = self.report.compared["records of raw"] - len(self._seen)
+        if copies > self._repeats:
+            self.report.add(Stage.RAW, Kind.DOUBLED, f"{copies} repeated events, the broker repeated {self._repeats}")
+        expected = {f"grpc/{stream}": position for stream, position in self._journal.last_positions.items()}
+        found = {key: cursor["position"] for key, cursor in self._cursors.items()}
+        if expected != found:
+            self.report.add(Stage.CURSORS, Kind.CHANGED, f"expected {expected}, found {found}")
+        return self.report
+
+    def _check_raw(self, records: list[Stored]) -> list[Told]:
+        told: list[Told] = []
+        newest: dict[str, JournalEvent] = {}
+        first_seen: set[int] = set()
+        for raw in records:
+            event = self._journal.find((raw.headers.get("event_id") or b"").decode())
+            if event is None:
+                self.report.add(Stage.RAW, Kind.UNEXPECTED, f"{raw} is of no event of the journal")
+                continue
+            told.append(Told(raw, event))
+            self._seen.add(event.sequence)
+            self._compare(Stage.RAW, raw, _raw_facts(event), _facts(raw))
+            if event.key is None:
+                continue
+            if self._keyed_in.setdefault(event.sequence, raw.partition) != raw.partition:
+                self.report.add(Stage.RAW, Kind.OUT_OF_ORDER, f"{raw} is in two partitions: {event}")
+            if event.sequence in first_seen:
+                continue
+            first_seen.add(event.sequence)
+            before = newest.get(event.key)
+            if before is not None and before.sequence > event.sequence:
+                self.report.add(Stage.RAW, Kind.OUT_OF_ORDER, f"{raw}: event {event.sequence} after {before.sequence}")
+            newest[event.key] = event
+        return told
+
+    @staticmethod
+    def _fates(told: Iterable[Told]) -> tuple[dict[str, Told], dict[int, Told]]:
+        """What each raw record has to become: typed, by event id; quarantined, by raw offset; the rest duplicates.
+
+        An event without an envelope has no id to know a duplicate by.
+        """
+        typed: dict[str, Told] = {}
+        quarantined: dict[int, Told] = {}
+        ids: set[str] = set()
+        for each in told:
+            event = each.event
+            if event.malformed in WITHOUT_ENVELOPE:
+                quarantined[each.raw.offset] = each
+            elif event.event_id not in ids:
+                ids.add(event.event_id)
+                if event.malformed:
+                    quarantined[each.raw.offset] = each
+                else:
+                    typed[event.event_id] = each
+        return typed, quarantined
+
+    def _check_typed(self, records: list[Stored], expected: Mapping[str, Told]) -> None:
+        found: set[str] = set()
+        newest: dict[tuple[str, str | None], int] = {}
+        for stored in records:
+            event_id = stored.record["event_id"]
+            told = expected.get(event_id)
+            if told is None or stored.topic != f"event.{CONTRACTS[told.event.biz_type].topic}":
+                self.report.add(Stage.TYPED, Kind.UNEXPECTED, f"{stored}: event {event_id}, raw: {told}")
+            elif event_id in found:
+                self.report.add(Stage.TYPED, Kind.DOUBLED, f"{stored}: event {event_id}, raw {told.raw}")
+            else:
+                found.add(event_id)
+                raw, event = told
+                self._compare(Stage.TYPED, stored, typed_record(event), stored.record)
+                facts = {"key": event.key, "timestamp": raw.timestamp, "raw_offset": str(raw.offset).encode()}
+                written = {"key": stored.key, "timestamp": stored.timestamp, **stored.headers}
+                self._compare(Stage.TYPED, stored, facts, written)
+                order = (stored.topic, stored.key)
+                if newest.get(order, -1) > event.sequence:
+                    self.report.add(Stage.TYPED, Kind.OUT_OF_ORDER, f"{stored}: {event} after {newest[order]}")
+                newest[order] = event.sequence
+        for event_id in expected.keys() - found:
+            self.report.add(Stage.TYPED, Kind.LOST, f"{expected[event_id].raw} -> {expected[event_id].event}")
+
+    def _check_quarantine(self, records: list[Stored], expected: Mapping[int, Told]) -> None:
+        found: set[int] = set()
+        for stored in records:
+            record = stored.record
+            told = expected.get(record["offset"])
+            if told is None:
+                self.report.add(Stage.QUARANTINE, Kind.UNEXPECTED, f"{stored}: {str(record)[:500]}")
+            elif told.raw.offset in found:
+                self.report.add(Stage.QUARANTINE, Kind.DOUBLED, f"{stored}: {told.event.event_id}")
+            else:
+                found.add(told.raw.offset)
+                raw = told.raw
+                headers = [{"name": name, "value": value} for name, value in raw.headers.items()]
+                facts: dict[str, Any] = {"key": raw.key and raw.key.encode(), "value": raw.value, "headers": headers}
+                facts |= {"reason": quarantine_reason(told.event), "stage": "router"}
+                facts |= {"topic": f"{self._prefix}.raw", "partition": raw.partition}
+                self._compare(Stage.QUARANTINE, stored, facts, {name: record[name] for name in facts})
+                self._compare(Stage.QUARANTINE, stored, {"key": raw.key}, {"key": stored.key})
+        for offset in expected.keys() - found:
+            told = expected[offset]
+            self.report.add(Stage.QUARANTINE, Kind.LOST, f"{told.raw}: {told.event.malformed} {told.event.event_id}")
+
+    def _check_projection(self, topics: Mapping[str, list[Stored]]) -> None:
+        expected = project([stored for topic in TYPED_TOPICS for stored in topics[topic]])
+        for alert in expected.alerts:
+            alert["source_topic"] = f"{self._prefix}.{alert['source_topic']}"
+        self._check_alerts(topics["alerts"], expected.alerts)
+        for stage, table in (
+            (Stage.ACTIVE, expected.active),
+            (Stage.ACCOUNTS, expected.accounts),
+            (Stage.MOVEMENTS, expected.movements),
+        ):
+            last = {str(stored.key): stored for stored in topics[stage.value]}
+            held = {key: stored for key, stored in last.items() if stored.value is not None}
+            for key in table.keys() - held.keys():
+                self.report.add(stage, Kind.LOST, f"key {key}: expected {table[key]}")
+            for key in held.keys() - table.keys():
+                self.report.add(stage, Kind.UNEXPECTED, f"{held[key]}: {held[key].record}")
+            for key in held.keys() & table.keys():
+                self._compare(stage, held[key], table[key], _without_summary(held[key].record))
+            self.report.compared[f"keys of {stage}"] += len(held)
+
+    def _check_alerts(self, records: list[Stored], expected: list[dict[str, Any]]) -> None:
+        by_id = {alert["alert_id"]: alert for alert in expected}
+        found: dict[str, Stored] = {}
+        for stored in records:
+            alert_id = stored.record["alert_id"]
+            if alert_id not in by_id:
+                self.report.add(Stage.ALERTS, Kind.UNEXPECTED, f"{stored}: {stored.record}")
+            elif alert_id in found:
+                self.report.add(Stage.ALERTS, Kind.DOUBLED, f"{stored} and {found[alert_id]}")
+            else:
+                found[alert_id] = stored
+                self._compare(Stage.ALERTS, stored, by_id[alert_id], _without_summary(stored.record))
+                self._compare(Stage.ALERTS, stored, {"key": stored.record["account_key"]}, {"key": stored.key})
+        for alert_id in by_id.keys() - found.keys():
+            self.report.add(Stage.ALERTS, Kind.LOST, str(by_id[alert_id]))
+        due = _by_condition(alert for alert in expected if alert["alert_id"] in found)
+        order = _by_condition(stored.record for stored in found.values())
+        for dedup_key in due.keys() & order.keys():
+            if due[dedup_key] != order[dedup_key]:
+                detail = f"{dedup_key}: expected {due[dedup_key]}, found {order[dedup_key]}"
+                self.report.add(Stage.ALERTS, Kind.OUT_OF_ORDER, detail)
+
+    def _compare(self, stage: Stage, stored: Stored, expected: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+        if expected != found:
+            names = [name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)]
+            pairs = (f"{name}: expected {expected.get(name)!r}, found {found.get(name)!r}"[:400] for name in names)
+            self.report.add(stage, Kind.CHANGED, f"{stored}: {'; '.join(pairs)}")
+
+
+def _raw_facts(event: JournalEvent) -> dict[str, Any]:
+    facts: dict[str, Any] = {"key": event.key, "value": raw_value(event), "source": SOURCE}
+    facts |= {"event_id": event.event_id.encode(), "event_type": event.event_type.encode()}
+    return facts | {"position": event.position.encode()}
+
+
+def _facts(raw: Stored) -> dict[str, Any]:
+    names = ("source", "event_id", "event_type", "position")
+    return {"key": raw.key, "value": raw.value, **{name: raw.headers.get(name) for name in names}}
+
+
+def _by_condition(alerts: Iterable[dict[str, Any]]) -> dict[str, list[str]]:
+    """Ids of alerts in their order, by dedup key."""
+    ids: dict[str, list[str]] = defaultdict(list)
+    for alert in alerts:
+        ids[alert["dedup_key"]].append(alert["alert_id"])
+    return ids
+
+
+def _without_summary(record: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if name != "summary"}

@@ -1,0 +1,54 @@
+"""A pipeline whose guarantee is broken on purpose is found out: the same run as the chaos test, with other workers."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from signal import SIGKILL
+
+import pytest
+from kafka_cluster import KafkaCluster
+from pipeline_run import Load, Pipeline, drain, pipeline
+from violations import Kind, Report, Stage
+from workers import Group, Worker
+
+BROKEN_WORKER = Path(__file__).with_name("broken_worker.py")
+LOAD = Load(events=4000, rate=1000, seed=7, accounts=100, faults=("duplicate:2=0.005",))
+
+
+def broken(run: Pipeline, flaw: str, app: str) -> Worker:
+    marker = str(run.folder / "has-died")
+    return run.worker(app, sys.executable, str(BROKEN_WORKER), flaw, marker, app, "--instance-id", "broken")
+
+
+def run_to_the_end(run: Pipeline, *workers: Worker) -> Report:
+    """The bridge and these, until all is processed; a worker may kill itself."""
+    with Group([run.bridge(), *workers]) as group:
+        drain(run, group, also_well=(-SIGKILL,))
+        group.stop()
+    return run.judge()
+
+
+def test_a_router_without_memory_of_duplicates(cluster: KafkaCluster, topic_prefix: str, tmp_path: Path) -> None:
+    with pipeline(cluster, topic_prefix, tmp_path, LOAD) as run:
+        report = run_to_the_end(run, run.router("r0", duplicate_window=0), run.projector("p0"))
+    assert report.found(Stage.TYPED, Kind.DOUBLED) > 20, report
+    assert report.found(Stage.RAW, Kind.DOUBLED) == 0, report
+
+
+@pytest.mark.parametrize(
+    ("app", "flaw", "stage", "kind"),
+    [
+        ("router", "outputs-first", Stage.TYPED, Kind.DOUBLED),
+        ("router", "offsets-first", Stage.TYPED, Kind.LOST),
+        ("projector", "offsets-first", Stage.MOVEMENTS, Kind.LOST),
+    ],
+)
+def test_a_worker_whose_offsets_and_outputs_are_apart(
+    cluster: KafkaCluster, topic_prefix: str, tmp_path: Path, app: str, flaw: str, stage: Stage, kind: Kind
+) -> None:
+    with pipeline(cluster, topic_prefix, tmp_path, LOAD) as run:
+        well = run.projector("p0") if app == "router" else run.router("r0")
+        report = run_to_the_end(run, broken(run, flaw, app), well)
+    assert (tmp_path / "has-died").exists()
+    assert report.found(stage, kind) > 0, report

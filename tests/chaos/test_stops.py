@@ -1,0 +1,143 @@
+"""Workers that are asked to stop, that freeze, or whose broker dies, while events flow."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from signal import SIGCONT, SIGSTOP
+
+import pytest
+from confluent_kafka.admin import AdminClient
+from kafka_cluster import KafkaCluster, chosen_broker
+from pipeline_run import Load, Pipeline, drain, pipeline
+from workers import MUST_RESTART, Group
+
+from devstack.kafka import EmbeddedKafka
+
+log = logging.getLogger(__name__)
+
+ROUNDS = int(os.environ.get("CHAOS_STOPS", "3"))
+ROUND_S = 10
+RATE = 500
+STOP_S = 10.0
+BALANCE_S = 40.0
+SESSION_S, TRANSACTION_S = 6, 4
+FAULTS = ("malformed=0.01", "duplicate=0.005")
+
+
+def shares(run: Pipeline, app: str) -> dict[str, int]:
+    """How many partitions each member of the consumer group has, by instance id."""
+    group = run.settings.group(app)
+    admin = AdminClient(run.clients)
+    description = admin.describe_consumer_groups([group])[group].result()
+    return {
+        member.client_id.removeprefix(f"{group}."): len(member.assignment.topic_partitions)
+        for member in description.members
+    }
+
+
+def wait_for_balance(run: Pipeline, group: Group) -> None:
+    """Return when the group is up and each of its workers has as many partitions as the other one of its kind."""
+    group.wait_until_ready()
+    deadline = time.monotonic() + BALANCE_S
+    half = run.settings.partitions // 2
+    while shares(run, "router") != {"r0": half, "r1": half} or {*shares(run, "projector").values()} != {half * 12}:
+        group.tend()
+        assert time.monotonic() < deadline, f"no balance:\n{group.tails()}"
+        time.sleep(0.2)
+
+
+def wait_for_flow(run: Pipeline, events: int) -> None:
+    while run.report["log"]["events"] < events:
+        time.sleep(0.05)
+
+
+def test_sigterm_under_load_gives_partitions_back(cluster: KafkaCluster, topic_prefix: str, tmp_path: Path) -> None:
+    load = Load(events=ROUNDS * ROUND_S * RATE, rate=RATE, seed=5, faults=FAULTS)
+    took: list[float] = []
+    with pipeline(cluster, topic_prefix, tmp_path, load) as run:
+        workers = [run.router("r0"), run.router("r1"), run.projector("p0"), run.projector("p1"), run.bridge()]
+        with Group(workers) as group:
+            wait_for_balance(run, group)
+            for number in range(ROUNDS):
+                for name, app in ((f"r{number % 2}", "router"), (f"p{number % 2}", "projector")):
+                    assert not run.report["log"]["complete"], "no load any more"
+                    code, seconds = group.workers[name].stop()
+                    assert code == 0, group.workers[name].tail()
+                    assert name not in shares(run, app)
+                    took.append(seconds)
+                wait_for_balance(run, group)
+            drain(run, group)
+            group.stop()
+        report = run.judge()
+    log.info("stops took %s s, asked for a restart: %s", took, [worker.restarts_asked for worker in workers])
+    assert max(took) < STOP_S
+    assert report.is_clean, report
+
+
+def test_a_frozen_worker_that_wakes_up_ends_itself(cluster: KafkaCluster, topic_prefix: str, tmp_path: Path) -> None:
+    load = Load(events=10_000, rate=600, seed=6, faults=FAULTS)
+    timeouts = {"session_timeout_ms": SESSION_S * 1000, "transaction_timeout_ms": TRANSACTION_S * 1000}
+    with pipeline(cluster, topic_prefix, tmp_path, load, **timeouts) as run:
+        workers = [run.router("r0"), run.router("r1"), run.projector("p0"), run.projector("p1"), run.bridge()]
+        with Group(workers) as group:
+            wait_for_balance(run, group)
+            wait_for_flow(run, 1000)
+            frozen = [group.workers["r0"], group.workers["p0"]]
+            for worker in frozen:
+                worker.signal(SIGSTOP)
+            woken_at = time.monotonic() + SESSION_S + TRANSACTION_S
+            while time.monotonic() < woken_at:
+                group.tend()
+                time.sleep(0.05)
+            for worker in frozen:
+                worker.signal(SIGCONT)
+            ended: dict[str, tuple[int, float]] = {}
+            while len(ended) < len(frozen):
+                assert time.monotonic() < woken_at + STOP_S, f"still alive:\n{group.tails()}"
+                for worker in frozen:
+                    code = worker.tend() if worker.name not in ended else None
+                    if code is not None:
+                        ended[worker.name] = code, time.monotonic() - woken_at
+                time.sleep(0.01)
+            drain(run, group)
+            group.stop()
+        report = run.judge()
+    log.info("ended by themselves: %s", ended)
+    assert {code for code, _ in ended.values()} == {MUST_RESTART}
+    assert report.is_clean, report
+
+
+@pytest.fixture
+def mortal_kafka(cluster: KafkaCluster) -> Iterator[tuple[EmbeddedKafka, KafkaCluster]]:
+    """A broker of our own to kill, with the session's registry."""
+    if chosen_broker() != "embedded":
+        pytest.skip("only the embedded broker can be killed")
+    with EmbeddedKafka() as kafka:
+        yield kafka, KafkaCluster(kafka.bootstrap_servers, cluster.registry_url)
+
+
+def test_the_broker_dies_and_comes_back(
+    mortal_kafka: tuple[EmbeddedKafka, KafkaCluster], topic_prefix: str, tmp_path: Path
+) -> None:
+    kafka, cluster = mortal_kafka
+    load = Load(events=10_000, rate=1000, seed=8, faults=FAULTS)
+    with pipeline(cluster, topic_prefix, tmp_path, load) as run:
+        workers = [run.router("r0"), run.router("r1"), run.projector("p0"), run.projector("p1"), run.bridge()]
+        with Group(workers) as group:
+            wait_for_balance(run, group)
+            wait_for_flow(run, 3000)
+            kafka.kill()
+            began = time.monotonic()
+            kafka.restart()
+            down_s = time.monotonic() - began
+            drained_s = drain(run, group)
+            ends = group.stop()
+        report = run.judge()
+    asked = {worker.name: worker.restarts_asked for worker in workers}
+    log.info("broker down %.1f s, drained %.1f s, asked for a restart: %s, ends %s", down_s, drained_s, asked, ends)
+    assert report.is_clean, report
+    assert all(code == 0 for code, _ in ends.values()), ends

@@ -1,0 +1,164 @@
+"""The pipeline's processes, run as a supervisor runs them: kept alive, their exit codes judged."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+from devstack.java import free_ports
+
+log = logging.getLogger(__name__)
+
+MUST_RESTART = 70
+STOPPED = (0, -signal.SIGTERM)  # the latter when it comes before the process could answer signals
+START_LIMIT_S = 60.0
+STOP_LIMIT_S = 15.0
+POLL_S = 0.05
+TAIL_LINES = 30
+
+
+class WorkerFailed(AssertionError):
+    """A worker ended by itself with a code that doesn't mean: start me again."""
+
+
+class Worker:
+    """One process under a stable name. `log` takes the output of all its lives."""
+
+    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
+        self.name = name
+        self.log = folder / f"{name}.log"
+        self.lives = 0
+        self.kills = 0
+        self.restarts_asked = 0
+        self.start_at = 0.0  # monotonic time of the next start while it is down
+        self._command = [*command]
+        self._port = free_ports(1)[0]
+        self._environment = {**environment, "PIPELINE_HTTP_PORT": str(self._port)}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._killed = False
+        self._asked_to_stop = False
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, f"{self.name} is down"
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        assert not self.is_running
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(
+                self._command, env=self._environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            )
+        self.lives += 1
+        self._killed = self._asked_to_stop = False
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process that runs; SIGKILL is counted and waited for."""
+        self._asked_to_stop |= number is signal.SIGTERM
+        os.kill(self.pid, number)
+        if number is signal.SIGKILL:
+            self.kills += 1
+            self._killed = True
+            assert self._process is not None
+            self._process.wait()
+
+    def stop(self) -> tuple[int, float]:
+        """SIGTERM; the exit code and how many seconds the stop took."""
+        assert self._process is not None
+        started = time.monotonic()
+        self.signal(signal.SIGTERM)
+        code = self._process.wait(STOP_LIMIT_S)
+        return code, time.monotonic() - started
+
+    def tend(self, also_well: Sequence[int] = ()) -> int | None:
+        """Start it again if it is down and due; the exit code of a life that has ended by itself since the last call.
+
+        Raises WorkerFailed when that code is neither 70 nor one of `also_well`.
+        """
+        now = time.monotonic()
+        if self._process is not None:
+            code = self._process.poll()
+            if code is None:
+                return None
+            self._process = None
+            if self._killed or (self._asked_to_stop and code in STOPPED):
+                return None
+            if code not in (MUST_RESTART, *also_well):
+                raise WorkerFailed(f"{self.name} ended with {code}:\n{self.tail()}")
+            self.restarts_asked += 1
+            self.start_at = now
+            log.info("%s ended by itself with %d", self.name, code)
+            return code
+        if now >= self.start_at:
+            self.start()
+        return None
+
+    def end(self) -> None:
+        """Leave nothing behind, whatever state it is in."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it does its work, as it says itself."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/ready", timeout=2) as answer:
+                return self.is_running and bool(answer.status == 200)
+        except OSError:
+            return False
+
+    def tail(self) -> str:
+        return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:])
+
+
+class Group:
+    """Workers that are started, tended and ended together. A context manager: leaving it kills what is left."""
+
+    def __init__(self, workers: Sequence[Worker]) -> None:
+        self.workers = {worker.name: worker for worker in workers}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        for worker in self.workers.values():
+            worker.end()
+
+    def tend(self, also_well: Sequence[int] = ()) -> None:
+        for worker in self.workers.values():
+            worker.tend(also_well)
+
+    @property
+    def is_ready(self) -> bool:
+        return all(worker.is_ready for worker in self.workers.values())
+
+    def wait_until_ready(self) -> None:
+        deadline = time.monotonic() + START_LIMIT_S
+        while not self.is_ready:
+            self.tend()
+            assert time.monotonic() < deadline, f"not ready:\n{self.tails()}"
+            time.sleep(POLL_S)
+
+    def tails(self) -> str:
+        return "\n".join(f"--- {name}\n{worker.tail()}" for name, worker in self.workers.items())
+
+    def stop(self) -> dict[str, tuple[int, float]]:
+        """Stop the ones that run; exit codes and seconds by name."""
+        return {name: worker.stop() for name, worker in self.workers.items() if worker.is_running}
+
+
+def cli(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "cli", *arguments]

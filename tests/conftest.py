@@ -1,0 +1,34 @@
+"""Fixtures that every folder of tests may ask for."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+from kafka_cluster import BROKERS, KafkaCluster, chosen_broker
+
+from devstack.artifacts import StackError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def pytest_configure() -> None:
+    chosen_broker()  # a wrong TEST_BROKER stops the run before the first test
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[KafkaCluster]:
+    """Kafka and a schema registry for the whole session; tests keep apart by their topic_prefix."""
+    try:
+        with BROKERS[chosen_broker()]() as running:
+            yield running
+    except (pytest.UsageError, StackError) as error:  # once, not again for each test
+        pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
+
+
+@pytest.fixture
+def topic_prefix() -> str:
+    """A prefix for topics, groups, transactional ids and subjects that no other test has."""
+    return f"test-{uuid.uuid4().hex[:12]}"

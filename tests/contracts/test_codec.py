@@ -1,0 +1,123 @@
+"""Records in storage form to bytes and back, and what is said about bytes that are no record."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.catalog import load_catalog
+from schemas.codec import Codec, DecodeError, frame
+from schemas.records import Header, QuarantinedEvent
+
+CATALOG = load_catalog()
+CONTRACT = CATALOG.contracts["quarantined-event"]
+CODEC = Codec[QuarantinedEvent](CONTRACT, 9)
+
+some_bytes = st.none() | st.binary()
+some_text = st.none() | st.text()
+int_64 = st.integers(-(1 << 63), (1 << 63) - 1)
+quarantined = st.builds(
+    QuarantinedEvent,
+    reason=st.text(),
+    stage=st.text(),
+    detail=some_text,
+    pointer=some_text,
+    topic=st.text(),
+    partition=st.integers(0, (1 << 31) - 1),
+    offset=int_64,
+    timestamp=st.none() | int_64,
+    key=some_bytes,
+    value=some_bytes,
+    headers=st.lists(st.builds(Header, name=st.text(), value=some_bytes)),
+    event_id=some_text,
+    biz_type=some_text,
+    event_type=some_text,
+    worker=st.text(),
+    recovered_from=some_text,
+    recovery_id=some_text,
+)
+
+
+@given(quarantined)
+def test_a_record_survives(record: QuarantinedEvent) -> None:
+    value = CODEC.encode(record)
+    assert value[:5] == b"\x00\x00\x00\x00\x09" == frame(9)
+    assert CODEC.decode(value) == record
+
+
+def sample() -> QuarantinedEvent:
+    return QuarantinedEvent(
+        reason="not_json",
+        stage="router",
+        detail=None,
+        pointer=None,
+        topic="broker.raw",
+        partition=3,
+        offset=41,
+        timestamp=1_743_231_753_200_962,
+        key=b"a",
+        value=b"{",
+        headers=[{"name": "source", "value": b"file"}],
+        event_id=None,
+        biz_type=None,
+        event_type=None,
+        worker="router 0.1.0",
+        recovered_from=None,
+        recovery_id=None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (b"", "0 bytes"),
+        (b"\x00\x00\x00", "3 bytes"),
+        (b'{"reason": "not_json"}', "beginning with 0x7b"),
+        (frame(8) + CODEC.encode(sample())[5:], "schema id 8, expected 9"),
+        (CODEC.encode(sample())[:-4], "cannot be read"),
+        (CODEC.encode(sample()) + b"!", "1 bytes are left"),
+        (frame(9) + b"\xff" * 40, "cannot be read"),
+    ],
+)
+def test_other_bytes_are_refused(value: bytes, words: str) -> None:
+    with pytest.raises(DecodeError, match=words):
+        CODEC.decode(value)
+
+
+def test_a_record_without_a_field_is_refused() -> None:
+    record: Any = dict(sample())
+    del record["reason"]
+    with pytest.raises((ValueError, TypeError)):
+        CODEC.encode(record)
+
+
+def test_records_of_other_versions_are_read() -> None:
+    assert CONTRACT.schema is not None
+    older = json.loads(json.dumps(CONTRACT.schema))
+    older["fields"] = [field for field in older["fields"] if field["name"] != "recovery_id"]
+    newer = json.loads(json.dumps(CONTRACT.schema))
+    newer["fields"].append({"name": "ticket", "type": ["null", "string"], "default": None, "doc": "A new field."})
+    texts = {5: json.dumps(older), 12: json.dumps(newer)}
+    asked = []
+
+    def schema_text(schema_id: int) -> str:
+        asked.append(schema_id)
+        return texts[schema_id]
+
+    def written_by(schema_id: int, schema: Any, record: Any) -> bytes:
+        return Codec[Any](replace(CONTRACT, schema=schema), schema_id).encode(record)
+
+    codec = Codec[QuarantinedEvent](CONTRACT, 9, schema_text)
+    for _ in range(2):
+        assert codec.decode(written_by(5, older, sample())) == sample()
+        assert codec.decode(written_by(12, newer, {**sample(), "ticket": "T-1"})) == sample()
+        assert codec.decode(codec.encode(sample())) == sample()
+    assert asked == [5, 12]
+
+
+def test_plain_topics_have_no_codec() -> None:
+    with pytest.raises(ValueError, match="raw has no schema"):
+        Codec[Any](CATALOG.contracts["raw"], 1)

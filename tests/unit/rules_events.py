@@ -1,0 +1,122 @@
+"""Typed events for the tests of the rules: the documented samples, at other times and with other values."""
+
+import copy
+import json
+from datetime import datetime, timedelta
+from decimal import Decimal
+from functools import cache
+from typing import Any, NamedTuple
+
+from processors.rules import PROJECTIONS, Flag, Outcome, Source
+from schemas.catalog import load_catalog
+from schemas.records import Alert
+
+ACCOUNT = "036UUF6TQA8CD0KHJPEC000000"
+SECOND = 1_000_000_000
+HK, US, CN = (f"{market}_STOCK_LIQUIDATE_ONLY" for market in ("HK", "US", "CN"))
+HK_NO_TRADE = "HK_STOCK_NO_TRADE"
+
+CATALOG = load_catalog()
+_EPOCH = datetime.fromisoformat("1970-01-01T00:00:00Z")
+_START = datetime.fromisoformat("2025-03-29T07:02:33Z")
+_START_US = (_START - _EPOCH) // timedelta(microseconds=1)
+
+
+def sample_names(biz_type: str) -> list[str]:
+    accepted = (CATALOG.events[biz_type].folder / "samples" / "accept").glob("*.record.json")
+    return sorted(path.name.removesuffix(".record.json") for path in accepted)
+
+
+@cache
+def _sample_text(biz_type: str, name: str) -> str:
+    full_name = next(full_name for full_name in sample_names(biz_type) if full_name.startswith(name))
+    path = CATALOG.events[biz_type].folder / "samples" / "accept" / f"{full_name}.record.json"
+    return path.read_text(encoding="utf-8")
+
+
+def sample(biz_type: str, name: str) -> dict[str, Any]:
+    """Record in storage form of the first sample whose name begins with `name`."""
+    schema = CATALOG.events[biz_type].schema
+    assert schema is not None
+    return {**_stored(json.loads(_sample_text(biz_type, name)), schema)}
+
+
+def _stored(value: Any, avro_type: Any) -> Any:
+    match avro_type:
+        case ["null", inner]:
+            return None if value is None else _stored(value, inner)
+        case {"logicalType": "timestamp-micros"}:
+            return (datetime.fromisoformat(value) - _EPOCH) // timedelta(microseconds=1)
+        case {"logicalType": "decimal"}:
+            return decimal(value)
+        case {"type": "array", "items": items}:
+            return [_stored(item, items) for item in value]
+        case {"type": "record", "fields": fields}:
+            return {field["name"]: _stored(value[field["name"]], field["type"]) for field in fields}
+    return value
+
+
+def decimal(text: str) -> bytes:
+    sign, digits, exponent = Decimal(text).as_tuple()
+    assert isinstance(exponent, int)
+    unscaled: int = (-1 if sign else 1) * int("".join(map(str, digits))) * 10 ** (18 + exponent)
+    return unscaled.to_bytes((unscaled + (unscaled < 0)).bit_length() // 8 + 1, "big", signed=True)
+
+
+def time_at(ns: int) -> dict[str, Any]:
+    """Event time `ns` nanoseconds after 2025-03-29T07:02:33Z."""
+    seconds, fraction = divmod(ns, SECOND)
+    text = (_START + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
+    return {"event_time": _START_US + ns // 1000, "event_time_text": f"{text}.{fraction:09}Z"}
+
+
+def event(biz_type: str, name: str, *, ns: int, **changes: Any) -> dict[str, Any]:
+    """A sample at another time; its event id says type, sample and time unless given."""
+    return {**sample(biz_type, name), "event_id": f"{biz_type}.{name}.{ns}", **time_at(ns), **changes}
+
+
+def account_update(restrictions: list[str], *, ns: int, **changes: Any) -> dict[str, Any]:
+    return event("ACCOUNT_UPDATE", "documented-all-restrictions", ns=ns, restrictions=restrictions, **changes)
+
+
+def transfer(status: str, *, ns: int, **changes: Any) -> dict[str, Any]:
+    reason = {"CANCELED": "xxx", "REJECTED": "xxx", "RETURNED": "xxx"}.get(status)
+    values = {"status": status, "reason": reason, "event_id": f"TRANSFER.{status}.{ns}", **changes}
+    return event("TRANSFER", "documented-completed", ns=ns, **values)
+
+
+class Folded(NamedTuple):
+    """What is left after some events: states by key, all alerts and all flags in order."""
+
+    states: dict[str, Any]
+    alerts: list[Alert]
+    flags: list[Flag]
+
+    @property
+    def state(self) -> Any:
+        (only,) = self.states.values()
+        return only
+
+
+def fold(*events: dict[str, Any], account_key: str = ACCOUNT) -> Folded:
+    """Project events of one account as they come; the offset of each counts from 0 in its topic.
+
+    Asserts on the way that a rule alters neither the event nor the state that it is given.
+    """
+    folded = Folded({}, [], [])
+    offsets: dict[str, int] = {}
+    for one in events:
+        biz_type = one["biz_type"]
+        projection = PROJECTIONS[biz_type]
+        offset = offsets.get(biz_type, 0)
+        offsets[biz_type] = offset + 1
+        key = projection.key(one, account_key)
+        source = Source(f"broker.{CATALOG.events[biz_type].topics[0].name}", 3, offset)
+        given = folded.states.get(key), one
+        kept = copy.deepcopy(given)
+        outcome: Outcome[Any] = projection.apply(*given, account_key, source)
+        assert given == kept
+        folded.states[key] = outcome.state
+        folded.alerts.extend(outcome.alerts)
+        folded.flags.extend(outcome.flags)
+    return folded

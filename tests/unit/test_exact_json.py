@@ -1,0 +1,92 @@
+"""Exact JSON: no digit lost, repeated keys counted, and a reason for what is no JSON."""
+
+import json
+import sys
+
+import pytest
+
+from schemas.exact_json import Number, excerpt, json_text, parse, pointer_token
+from schemas.invalid_event import InvalidEvent, Reason
+
+LITERALS = ["0", "-0", "1.0", "1.10", "1e5", "1E+400", "-0.0", "123456789012345678901234567890.000000000000000000001"]
+
+
+@pytest.mark.parametrize("literal", LITERALS)
+def test_a_number_keeps_its_literal(literal: str) -> None:
+    assert parse(literal.encode()).root == Number(literal)
+    assert json_text(parse(f'{{"a": [ {literal} ]}}'.encode()).root) == f'{{"a":[{literal}]}}'
+
+
+def test_a_number_of_a_million_digits_is_no_work() -> None:
+    assert parse(b"9" * 1_000_000).root == Number("9" * 1_000_000)
+
+
+def test_a_number_is_neither_text_nor_int() -> None:
+    number = parse(b"1").root
+    assert not isinstance(number, str | int | float)
+    assert number.is_integer
+    assert not Number("1.0").is_integer
+    assert not Number("1e0").is_integer
+
+
+def test_the_last_of_repeated_keys_wins_and_each_hidden_one_counts() -> None:
+    document = parse(b'{"a":1,"b":{"c":1,"c":2,"c":3},"a":{"c":4}}')
+    assert json_text(document.root) == '{"a":{"c":4},"b":{"c":3}}'
+    assert document.duplicate_keys == 3
+
+
+def test_text_is_compact_and_escapes_only_what_it_must() -> None:
+    text = r'{"a" : "\u00e9\u0001\n\"\\\/", "b":[ true,false , null]}'
+    assert json_text(parse(text.encode()).root) == r'{"a":"é\u0001\n\"\\/","b":[true,false,null]}'
+    assert json_text(parse('"\x7f€😀"'.encode()).root) == '"\x7f€😀"'
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (b"", Reason.NOT_JSON),
+        (b"{", Reason.NOT_JSON),
+        (b"{}{}", Reason.NOT_JSON),
+        (b"{'a':1}", Reason.NOT_JSON),
+        (b"NaN", Reason.NOT_JSON),
+        (b'{"a":-Infinity}', Reason.NOT_JSON),
+        (b"01", Reason.NOT_JSON),
+        (b'"\n"', Reason.NOT_JSON),
+        (b'"\\ud800"', Reason.NOT_JSON),
+        (b'{"\\uDFFF":1}', Reason.NOT_JSON),
+        ("\ufeff{}".encode(), Reason.NOT_JSON),
+        ("{}".encode("utf-16"), Reason.NOT_UTF8),
+        (b'"\xff"', Reason.NOT_UTF8),
+        (b'"\xed\xa0\x80"', Reason.NOT_UTF8),
+        (b"[" * 100_000 + b"]" * 100_000, Reason.TOO_DEEP),
+        (b'{"a":' * 100_000, Reason.TOO_DEEP),
+    ],
+)
+def test_what_is_no_json_has_a_reason(value: bytes, reason: Reason) -> None:
+    with pytest.raises(InvalidEvent) as caught:
+        parse(value)
+    assert (caught.value.reason, caught.value.pointer) == (reason, "")
+
+
+def test_an_escaped_surrogate_pair_is_a_character() -> None:
+    assert parse(b'"\\ud83d\\ude00"').root == "😀"
+
+
+def test_an_excerpt_is_short_even_of_long_and_deep_values() -> None:
+    assert excerpt("abc") == '"abc"'
+    assert excerpt("a" * 58) == f'"{"a" * 58}"'
+    assert excerpt("a" * 59) == f'"{"a" * 56}...'
+    assert len(excerpt(["x"] * 1000)) == 60
+    deep: list[object] = []
+    for _ in range(sys.getrecursionlimit()):
+        deep = [deep]
+    assert excerpt(deep) == "a deeply nested value"
+
+
+def test_pointer_steps_are_escaped() -> None:
+    assert pointer_token("a/b~c~1") == "a~1b~0c~01"
+
+
+def test_agrees_with_the_standard_library() -> None:
+    text = '{"a":[1,-2,"x\\ty",{"b":null}],"c":{}}'
+    assert json.loads(json_text(parse(text.encode()).root)) == json.loads(text)

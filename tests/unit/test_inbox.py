@@ -1,0 +1,66 @@
+"""The hand-over between two threads."""
+
+import threading
+import time
+
+from ingest.inbox import Inbox
+from ingest.sources.source import Received
+
+
+def event(number: int, size: int = 1) -> Received:
+    return Received(b"x" * size, number)
+
+
+def test_events_arrive_in_order_and_the_receiver_waits_while_it_is_full() -> None:
+    inbox, count = Inbox(max_events=10), 5_000
+    largest = 0
+    threading.Thread(target=lambda: [inbox.put(event(n)) for n in range(count)], daemon=True).start()
+    seen: list[int] = []
+    while len(seen) < count:
+        events = inbox.take(5)
+        largest = max(largest, len(events))
+        seen += [received.received_at for received in events]
+    assert seen == list(range(count))
+    assert largest <= 10
+
+
+def test_bytes_are_bounded_too_but_one_event_always_fits() -> None:
+    inbox = Inbox(max_bytes=10)
+    assert inbox.put(event(1, size=50))
+    second = threading.Thread(target=inbox.put, args=(event(2),), daemon=True)
+    second.start()
+    second.join(0.1)
+    assert second.is_alive()
+    assert [received.received_at for received in inbox.take(1)] == [1]
+    second.join(5)
+    assert not second.is_alive()
+
+
+def test_waiting_until_handed_on_ends_when_the_taker_comes_back_for_more() -> None:
+    inbox = Inbox()
+    inbox.put(event(1))
+    waiter = threading.Thread(target=inbox.wait_until_handed_on, daemon=True)
+    waiter.start()
+    assert inbox.take(0)
+    waiter.join(0.1)
+    assert waiter.is_alive()  # taken, but perhaps not dealt with
+    assert inbox.take(0.2) == []
+    waiter.join(5)
+    assert not waiter.is_alive()
+
+
+def test_closing_lets_everybody_go() -> None:
+    inbox = Inbox(max_events=1)
+    inbox.put(event(1))
+    results: list[bool] = []
+    threads = [
+        threading.Thread(target=lambda: results.append(inbox.put(event(2))), daemon=True),
+        threading.Thread(target=lambda: results.append(inbox.wait_until_handed_on()), daemon=True),
+    ]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.05)
+    inbox.close()
+    for thread in threads:
+        thread.join(5)
+    assert results == [False, False]

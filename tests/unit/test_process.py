@@ -1,0 +1,95 @@
+"""How a process ends: exit codes, signals, one line for what is foreseen."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from runtime.errors import Fenced, MustRestart, PipelineError, SettingsError, Stopped
+from runtime.process import run_process
+from runtime.settings import Settings
+
+SETTINGS = Settings()
+
+
+@pytest.fixture(autouse=True)
+def _handlers_back() -> Iterator[None]:
+    """Give pytest its signal handlers and log handlers back."""
+    signals = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    handlers = logging.root.handlers[:]
+    level = logging.root.level
+    yield
+    for number, handler in signals.items():
+        signal.signal(number, handler)
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
+
+
+def raising(error: Exception) -> int:
+    def work(_stop: threading.Event) -> None:
+        raise error
+
+    return run_process(SETTINGS, "test", work)
+
+
+def test_a_clean_end() -> None:
+    assert run_process(SETTINGS, "test", lambda _stop: None) == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (SettingsError("the line"), 2),
+        (MustRestart("the line"), 70),
+        (Fenced("the line"), 70),
+        (Stopped("the line"), 0),
+        (PipelineError("the line"), 1),
+    ],
+    ids=lambda x: type(x).__name__ if isinstance(x, Exception) else str(x),
+)
+def test_what_is_foreseen_is_one_line(error: Exception, code: int, capfd: pytest.CaptureFixture[str]) -> None:
+    assert raising(error) == code
+    output = capfd.readouterr().err
+    assert "Traceback" not in output
+    assert len([line for line in output.splitlines() if "the line" in line]) == 1
+
+
+def test_what_is_unforeseen_has_a_traceback(capfd: pytest.CaptureFixture[str]) -> None:
+    assert raising(RuntimeError("never thought of")) == 70
+    assert "Traceback" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_asks_the_work_to_stop(number: signal.Signals, capfd: pytest.CaptureFixture[str]) -> None:
+    def work(stop: threading.Event) -> None:
+        os.kill(os.getpid(), number)
+        assert stop.wait(5)
+
+    assert run_process(SETTINGS, "test", work) == 0
+    assert f"{number.name}: stopping" in capfd.readouterr().err
+
+
+def test_a_stop_that_hangs_ends_the_process() -> None:
+    program = (
+        "import os, signal, time, runtime.process as p; from runtime.settings import Settings\n"
+        "p.STOP_LIMIT_S = 0.2\n"
+        "def work(stop):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    time.sleep(30)\n"
+        "p.run_process(Settings(), 'test', work)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 70
+    assert "the stop took longer" in done.stderr
+
+
+def test_log_lines_have_utc_level_and_process(capfd: pytest.CaptureFixture[str]) -> None:
+    raising(MustRestart("why"))
+    assert capfd.readouterr().err.splitlines()[-1].split()[1:] == ["ERROR", "test", "why"]

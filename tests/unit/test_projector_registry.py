@@ -1,0 +1,33 @@
+"""A schema that can't be looked up is no fault of the event: the worker restarts, nothing goes to quarantine."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+
+from processors.projector import Projector, TypedTopic
+from processors.rules import PROJECTIONS
+from runtime.errors import MustRestart
+from runtime.metrics import Metrics
+from runtime.record import TopicPartition
+from runtime.settings import Settings
+from schemas.registry import RegistryError
+
+GONE = RegistryError("the registry cannot be reached")
+
+
+@pytest.mark.parametrize("of", ["event", "state"])
+def test_a_registry_that_is_away(of: str) -> None:
+    codec, table, quarantine = Mock(), Mock(), Mock()
+    codec.decode.return_value = {"event_id": "e1", "biz_type": "ACCOUNT_CLOSE"}
+    (codec.decode if of == "event" else table.get).side_effect = GONE
+    typed = {"topic": TypedTopic("ACCOUNT_CLOSE", codec, PROJECTIONS["ACCOUNT_CLOSE"])}
+    projector = Projector(Settings(), typed, {"state.accounts": table}, codec, quarantine, Mock(), Metrics())
+    record: Any = Mock()
+    record.key.return_value, record.value.return_value = b"ACC-1", b"value"
+    batch: Any = Mock(partitions={TopicPartition("topic", 0): [record]})
+    with pytest.raises(MustRestart, match="cannot be reached"):
+        projector.process(batch)
+    quarantine.put.assert_not_called()

@@ -1,0 +1,49 @@
+"""The route of an event, by biz_type."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from processors.routing import Route, find_route
+from schemas.invalid_event import InvalidEvent, Reason
+
+CREDIT = Route("broker.event.credit", "FUNDING", lambda _event, value: value)
+CLOSE = Route("broker.event.account-close", "ACCOUNT", lambda _event, value: value)
+ROUTES = {"CREDIT": CREDIT, "ACCOUNT_CLOSE": CLOSE}
+
+
+def event(event_type: str, **payload: Any) -> dict[str, Any]:
+    return {"id": "1", "event_type": event_type, "timestamp": "", "payload": payload}
+
+
+def test_a_known_biz_type_has_its_route() -> None:
+    assert find_route(event("FUNDING", biz_type="CREDIT"), ROUTES) is CREDIT
+    assert find_route(event("ACCOUNT", biz_type="ACCOUNT_CLOSE"), ROUTES) is CLOSE
+
+
+@pytest.mark.parametrize(
+    ("refused", "reason", "pointer"),
+    [
+        (event("FUNDING"), Reason.MISSING_FIELD, "/payload/biz_type"),
+        (event("FUNDING", biz_type=None), Reason.MISSING_FIELD, "/payload/biz_type"),
+        (event("FUNDING", biz_type=1), Reason.WRONG_TYPE, "/payload/biz_type"),
+        (event("FUNDING", biz_type=["CREDIT"]), Reason.WRONG_TYPE, "/payload/biz_type"),
+        (event("FUNDING", biz_type=""), Reason.UNKNOWN_BIZ_TYPE, "/payload/biz_type"),
+        (event("FUNDING", biz_type="credit"), Reason.UNKNOWN_BIZ_TYPE, "/payload/biz_type"),
+        (event("FUNDING", biz_type="CREDIT "), Reason.UNKNOWN_BIZ_TYPE, "/payload/biz_type"),
+        (event("ACCOUNT", biz_type="CREDIT"), Reason.UNKNOWN_EVENT_TYPE, "/event_type"),
+        (event("", biz_type="CREDIT"), Reason.UNKNOWN_EVENT_TYPE, "/event_type"),
+    ],
+)
+def test_what_has_no_route_says_why(refused: dict[str, Any], reason: Reason, pointer: str) -> None:
+    with pytest.raises(InvalidEvent) as raised:
+        find_route(refused, ROUTES)
+    assert (raised.value.reason, raised.value.pointer) == (reason, pointer)
+
+
+def test_a_long_value_is_quoted_in_part() -> None:
+    with pytest.raises(InvalidEvent) as raised:
+        find_route(event("FUNDING", biz_type="X" * 10_000), ROUTES)
+    assert len(raised.value.detail) < 200

@@ -1,0 +1,137 @@
+"""Settings: where they come from, which wins, and what a wrong one says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from runtime.errors import SettingsError
+from runtime.settings import CONFIG_FILE, PREFIX, Settings, load_settings
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [*Settings.model_fields, "config"]:
+        monkeypatch.delenv(PREFIX + name.upper(), raising=False)
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the config file that the environment names."""
+    file = tmp_path / "pipeline.toml"
+    monkeypatch.setenv(CONFIG_FILE, str(file))
+    return file
+
+
+def refusal(**overrides: object) -> str:
+    with pytest.raises(SettingsError) as raised:
+        load_settings(**overrides)
+    text = str(raised.value)
+    assert "\n" not in text
+    return text
+
+
+def test_names_that_a_deployment_shares() -> None:
+    settings = load_settings(topic_prefix="eu", instance_id="router-0")
+    assert settings.topic("event.transfer") == "eu.event.transfer"
+    assert settings.group("router") == "eu.router"
+    assert settings.transactional_id("router") == "eu.router.router-0"
+
+
+def test_environment_over_file_over_default(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config.write_text("topic_prefix = 'filed'\n", encoding="utf-8")
+    assert load_settings().partitions == 8
+    config.write_text("partitions = 12\ntopic_prefix = 'filed'\n", encoding="utf-8")
+    assert load_settings().partitions == 12
+    monkeypatch.setenv("PIPELINE_PARTITIONS", "16")
+    assert load_settings().partitions == 16
+    assert load_settings().topic_prefix == "filed"
+    assert load_settings(partitions=3).partitions == 3
+    assert load_settings(partitions=None).partitions == 16, "an option that nobody gave"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("ACCOUNT", ("ACCOUNT",)), (" ACCOUNT , FUNDING,", ("ACCOUNT", "FUNDING"))]
+)
+def test_event_types_are_comma_separated(monkeypatch: pytest.MonkeyPatch, text: str, expected: tuple[str, ...]) -> None:
+    monkeypatch.setenv("PIPELINE_GRPC_EVENT_TYPES", text)
+    assert load_settings().grpc_event_types == expected
+
+
+def test_more_client_settings_are_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIPELINE_KAFKA_EXTRA", '{"client.rack": "a", "fetch.min.bytes": 2}')
+    assert load_settings().kafka_extra == {"client.rack": "a", "fetch.min.bytes": 2}
+    monkeypatch.setenv("PIPELINE_KAFKA_EXTRA", "client.rack=a")
+    assert refusal().startswith("PIPELINE_KAFKA_EXTRA: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("partitions", 0),
+        ("partitions", "many"),
+        ("replication_factor", 10),
+        ("commit_interval_ms", 1),
+        ("transaction_timeout_ms", 100),
+        ("session_timeout_ms", 1),
+        ("http_port", 70_000),
+        ("topic_prefix", "with space"),
+        ("topic_prefix", ""),
+        ("instance_id", "a/b"),
+        ("kafka_security_protocol", "TLS"),
+        ("kafka_ssl_ca_location", "/no/such/file"),
+        ("log_level", "LOUD"),
+        ("start_timeout_s", 0),
+    ],
+)
+def test_a_wrong_value_names_its_setting(name: str, value: object) -> None:
+    text = refusal(**{name: value})
+    assert text.startswith(f"PIPELINE_{name.upper()}: ")
+    assert repr(str(value)) in text
+
+
+def test_at_least_one_event_type() -> None:
+    assert refusal(grpc_event_types=" , ").startswith("PIPELINE_GRPC_EVENT_TYPES: ")
+
+
+def test_every_wrong_value_is_named_at_once() -> None:
+    text = refusal(partitions=0, http_port=-1)
+    assert "PIPELINE_PARTITIONS: " in text
+    assert "PIPELINE_HTTP_PORT: " in text
+
+
+@pytest.mark.parametrize(
+    "name", ["app_secret", "kafka_sasl_password", "kafka_ssl_key_password", "schema_registry_basic_auth"]
+)
+def test_a_secret_is_never_shown(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "hunter2" not in refusal(**{name: ["hunter2"]})
+    monkeypatch.setenv(PREFIX + name.upper(), "hunter2")
+    settings = load_settings()
+    assert getattr(settings, name).get_secret_value() == "hunter2"
+    assert "hunter2" not in f"{settings!r} {settings}"
+
+
+def test_an_unknown_variable_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIPELINE_PARTITION", "8")
+    assert refusal() == "PIPELINE_PARTITION: there is no such setting"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [("partition = 8", "there is no setting 'partition'"), ("partitions 8", "Expected"), ("a = '\udcff'", "utf-8")],
+)
+def test_a_wrong_config_file_is_named(config: Path, content: str, says: str) -> None:
+    config.write_text(content, encoding="utf-8", errors="surrogateescape")
+    text = refusal()
+    assert text.startswith(f"PIPELINE_CONFIG: {config}: ")
+    assert says in text
+
+
+def test_a_missing_config_file_is_named(config: Path) -> None:
+    assert refusal().startswith(f"PIPELINE_CONFIG: {config}: ")
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load_settings().partitions = 3  # type: ignore[misc]

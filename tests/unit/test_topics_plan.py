@@ -1,0 +1,66 @@
+"""The plan of the topics: what the contracts say, as Kafka settings."""
+
+from __future__ import annotations
+
+from runtime.settings import Settings
+from runtime.topics import DERIVED_SIZE_FACTOR, Difference, TopicPlan, plan_topics
+from schemas.catalog import load_catalog
+
+CATALOG = load_catalog()
+
+
+def plans(**settings: object) -> dict[str, TopicPlan]:
+    planned = plan_topics(CATALOG, Settings(**settings))  # type: ignore[arg-type]
+    return {plan.name: plan for plan in planned}
+
+
+def test_one_plan_for_each_topic_of_the_catalog() -> None:
+    assert list(plans(topic_prefix="eu")) == [f"eu.{name}" for name in CATALOG.topics]
+
+
+def test_all_have_the_same_partition_count() -> None:
+    """An account is in the partition of the same number everywhere."""
+    assert {plan.partitions for plan in plans(partitions=5).values()} == {5}
+
+
+def test_retention_is_as_the_contract_says() -> None:
+    for name, plan in plans().items():
+        topic = CATALOG.topics[name.removeprefix("broker.")][1]
+        assert plan.config["cleanup.policy"] == topic.cleanup
+        if topic.retention_days is None:
+            assert "retention.ms" not in plan.config
+            assert int(plan.config["delete.retention.ms"]) == 7 * 24 * 3600 * 1000
+        else:
+            assert int(plan.config["retention.ms"]) == topic.retention_days * 24 * 3600 * 1000
+
+
+def test_state_is_compacted_and_events_are_not() -> None:
+    compacted = {name for name, plan in plans().items() if plan.config["cleanup.policy"] == "compact"}
+    assert compacted == {
+        f"broker.{name}" for name in ("alerts.active", "state.accounts", "state.movements", "ingest.cursors")
+    }
+
+
+def test_what_is_derived_from_the_largest_raw_record_fits() -> None:
+    sizes = {name: int(plan.config["max.message.bytes"]) for name, plan in plans(max_message_bytes=2_000_000).items()}
+    assert sizes.pop("broker.raw") == 2_000_000
+    assert set(sizes.values()) == {2_000_000 * DERIVED_SIZE_FACTOR}
+
+
+def test_a_majority_of_replicas_has_to_be_in_sync() -> None:
+    for factor, expected in ((1, None), (2, None), (3, "2")):
+        for plan in plans(replication_factor=factor).values():
+            assert plan.replication_factor == factor
+            assert plan.config.get("min.insync.replicas") == expected
+
+
+def test_what_only_a_new_topic_would_mend() -> None:
+    assert Difference("t", "partitions", "8", "4").is_fixed
+    assert Difference("t", "cleanup.policy", "compact", "delete").is_fixed
+    assert not Difference("t", "retention.ms", "1", "2").is_fixed
+    assert not Difference("t", "topic", "8 partitions", None).is_fixed, "it can be created"
+
+
+def test_a_difference_says_both_values() -> None:
+    assert str(Difference("t", "partitions", "8", "4")) == "t: partitions is 4, has to be 8"
+    assert str(Difference("t", "topic", "8 partitions", None)) == "t: missing"

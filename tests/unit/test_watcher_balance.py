@@ -1,0 +1,103 @@
+"""The equations of a run: each holds on a run that is well, and each is broken by its own violation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from devstack.balance import Numbers, Simulated, alert_counts, balance, broken
+
+FIRING, RESOLVED = ("LIQUIDATE_ONLY", "FIRING"), ("LIQUIDATE_ONLY", "RESOLVED")
+RETURNED = ("TRANSFER_RETURNED", "FIRING")
+
+SIMULATED = Simulated(
+    events=100,
+    typed={"CREDIT": 40, "TRANSFER": 57},
+    alerts={FIRING: 5, RESOLVED: 2, RETURNED: 4},
+    active={"LIQUIDATE_ONLY": 3},
+)
+WELL = Numbers(
+    received=104,
+    raw=104,
+    distinct=100,
+    duplicates=4,
+    typed={"CREDIT": 40, "TRANSFER": 57},
+    quarantined=3,
+    alerts={FIRING: 5, RESOLVED: 2, RETURNED: 4},
+    active={"LIQUIDATE_ONLY": 3},
+    simulated=SIMULATED,
+)
+
+RECEIVED, ROUTED = "received = raw", "raw = typed + quarantined + duplicates"
+NOTHING, LOST = "the simulator pushed something", "simulated = raw without repetitions"
+TYPES, ALERTS = "typed as simulated, type by type", "alerts as simulated"
+
+
+def test_a_run_that_is_well_is_balanced() -> None:
+    assert [check.text for check in balance(WELL)] == [RECEIVED, ROUTED, NOTHING, LOST, TYPES, ALERTS]
+    assert broken(WELL) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "texts"),
+    [
+        ({"received": 103}, {RECEIVED}),
+        ({"received": 105}, {RECEIVED}),
+        ({"raw": 103, "distinct": 99}, {RECEIVED, ROUTED, LOST}),
+        ({"distinct": 99, "duplicates": 5, "quarantined": 2}, {LOST}),
+        ({"duplicates": 3}, {ROUTED}),
+        ({"quarantined": 4}, {ROUTED}),
+        ({"quarantined": 2}, {ROUTED}),
+        ({"typed": {"CREDIT": 40, "TRANSFER": 56}}, {ROUTED, TYPES}),
+        ({"typed": {"CREDIT": 41, "TRANSFER": 57}}, {ROUTED, TYPES}),
+        ({"typed": {"CREDIT": 41, "TRANSFER": 56}}, {TYPES}),
+        ({"typed": {"CREDIT": 40, "EXCHANGE": 57}}, {TYPES}),
+        ({"alerts": {FIRING: 4, RESOLVED: 2, RETURNED: 4}}, {ALERTS}),
+        ({"alerts": {FIRING: 5, RESOLVED: 3, RETURNED: 4}}, {ALERTS}),
+        ({"alerts": {FIRING: 5, RESOLVED: 2}}, {ALERTS}),
+        ({"alerts": {FIRING: 5, RESOLVED: 2, RETURNED: 4, ("NEW_RULE", "FIRING"): 1}}, {ALERTS}),
+        ({"active": {"LIQUIDATE_ONLY": 2}}, {ALERTS}),
+        ({"active": {}}, {ALERTS}),
+        ({"active": {"LIQUIDATE_ONLY": 3, "TRANSFER_RETURNED": 1}}, {ALERTS}),
+    ],
+)
+def test_each_violation_breaks_its_equation(change: dict[str, Any], texts: set[str]) -> None:
+    assert {check.text for check in broken(replace(WELL, **change))} == texts
+
+
+def test_a_run_in_which_nothing_happened_is_not_well() -> None:
+    nothing = Simulated(events=0, typed={}, alerts={}, active={})
+    assert [check.text for check in broken(Numbers(simulated=nothing))] == [NOTHING]
+
+
+@pytest.mark.parametrize(("received", "holds"), [(104, True), (90, True), (105, False)])
+def test_the_count_of_a_killed_bridge_is_a_lower_bound(received: int, holds: bool) -> None:  # noqa: FBT001  a table
+    numbers = replace(WELL, received=received, received_exact=False)
+    assert [check.text for check in broken(numbers)] == ([] if holds else ["received <= raw"])
+
+
+def test_without_a_simulator_only_the_own_counts_are_compared() -> None:
+    numbers = replace(WELL, simulated=None)
+    assert [check.text for check in balance(numbers)] == [RECEIVED, ROUTED]
+    assert [(alert.expected, alert.holds) for alert in alert_counts(numbers)] == [(None, True)] * 4
+
+
+def test_a_difference_is_named_with_its_numbers() -> None:
+    numbers = replace(WELL, typed={"CREDIT": 39, "TRANSFER": 57, "EXCHANGE": 1}, active={"LIQUIDATE_ONLY": 7})
+    found = {check.text: check.numbers for check in broken(numbers)}
+    assert found == {TYPES: "CREDIT 39 of 40, EXCHANGE 1 of 0", ALERTS: "LIQUIDATE_ONLY active 7 of 3"}
+
+
+def test_the_simulators_report_is_read() -> None:
+    report = {
+        "log": {"events": 9, "by_biz_type": {"CREDIT": 8}},
+        "expected_alerts": {
+            "LIQUIDATE_ONLY": {"FIRING": 3, "RESOLVED": 1, "active": 2},
+            "TRANSFER_RETURNED": {"FIRING": 4},
+        },
+    }
+    assert Simulated.from_report(report) == Simulated(
+        events=9, typed={"CREDIT": 8}, alerts={FIRING: 3, RESOLVED: 1, RETURNED: 4}, active={"LIQUIDATE_ONLY": 2}
+    )
