@@ -90,6 +90,8 @@ class Projector(BatchProcessor):
                 except InvalidEvent as problem:
                     self._quarantine.put(self._transaction, record, problem)
                     continue
+                except RegistryError as error:
+                    raise MustRestart(f"looking up a schema: {error}") from None
                 folded += 1
                 for alert in outcome.alerts:
                     self._produce_alert(alert, record)
@@ -100,15 +102,13 @@ class Projector(BatchProcessor):
             self._counter_of(flag).labels(biz_type).inc(count)
 
     def _project(self, typed: TypedTopic, record: Record) -> Outcome[Any]:
-        """Fold one record into its table. Raises InvalidEvent, the table unchanged."""
+        """Fold one record into its table. Raises InvalidEvent or RegistryError, the table unchanged."""
         value, key = record.value(), record.key()
         if value is None or key is None:
             raise InvalidEvent(Reason.NO_VALUE, "", "a typed record has a key and a value")
         try:
             event = typed.codec.decode(value)
             account_key = key.decode()
-        except RegistryError as error:
-            raise MustRestart(f"looking up the schema of a record: {error}") from None
         except ValueError as error:
             raise InvalidEvent(Reason.UNDECODABLE, "", str(error)) from None
         partition = record.partition()
@@ -118,6 +118,8 @@ class Projector(BatchProcessor):
             state_key = typed.projection.key(event, account_key).encode()
             state = table.get(partition, state_key)
             outcome = typed.projection.apply(state, event, account_key, source)
+        except RegistryError:
+            raise
         except Exception as error:  # noqa: BLE001 (rules are pure: a restart would meet it again)
             raise unforeseen(record, error) from None
         if len(outcome.alerts) * len(value) > MAX_ALERT_BYTES:
