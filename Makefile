@@ -5,6 +5,7 @@ TEST_WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+NATIVE := schemas/native
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-unit test-broker test-chaos bench check generate lock clean
@@ -12,7 +13,7 @@ READY := $(VENV)/.ready
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
-$(READY): requirements-dev.lock pyproject.toml
+$(READY): requirements-dev.lock pyproject.toml $(NATIVE)/Cargo.lock $(wildcard $(NATIVE)/src/*.rs)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "broker-events needs Python >= 3.11; name one with: make PYTHON=python3.12 ..." >&2; exit 2; }
 	@echo "Setting up $(VENV) (once) ..."
 	@$(PYTHON) -m venv $(VENV)
@@ -38,11 +39,12 @@ test-chaos: $(READY) ## kill -9 under load, compared with a plain oracle
 bench: $(READY) ## everything side by side in one run: ours, the ceiling, Kafka Streams, Quix, Faust (BENCH=--quick)
 	@$(BIN)/python -m bench $(BENCH)
 
-check: $(READY) ## ruff, mypy --strict, import-linter
+check: $(READY) ## ruff, mypy --strict, import-linter; rustfmt and clippy where there is a Rust compiler
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@if command -v cargo >/dev/null; then cd $(NATIVE) && cargo fmt --check && cargo clippy --quiet --locked --release -- -D warnings; fi
 
 generate: $(READY) ## models from the schemas, gRPC code from the proto
 	@$(BIN)/python -m schemas.generate

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-import orjson
-
 from devstack.simulator.event import EVENT_TYPES
 from devstack.simulator.positions import Positions
 from devstack.simulator.simulator import BASE_TIME_NS, STEP_NS
@@ -62,6 +60,6 @@ def draw_corpus(events: int, accounts: int, catalog: Catalog, schema_ids: Mappin
         )
         raw = to_raw(received, "grpc")
         assert raw.key is not None  # noqa: S101 (the traffic's events all have an account)
-        typed = transcoders[event.biz_type].encode(orjson.loads(raw.value), raw.value)
+        typed = transcoders[event.biz_type].encode(raw.value)
         drawn.append(CorpusEvent(raw.key, raw.value, raw.headers, event.biz_type, typed))
     return Corpus(accounts, drawn, Counter(event.biz_type for event in drawn))

@@ -6,16 +6,17 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+import orjson
+
 from bench.cluster import Pipeline
 from bench.corpus import Corpus
 from ingest.envelope import to_raw
 from ingest.sources.source import Received
 from processors.duplicates import DuplicateWindow
-from processors.routing import Route, find_route
+from processors.routing import Routing
 from processors.rules import PROJECTIONS, Source
 from schemas.codec import Codec
-from schemas.envelope import parse_event
-from schemas.transcoder import Transcoder
+from schemas.event_reader import EventReader, Readable
 
 _EVENTS: Final = 50_000
 _REPEATS: Final = 3
@@ -27,28 +28,27 @@ def stage_costs(pipeline: Pipeline, corpus: Corpus) -> dict[str, dict[str, float
     count = len(events)
     catalog, ids = pipeline.catalog, pipeline.schema_ids
     contracts = {biz_type: (contract, contract.topics[0].name) for biz_type, contract in catalog.events.items()}
-    routes = {
-        biz_type: Route(pipeline.typed[biz_type], str(contract.event_type), Transcoder(contract, ids[topic]).encode)
-        for biz_type, (contract, topic) in contracts.items()
-    }
-    parsed = [(parse_event(event.value), event.value) for event in events]
+    routing = Routing(catalog.events, ids, pipeline.settings.topic)
+    reader = EventReader(Readable(contract, ids[topic], biz_type) for biz_type, (contract, topic) in contracts.items())
+    identified = [(orjson.loads(event.value)["id"], event.value) for event in events]
     received = [Received(event.value, 0) for event in events]
 
     def check_duplicates() -> None:
         window = DuplicateWindow(pipeline.settings.duplicate_window)
-        _exhaust(window.check(event["id"], value) for event, value in parsed)
+        _exhaust(window.check(event_id, value) for event_id, value in identified)
+
+    def route() -> None:
+        window = DuplicateWindow(pipeline.settings.duplicate_window)
+        _exhaust(routing.type(event.value, window) for event in events)
 
     costs = {
         "bridge": {
             "envelope, key and headers": _cost(count, lambda: _exhaust(to_raw(one, "grpc") for one in received))
         },
         "router": {
-            "JSON parse and envelope": _cost(count, lambda: _exhaust(parse_event(event.value) for event in events)),
+            "JSON to Avro": _cost(count, lambda: _exhaust(reader.read(event.value) for event in events)),
             "duplicate window": _cost(count, check_duplicates),
-            "route": _cost(count, lambda: _exhaust(find_route(event, routes) for event, _ in parsed)),
-            "Avro encoding": _cost(
-                count, lambda: _exhaust(routes[e["payload"]["biz_type"]].encode(e, value) for e, value in parsed)
-            ),
+            "together, with the route": _cost(count, route),
         },
     }
     codecs: dict[str, Codec[Any]] = {

@@ -15,6 +15,7 @@ from devstack.guarded import GuardedProcess
 from runtime.errors import MustRestart, PipelineError, SettingsError
 
 GRACE_S: Final = 12.0  # more than a process gives itself (runtime.process)
+ORPHAN_GRACE_S: Final = 10.0  # its broker goes at the same time: there is little that it could still do
 LOG_TAIL_LINES: Final = 12
 FIRST_PAUSE_S: Final = 0.5
 MOST_FAILURES: Final = 5
@@ -93,7 +94,9 @@ class Part:
         return self._process is not None and not self._process.is_running
 
     def start(self) -> None:
-        self._process = GuardedProcess(self._command, self._environment, self.log, grace_s=self._grace_s)
+        self._process = GuardedProcess(
+            self._command, self._environment, self.log, grace_s=self._grace_s, orphan_grace_s=ORPHAN_GRACE_S
+        )
         self._started_at = time.monotonic()
         self.state = State.RUNNING
 

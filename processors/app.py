@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
@@ -22,6 +23,9 @@ from runtime.settings import Settings
 from runtime.topics import DERIVED_SIZE_FACTOR, plan_topics, verify_topics
 from runtime.transaction import Transaction
 from schemas.catalog import Catalog
+from schemas.event_reader import IS_NATIVE
+
+log = logging.getLogger(__name__)
 
 _STOP_POLL_S: Final = 0.05
 
@@ -63,6 +67,8 @@ def run_worker(
     Verifies the topics and resolves the schema ids first; `build(schema ids by topic, transaction, metrics)` then makes
     the processor. Raises SettingsError where they aren't as the catalog says, MustRestart when the worker can't go on.
     """
+    if not IS_NATIVE:
+        log.warning("installed without native code, as no Rust compiler was there: several times slower, else the same")
     metrics, health = Metrics(), Health()
     with ExitStack() as resources:
         server = HealthServer(settings.http_host, settings.http_port, metrics, health)

@@ -7,11 +7,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from processors.app import BatchProcessor, run_worker
-from processors.duplicates import DuplicateWindow, Seen
-from processors.routing import Route, find_route
+from processors.duplicates import DuplicateWindow
+from processors.routing import Routing
 from runtime.kafka import Headers
 from runtime.metrics import Metrics
 from runtime.quarantine import QUARANTINE, Quarantine, unforeseen
@@ -26,7 +26,6 @@ from schemas.codec import Codec
 from schemas.envelope import parse_event
 from schemas.invalid_event import InvalidEvent, Reason
 from schemas.records import QuarantinedEvent
-from schemas.transcoder import Transcoder
 
 log = logging.getLogger(__name__)
 
@@ -54,20 +53,14 @@ class Router(BatchProcessor):
         metrics: Metrics,
     ) -> None:
         self._settings = settings
-        self._transcoders: list[Transcoder] = []
-        self._routes: dict[str, Route] = {}
-        for biz_type, contract in contracts.items():
-            topic = contract.topics[0].name
-            transcoder = Transcoder(contract, schema_ids[topic])
-            self._transcoders.append(transcoder)
-            self._routes[biz_type] = Route(settings.topic(topic), str(contract.event_type), transcoder.encode)
+        self._routing = Routing(contracts, schema_ids, settings.topic)
         self._quarantine = quarantine
         self._transaction = transaction
         self._metrics = metrics
         self._size_limit = settings.max_message_bytes * DERIVED_SIZE_FACTOR - _OVERHEAD_BYTES
         self._windows: dict[int, DuplicateWindow] = {}
         self._received_ms: list[int] = []
-        self._overridden = 0
+        self._duplicate_keys = 0
 
     def restore(self, positions: Mapping[TopicPartition, int], unmoved: set[TopicPartition]) -> None:
         """Load the duplicate window of each partition: the last events before its position."""
@@ -106,20 +99,14 @@ class Router(BatchProcessor):
     def _process_partition(
         self, partition: int, records: list[Record], routed: Counter[str], duplicates: Counter[str]
     ) -> None:
-        window, routes, produce = self._windows[partition], self._routes, self._transaction.produce
+        window, read, produce = self._windows[partition], self._routing.type, self._transaction.produce
         for record in records:
             value, key = record.value(), record.key()
             try:
-                event = parse_event(value)
-                assert value is not None  # noqa: S101 (parse_event refuses it; this tells the type checker)
-                seen = window.check(event["id"], value)
-                if seen is Seen.DUPLICATE:
-                    duplicates[_label(event, routes)] += 1
+                route, typed = read(value, window)
+                if route is None or typed is None:
+                    duplicates[route.biz_type if route else "unknown"] += 1
                     continue
-                if seen is Seen.CONFLICT:
-                    raise InvalidEvent(Reason.ID_CONFLICT, "/id", "an event of this id with another body came before")
-                route = find_route(event, routes)
-                typed = route.encode(event, value)
                 if key is None:
                     raise InvalidEvent(
                         Reason.NO_ACCOUNT, "/payload", "no account_id, account, account_number or client_request_id"
@@ -134,7 +121,7 @@ class Router(BatchProcessor):
                 continue
             headers: Headers = [(RAW_OFFSET, b"%d" % record.offset())]
             produce(route.topic, typed, key, partition, headers, record.timestamp()[1])
-            routed[event["payload"]["biz_type"]] += 1
+            routed[route.biz_type] += 1
 
     def before_commit(self) -> None:
         """Nothing is held back."""
@@ -144,15 +131,9 @@ class Router(BatchProcessor):
         for received_ms in self._received_ms:
             self._metrics.raw_to_typed.observe(max(now_ms - received_ms, 0) / 1000)
         self._received_ms.clear()
-        overridden = sum(transcoder.duplicate_keys for transcoder in self._transcoders)
-        self._metrics.duplicate_keys.inc(overridden - self._overridden)
-        self._overridden = overridden
-
-
-def _label(event: dict[str, Any], routes: Mapping[str, Route]) -> str:
-    """The event's biz_type as a metric label: only documented ones, so that bad input can't grow the label set."""
-    biz_type = event["payload"].get("biz_type")
-    return biz_type if isinstance(biz_type, str) and biz_type in routes else "unknown"
+        duplicate_keys = self._routing.duplicate_keys
+        self._metrics.duplicate_keys.inc(duplicate_keys - self._duplicate_keys)
+        self._duplicate_keys = duplicate_keys
 
 
 def run(settings: Settings, stop: threading.Event, catalog: Catalog | None = None) -> None:

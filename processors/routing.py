@@ -1,19 +1,84 @@
-"""From an event's bytes to the typed topic and record that it becomes. Pure."""
+"""From a raw record's value to the typed topic and record that it becomes. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from processors.duplicates import DuplicateWindow, Seen
+from schemas.catalog import Contract
+from schemas.envelope import parse_event
+from schemas.event_reader import EventReader, Readable
 from schemas.invalid_event import InvalidEvent, Reason
+from schemas.transcoder import Transcoder
 
 
 class Route(NamedTuple):
-    """Where events of one biz_type go, and how their record is made: `encode(event, value) -> framed Avro`."""
+    """Where events of one biz_type go, and how their record is made the plain way."""
 
-    topic: str
+    biz_type: str
     event_type: str
-    encode: Callable[[dict[str, Any], bytes], bytes]
+    topic: str
+    transcoder: Transcoder
+
+
+# A known duplicate has no record, and no route either if its biz_type has none.
+Typed = tuple[Route, bytes] | tuple[Route | None, None]
+
+
+class Routing:
+    """The routes of all contracts."""
+
+    def __init__(
+        self, contracts: Mapping[str, Contract], schema_ids: Mapping[str, int], topic: Callable[[str], str]
+    ) -> None:
+        """`schema_ids` by topic name without prefix; `topic` puts the prefix before such a name."""
+        self._routes: dict[str, Route] = {}
+        readable: list[Readable[Route]] = []
+        for biz_type, contract in contracts.items():
+            name = contract.topics[0].name
+            transcoder = Transcoder(contract, schema_ids[name])
+            route = Route(biz_type, str(contract.event_type), topic(name), transcoder)
+            self._routes[biz_type] = route
+            readable.append(Readable(contract, schema_ids[name], route))
+        self._read = EventReader(readable).read
+        self._duplicate_keys = 0
+
+    @property
+    def duplicate_keys(self) -> int:
+        """How many members of events were hidden so far by a later one of the same name."""
+        return self._duplicate_keys + sum(route.transcoder.duplicate_keys for route in self._routes.values())
+
+    def type(self, value: bytes | None, window: DuplicateWindow) -> Typed:
+        """Read an event, look it up among those that `window` has seen, and make its record in the wire format.
+
+        Raises `InvalidEvent`. Such an event counts as seen as well, once its id is known.
+        """
+        found = self._read(value)
+        if found is None:
+            return self._type_plainly(value, window)
+        route, event_id, typed, hidden = found
+        if not is_new(event_id, value, window):
+            return route, None
+        if hidden:
+            self._duplicate_keys += hidden
+        return route, typed
+
+    def _type_plainly(self, value: bytes | None, window: DuplicateWindow) -> Typed:
+        event = parse_event(value)
+        if not is_new(event["id"], value, window):
+            biz_type = event["payload"].get("biz_type")
+            return self._routes.get(biz_type) if isinstance(biz_type, str) else None, None
+        route = find_route(event, self._routes)
+        return route, route.transcoder.encode(value or b"")
+
+
+def is_new(event_id: str, value: bytes | None, window: DuplicateWindow) -> bool:
+    """Whether the event is to be routed. Raises `InvalidEvent` if its id was seen with another body."""
+    seen = window.check(event_id, value or b"")
+    if seen is Seen.CONFLICT:
+        raise InvalidEvent(Reason.ID_CONFLICT, "/id", "an event of this id with another body came before")
+    return seen is Seen.NEW
 
 
 def find_route(event: dict[str, Any], routes: Mapping[str, Route]) -> Route:

@@ -1,4 +1,4 @@
-"""Records to and from Avro in the Confluent wire format: byte 0, the schema id (4 bytes, big-endian), the Avro body."""
+"""Records to and from Avro in the Confluent wire format (`schemas.frame`)."""
 
 import io
 import json
@@ -7,14 +7,16 @@ from typing import Any, Generic, TypeVar, cast
 
 import fastavro
 
-from schemas import record_pieces
 from schemas.catalog import Contract, load_catalog
+from schemas.frame import FRAME_BYTES, frame
 from schemas.models import RECORDS, Record
-from schemas.record_source import record_source
 from schemas.registry import Registry, SchemaNotRegistered
 from schemas.storage_schema import storage_schema
 
-FRAME_BYTES = 5
+try:
+    from schemas import _native
+except ImportError:  # installed without a compiler: fastavro does it all
+    _native = None  # type: ignore[assignment]
 
 R = TypeVar("R")
 
@@ -23,16 +25,14 @@ class DecodeError(ValueError):
     """A value that is not what its topic promises. The text is for people and quotes nothing of the record."""
 
 
-def frame(schema_id: int) -> bytes:
-    """Return the five bytes before the body of a record."""
-    return b"\x00" + schema_id.to_bytes(4, "big")
-
-
 class Codec(Generic[R]):
     """Encodes and decodes one contract's records in storage form; `R` is its TypedDict in `schemas.records`.
 
     `schema_id` is the id of the contract's schema under the topic's subject. `schema_text` fetches the JSON text of
     another id (`Registry.schema_text`): records that an older or newer version has written are read through it.
+
+    Native code does what is plain sailing. What it gives up on is fastavro's, which finds the answer or says what is
+    wrong.
     """
 
     def __init__(self, contract: Contract, schema_id: int, schema_text: Callable[[int], str] | None = None) -> None:
@@ -44,14 +44,16 @@ class Codec(Generic[R]):
         self._schema = fastavro.parse_schema(storage_schema(contract.schema))
         self._schema_text = schema_text
         self._writers: dict[int, Any] = {schema_id: self._schema}
-        self._write, self._read = self._compile(storage_schema(contract.schema))
+        self._native = None if _native is None else _native.RecordCodec(storage_schema(contract.schema), self._frame)
 
     def encode(self, record: R) -> bytes:
         """Raise `ValueError` or `TypeError` if the record does not have the schema's form."""
-        try:
-            return self._frame + self._write(record)
-        except Exception:  # noqa: BLE001  (whatever it is, fastavro finds out)
-            return self._encode_plainly(record)
+        if self._native is not None:
+            try:
+                return self._native.encode(record)
+            except Exception:  # noqa: BLE001, S110  (whatever it is, fastavro finds out)
+                pass
+        return self._encode_plainly(record)
 
     def _encode_plainly(self, record: R) -> bytes:
         out = io.BytesIO()
@@ -61,14 +63,8 @@ class Codec(Generic[R]):
 
     def decode(self, value: bytes) -> R:
         """Read a framed value. Raises `DecodeError`, and `RegistryError` if a needed registry does not answer."""
-        if value.startswith(self._frame):
-            try:
-                record, end = self._read(value, FRAME_BYTES)
-            except Exception:  # noqa: BLE001  (whatever it is, fastavro finds out)
-                end = -1
-            if end == len(value):
-                return cast("R", record)
-        return self._decode_plainly(value)
+        record = None if self._native is None else self._native.decode(value)
+        return self._decode_plainly(value) if record is None else cast("R", record)
 
     def _decode_plainly(self, value: bytes) -> R:
         schema_id = _schema_id(value)
@@ -81,12 +77,6 @@ class Codec(Generic[R]):
             except (SchemaNotRegistered, ValueError, fastavro.schema.SchemaParseException) as error:
                 raise DecodeError(f"{self._name}: schema id {schema_id} is no Avro schema of the registry") from error
         return cast("R", _read(value, self._writers[schema_id], self._schema))
-
-    def _compile(self, schema: Any) -> tuple[Callable[[R], bytes], Callable[[bytes, int], tuple[Any, int]]]:  # noqa: ANN401
-        namespace: dict[str, Any] = dict(vars(record_pieces))
-        code = compile(record_source(schema), f"<codec of {self._name}>", "exec")
-        exec(code, namespace)  # noqa: S102  (the source comes from a checked schema; names in it are quoted by repr)
-        return namespace["encode"], namespace["decode"]
 
 
 class EventDecoder:

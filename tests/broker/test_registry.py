@@ -15,7 +15,8 @@ import pytest
 from confluent_kafka.schema_registry import SchemaRegistryClient
 
 from schemas.catalog import load_catalog
-from schemas.codec import DecodeError, EventDecoder, frame
+from schemas.codec import DecodeError, EventDecoder
+from schemas.frame import frame
 from schemas.models import Exchange, Transfer
 from schemas.registry import (
     LEVEL,
@@ -163,7 +164,7 @@ def typed(biz_type: str, sample: str, schema_id: int) -> bytes:
     contract = CATALOG.events[biz_type]
     path: Path = contract.folder / "samples/accept" / f"{sample}.json"
     value = path.read_bytes()
-    return Transcoder(contract, schema_id).encode(json.loads(value), value)
+    return Transcoder(contract, schema_id).encode(value)
 
 
 def test_subscribers_get_models(url: str, subjects: tuple[Subject, ...]) -> None:

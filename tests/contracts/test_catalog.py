@@ -125,7 +125,7 @@ def test_a_new_event_type_is_a_new_folder(root: Path) -> None:
     value = (
         (ROOT / "events/credit/samples/accept/documented-completed.json").read_bytes().replace(b"CREDIT", b"JOURNAL")
     )
-    record = Transcoder(catalog.events["JOURNAL"], 7).encode(json.loads(value), value)
+    record = Transcoder(catalog.events["JOURNAL"], 7).encode(value)
     assert record.startswith(b"\x00\x00\x00\x00\x07")
     assert b"JOURNAL" in record
 

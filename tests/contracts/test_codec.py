@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.catalog import load_catalog
-from schemas.codec import Codec, DecodeError, frame
+from schemas.codec import Codec, DecodeError
+from schemas.frame import frame
 from schemas.records import Header, QuarantinedEvent
 
 CATALOG = load_catalog()

@@ -16,6 +16,7 @@ from schemas.account_key import account_key
 from schemas.catalog import load_catalog
 from schemas.codec import Codec
 from schemas.envelope import parse_event
+from schemas.event_reader import IS_NATIVE, EventReader, Readable
 from schemas.invalid_event import InvalidEvent, Reason
 from schemas.models import RECORDS
 from schemas.transcoder import Transcoder
@@ -26,9 +27,10 @@ EVENTS = next(iter(CATALOG.events.values())).folder.parent
 ACCEPTED = sorted(path for path in EVENTS.glob("*/samples/accept/*.json") if not path.name.endswith(".record.json"))
 REJECTED = sorted(EVENTS.glob("*/samples/reject/*.json"))
 ROUTES = {
-    biz_type: Route(contract.topics[0].name, str(contract.event_type), Transcoder(contract, SCHEMA_ID).encode)
+    biz_type: Route(biz_type, str(contract.event_type), contract.topics[0].name, Transcoder(contract, SCHEMA_ID))
     for biz_type, contract in CATALOG.events.items()
 }
+READER = EventReader(Readable(contract, SCHEMA_ID, ROUTES[biz_type]) for biz_type, contract in CATALOG.events.items())
 
 # How many events of each kind the broker's five documents show.
 DOCUMENTED = {
@@ -62,10 +64,12 @@ def name(path: Path) -> str:
 
 
 def read(value: bytes) -> tuple[Route, bytes]:
-    """Read an event to its route and record. Raises `InvalidEvent` as the router would quarantine it."""
+    """Read an event to its route and record, both ways. Raises `InvalidEvent` as the router would quarantine it."""
+    fast = READER.read(value)
     event = parse_event(value)
     route = find_route(event, ROUTES)
-    typed = route.encode(event, value)
+    typed = route.transcoder.encode(value)
+    assert fast is None or fast[:3] == (route, event["id"], typed)
     if account_key(event["payload"]) is None:
         raise InvalidEvent(Reason.NO_ACCOUNT, "/payload")
     return route, typed
@@ -121,6 +125,12 @@ def test_rejected_event_has_its_reason(path: Path) -> None:
     with pytest.raises(InvalidEvent) as raised:
         read(path.read_bytes())
     assert raised.value.reason == expected, raised.value
+
+
+@pytest.mark.parametrize("path", [path for path in ACCEPTED if path.name.startswith("documented-")], ids=name)
+def test_documented_events_take_the_fast_way(path: Path) -> None:
+    assert IS_NATIVE, "the native part is missing: install Rust, then make clean test"
+    assert READER.read(path.read_bytes()) is not None
 
 
 def test_documented_events_are_all_there() -> None:

@@ -1,4 +1,4 @@
-"""The compiled codec against fastavro: the same bytes, the same records, for every contract."""
+"""The codec against fastavro: the same bytes, the same records, for every contract."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.catalog import load_catalog
-from schemas.codec import FRAME_BYTES, Codec, DecodeError
+from schemas.codec import Codec, DecodeError
+from schemas.frame import FRAME_BYTES
 from schemas.storage_schema import storage_schema
 
 CONTRACTS = [contract for contract in load_catalog().contracts.values() if contract.schema is not None]
@@ -73,7 +74,7 @@ def test_writes_and_reads_what_fastavro_does(contract: Any) -> None:
 
 
 @pytest.mark.parametrize("contract", CONTRACTS, ids=lambda contract: contract.name)
-def test_the_compiled_way_is_the_usual_one(contract: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_native_way_is_the_usual_one(contract: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     record = ordinary(storage_schema(contract.schema), {})
     codec: Codec[Any] = Codec(contract, 7)
 

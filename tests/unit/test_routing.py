@@ -6,11 +6,16 @@ from typing import Any
 
 import pytest
 
-from processors.routing import Route, find_route
+from processors.duplicates import DuplicateWindow
+from processors.routing import Route, Routing, find_route
+from schemas import event_reader
+from schemas.catalog import load_catalog
 from schemas.invalid_event import InvalidEvent, Reason
+from schemas.transcoder import Transcoder
 
-CREDIT = Route("broker.event.credit", "FUNDING", lambda _event, value: value)
-CLOSE = Route("broker.event.account-close", "ACCOUNT", lambda _event, value: value)
+EVENTS = load_catalog().events
+CREDIT = Route("CREDIT", "FUNDING", "broker.event.credit", Transcoder(EVENTS["CREDIT"], 1))
+CLOSE = Route("ACCOUNT_CLOSE", "ACCOUNT", "broker.event.account-close", Transcoder(EVENTS["ACCOUNT_CLOSE"], 2))
 ROUTES = {"CREDIT": CREDIT, "ACCOUNT_CLOSE": CLOSE}
 
 
@@ -47,3 +52,26 @@ def test_a_long_value_is_quoted_in_part() -> None:
     with pytest.raises(InvalidEvent) as raised:
         find_route(event("FUNDING", biz_type="X" * 10_000), ROUTES)
     assert len(raised.value.detail) < 200
+
+
+SAMPLES = [
+    path.read_bytes()
+    for contract in EVENTS.values()
+    for path in sorted(contract.folder.glob("samples/accept/documented-*.json"))
+    if not path.name.endswith(".record.json")
+]
+
+
+def test_the_same_without_native_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = {contract.topics[0].name: number for number, contract in enumerate(EVENTS.values())}
+
+    def routed() -> list[tuple[str | None, bytes | None]]:
+        routing, window = Routing(EVENTS, ids, "test.{}".format), DuplicateWindow(100)
+        typed = [routing.type(value, window) for value in SAMPLES * 2]
+        assert routing.duplicate_keys == 1
+        return [(route and route.topic, value) for route, value in typed]
+
+    fast = routed()
+    monkeypatch.setattr(event_reader, "_native", None)
+    assert routed() == fast
+    assert [value for _, value in fast].count(None) == len(SAMPLES), "the second time around"

@@ -1,0 +1,65 @@
+"""From an event as pushed to its typed record, for all contracts at once: the fast way, in native code.
+
+It gives up on whatever is unusual, right or wrong; `schemas.transcoder` is the plain way, for these and as reference.
+"""
+
+from collections.abc import Iterable
+from typing import Generic, NamedTuple, TypeVar
+
+from schemas.catalog import Contract
+from schemas.event_plan import Holder, Kind, RecordPlan, plan_event
+from schemas.frame import frame
+
+try:
+    from schemas import _native
+except ImportError:  # installed without a compiler: everything goes the plain way
+    _native = None  # type: ignore[assignment]
+
+IS_NATIVE = _native is not None
+
+L = TypeVar("L")
+# Names of the envelope or an array's item, names of the payload, fields: kind, nullable, sources, plan of items.
+# A source is the number of a name, the payload's counted on from the others.
+_Field = tuple[str, bool, list[int], list["_Plan"]]
+_Plan = tuple[list[str], list[str] | None, list[_Field]]
+
+
+class Readable(NamedTuple, Generic[L]):
+    """A contract, its registry id, and the label by which the reader calls it."""
+
+    contract: Contract
+    schema_id: int
+    label: L
+
+
+class EventReader(Generic[L]):
+    """Reads events of these contracts."""
+
+    def __init__(self, readable: Iterable[Readable[L]]) -> None:
+        """Raises `ContractError` for a schema that events cannot have."""
+        routes = [
+            (biz_type, str(one.contract.event_type), one.label, frame(one.schema_id), _plan(plan_event(one.contract)))
+            for one in readable
+            if (biz_type := one.contract.biz_type) is not None
+        ]
+        self._native = None if _native is None else _native.EventReader(routes)
+
+    def read(self, value: bytes | None) -> tuple[L, str, bytes, int] | None:
+        """Return the label, the event's id, its record with frame, and how many members a later namesake has hidden.
+
+        None for whatever is not plain sailing. `value`: the envelope's JSON text.
+        """
+        return None if self._native is None else self._native.read(value)
+
+
+def _plan(plan: RecordPlan, first: Holder = Holder.ENVELOPE) -> _Plan:
+    names = sorted(plan.known[first] - {"payload"}) if first is Holder.ENVELOPE else sorted(plan.known[first])
+    payload_names = sorted(plan.known[Holder.PAYLOAD]) if first is Holder.ENVELOPE else None
+    places = {(first, name): place for place, name in enumerate(names)}
+    places |= {(Holder.PAYLOAD, name): place for place, name in enumerate(payload_names or (), len(names))}
+    fields: list[_Field] = []
+    for field in plan.fields:
+        kind = "EVENT_ID" if field.kind is Kind.STRING and field.is_event_id else field.kind.name
+        sources = [places[source.holder, source.member] for source in field.sources]
+        fields.append((kind, field.nullable, sources, [_plan(field.items, Holder.ITEM)] if field.items else []))
+    return names, payload_names, fields

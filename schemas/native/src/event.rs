@@ -1,0 +1,396 @@
+//! From an event as pushed to the framed record of its contract, in one pass over its text.
+
+use crate::avro::{write_bytes, write_length, write_long, NULL, SOME};
+use crate::json::{unescape, Cursor, Value};
+use crate::scalar::{amount, time, write_decimal};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyString};
+use std::collections::HashMap;
+
+/// The members of one JSON object that fields read, by name.
+struct Names {
+    names: Vec<Box<[u8]>>,
+    table: [u8; Names::BUCKETS],
+}
+
+impl Names {
+    const BUCKETS: usize = 256;
+    const EMPTY: u8 = u8::MAX;
+
+    fn new(names: Vec<String>) -> PyResult<Self> {
+        if names.len() >= Self::BUCKETS / 2 {
+            return Err(pyo3::exceptions::PyValueError::new_err("more members than a contract can have"));
+        }
+        let names: Vec<Box<[u8]>> = names.into_iter().map(|name| name.into_bytes().into()).collect();
+        let mut table = [Self::EMPTY; Self::BUCKETS];
+        for (index, name) in names.iter().enumerate() {
+            let mut bucket = Self::bucket(name);
+            while table[bucket] != Self::EMPTY {
+                bucket = (bucket + 1) % Self::BUCKETS;
+            }
+            table[bucket] = index as u8;
+        }
+        Ok(Names { names, table })
+    }
+
+    fn bucket(name: &[u8]) -> usize {
+        let byte = |at: usize| usize::from(name.get(at).copied().unwrap_or(0));
+        let length = name.len();
+        (length.wrapping_mul(37) + byte(0) * 5 + byte(length / 2) * 11 + byte(length.wrapping_sub(1)) * 17)
+            % Self::BUCKETS
+    }
+
+    fn find(&self, name: &[u8]) -> Option<usize> {
+        let mut bucket = Self::bucket(name);
+        loop {
+            let index = usize::from(*self.names_index(bucket)?);
+            if *self.names[index] == *name {
+                return Some(index);
+            }
+            bucket = (bucket + 1) % Self::BUCKETS;
+        }
+    }
+
+    fn names_index(&self, bucket: usize) -> Option<&u8> {
+        Some(&self.table[bucket]).filter(|&&index| index != Self::EMPTY)
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Text,
+    EventId,
+    Boolean,
+    Int,
+    Long,
+    Time,
+    Amount,
+    Texts,
+}
+
+enum Form {
+    Scalar(Kind),
+    Records(Box<Record>),
+}
+
+struct Field {
+    form: Form,
+    is_nullable: bool,
+    /// Places in the holder's names, the preferred one first.
+    sources: Vec<usize>,
+}
+
+/// A record's fields in schema order; the names of envelope and payload, or of an array's item, share one numbering.
+struct Record {
+    names: Names,
+    payload_names: Option<Names>,
+    fields: Vec<Field>,
+}
+
+/// `(kind, is_nullable, sources, items' plan if it has some)` and `(names, payload names, fields)` as `schemas.event_reader` hands them over.
+#[derive(FromPyObject)]
+struct FieldPlan(String, bool, Vec<usize>, Vec<RecordPlan>);
+#[derive(FromPyObject)]
+struct RecordPlan(Vec<String>, Option<Vec<String>>, Vec<FieldPlan>);
+
+impl Record {
+    fn new(plan: RecordPlan) -> PyResult<Self> {
+        let RecordPlan(names, payload_names, fields) = plan;
+        Ok(Record {
+            names: Names::new(names)?,
+            payload_names: payload_names.map(Names::new).transpose()?,
+            fields: fields.into_iter().map(Field::new).collect::<PyResult<_>>()?,
+        })
+    }
+
+    fn width(&self) -> usize {
+        self.names.names.len() + self.payload_names.as_ref().map_or(0, |names| names.names.len())
+    }
+
+    fn write(&self, members: &[Value], out: &mut Vec<u8>) -> Option<()> {
+        for field in &self.fields {
+            field.write(members, out)?;
+        }
+        Some(())
+    }
+}
+
+impl Field {
+    fn new(plan: FieldPlan) -> PyResult<Self> {
+        let FieldPlan(kind, is_nullable, sources, mut items) = plan;
+        let form = match (kind.as_str(), items.pop()) {
+            ("RECORDS", Some(items)) => Form::Records(Box::new(Record::new(items)?)),
+            ("STRING", None) => Form::Scalar(Kind::Text),
+            ("EVENT_ID", None) => Form::Scalar(Kind::EventId),
+            ("BOOLEAN", None) => Form::Scalar(Kind::Boolean),
+            ("INT", None) => Form::Scalar(Kind::Int),
+            ("LONG", None) => Form::Scalar(Kind::Long),
+            ("TIME", None) => Form::Scalar(Kind::Time),
+            ("AMOUNT", None) => Form::Scalar(Kind::Amount),
+            ("STRINGS", None) => Form::Scalar(Kind::Texts),
+            _ => return Err(pyo3::exceptions::PyValueError::new_err(format!("no field of kind {kind}"))),
+        };
+        Ok(Field { form, is_nullable, sources })
+    }
+
+    /// Declines where two sources have a value: whether they say the same is the plain way's to judge.
+    fn write(&self, members: &[Value], out: &mut Vec<u8>) -> Option<()> {
+        let mut values = self.sources.iter().map(|&at| members[at]).filter(|value| !matches!(value, Value::Null));
+        let Some(value) = values.next() else {
+            out.push(NULL);
+            return self.is_nullable.then_some(());
+        };
+        if values.next().is_some() {
+            return None;
+        }
+        if self.is_nullable {
+            out.push(SOME);
+        }
+        match &self.form {
+            Form::Scalar(kind) => write_scalar(*kind, value, out),
+            Form::Records(record) => write_records(record, value, out),
+        }
+    }
+}
+
+fn write_scalar(kind: Kind, value: Value, out: &mut Vec<u8>) -> Option<()> {
+    match (kind, value) {
+        (Kind::Text, Value::Text(text)) => match text.plain() {
+            Some(bytes) => write_bytes(out, bytes),
+            None => {
+                let mut bytes = Vec::with_capacity(text.raw.len());
+                unescape(text.raw, &mut bytes)?;
+                write_bytes(out, &bytes);
+            }
+        },
+        (Kind::EventId, Value::Text(text)) => write_bytes(out, text.plain().filter(|id| !id.is_empty())?),
+        (Kind::Boolean, Value::Bool(is_true)) => out.push(u8::from(is_true)),
+        (Kind::Int, Value::Number(literal)) => write_long(out, i64::from(integer::<i32>(literal)?)),
+        (Kind::Long, Value::Number(literal)) => write_long(out, integer(literal)?),
+        (Kind::Time, Value::Text(text)) => write_long(out, time(text.plain()?)?),
+        (Kind::Amount, Value::Text(text)) => write_decimal(out, amount(text.plain()?)?),
+        (Kind::Amount, Value::Number(literal)) => write_decimal(out, amount(literal)?),
+        (Kind::Texts, Value::Array(items)) => write_array(items, out, |item, out| write_scalar(Kind::Text, item, out))?,
+        _ => return None,
+    }
+    Some(())
+}
+
+fn write_records(record: &Record, value: Value, out: &mut Vec<u8>) -> Option<()> {
+    let Value::Array(items) = value else {
+        return None;
+    };
+    write_array(items, out, |item, out| {
+        let Value::Object(object) = item else {
+            return None;
+        };
+        let mut members = Members::new(record.width());
+        let mut cursor = Cursor::new(object);
+        cursor.members(|name, value| members.put(record.names.find(name)?, value))?;
+        (cursor.is_at_end() && members.hidden == 0).then_some(())?;
+        record.write(&members.values, out)
+    })
+}
+
+fn write_array<'a>(
+    text: &'a [u8],
+    out: &mut Vec<u8>,
+    mut write: impl FnMut(Value<'a>, &mut Vec<u8>) -> Option<()>,
+) -> Option<()> {
+    let mut items = Vec::new();
+    let mut cursor = Cursor::new(text);
+    cursor.items(|item| {
+        items.push(item);
+        Some(())
+    })?;
+    cursor.is_at_end().then_some(())?;
+    if !items.is_empty() {
+        write_length(out, items.len());
+        for item in items {
+            write(item, out)?;
+        }
+    }
+    out.push(NULL);
+    Some(())
+}
+
+fn integer<T: std::str::FromStr>(literal: &[u8]) -> Option<T> {
+    std::str::from_utf8(literal).ok()?.parse().ok()
+}
+
+/// The values of an object's members, by place; null where there is none. Of repeated members the last one wins.
+struct Members<'a> {
+    values: Vec<Value<'a>>,
+    seen: u128,
+    hidden: usize,
+}
+
+impl<'a> Members<'a> {
+    fn new(width: usize) -> Self {
+        Members { values: vec![Value::Null; width], seen: 0, hidden: 0 }
+    }
+
+    /// Declines to hide a value that is not yet known to be right.
+    fn put(&mut self, place: usize, value: Value<'a>) -> Option<()> {
+        let bit = 1u128.checked_shl(place as u32)?;
+        if self.seen & bit != 0 {
+            self.hidden += 1;
+            match self.values[place] {
+                Value::Text(text) => drop(text.plain()?),
+                Value::Array(_) | Value::Object(_) => return None,
+                Value::Null | Value::Bool(_) | Value::Number(_) => {}
+            }
+        }
+        self.seen |= bit;
+        self.values[place] = value;
+        Some(())
+    }
+}
+
+/// Members that no field reads: JSON Pointer of the holder, name, value.
+struct Extra<'a>(Vec<(&'static str, &'a [u8], Value<'a>)>);
+
+impl<'a> Extra<'a> {
+    fn put(&mut self, holder: &'static str, name: &'a [u8], value: Value<'a>) -> Option<()> {
+        if self.0.iter().any(|(other_holder, other, _)| *other_holder == holder && *other == name) {
+            return None;
+        }
+        self.0.push((holder, name, value));
+        Some(())
+    }
+
+    fn write(&self, out: &mut Vec<u8>) -> Option<()> {
+        if !self.0.is_empty() {
+            write_length(out, self.0.len());
+            for (holder, name, value) in &self.0 {
+                let mut pointer = Vec::from(holder.as_bytes());
+                pointer.push(b'/');
+                for &byte in *name {
+                    match byte {
+                        b'~' => pointer.extend_from_slice(b"~0"),
+                        b'/' => pointer.extend_from_slice(b"~1"),
+                        _ => pointer.push(byte),
+                    }
+                }
+                write_bytes(out, &pointer);
+                match value {
+                    Value::Null => write_bytes(out, b"null"),
+                    Value::Bool(true) => write_bytes(out, b"true"),
+                    Value::Bool(false) => write_bytes(out, b"false"),
+                    Value::Number(literal) => write_bytes(out, literal),
+                    Value::Text(text) => write_bytes(out, &[b"\"", text.plain()?, b"\""].concat()),
+                    Value::Array(_) | Value::Object(_) => return None,
+                }
+            }
+        }
+        out.push(NULL);
+        Some(())
+    }
+}
+
+struct Route {
+    label: Py<PyAny>,
+    event_type: Box<[u8]>,
+    header: Vec<u8>,
+    record: Record,
+}
+
+/// biz_type, event_type, what to return for it, the record's first bytes, how the record is read.
+#[derive(FromPyObject)]
+struct RoutePlan(String, String, Py<PyAny>, Vec<u8>, RecordPlan);
+
+type Read<'a, 'py> = (&'a Py<PyAny>, Bound<'py, PyString>, Bound<'py, PyBytes>, usize);
+
+/// Reads events of all contracts.
+#[pyclass(frozen)]
+pub struct EventReader {
+    routes: HashMap<Vec<u8>, Route>,
+}
+
+#[pymethods]
+impl EventReader {
+    #[new]
+    fn new(routes: Vec<RoutePlan>) -> PyResult<Self> {
+        let routes = routes.into_iter().map(|RoutePlan(biz_type, event_type, label, header, plan)| {
+            let event_type = event_type.into_bytes().into();
+            Ok((biz_type.into_bytes(), Route { label, event_type, header, record: Record::new(plan)? }))
+        });
+        Ok(EventReader { routes: routes.collect::<PyResult<_>>()? })
+    }
+
+    /// The route's label, the event's id, its framed record, and how many members of it were hidden by a later one of
+    /// the same name; None for what has to be read the plain way.
+    fn read<'py>(&self, py: Python<'py>, value: Option<&[u8]>) -> Option<Read<'_, 'py>> {
+        let text = value?;
+        let mut out = Vec::with_capacity(text.len() + 128);
+        let (route, id, hidden) = self.write(text, &mut out)?;
+        let id = PyString::new(py, std::str::from_utf8(id).ok()?);
+        Some((&route.label, id, PyBytes::new(py, &out), hidden))
+    }
+}
+
+impl EventReader {
+    fn write<'a>(&self, text: &'a [u8], out: &mut Vec<u8>) -> Option<(&Route, &'a [u8], usize)> {
+        std::str::from_utf8(text).ok()?;
+        let mut envelope = Vec::with_capacity(8);
+        let mut cursor = Cursor::new(text);
+        cursor.members(|name, value| {
+            envelope.push((name, value));
+            Some(())
+        })?;
+        cursor.is_at_end().then_some(())?;
+        let Value::Object(payload_text) = only(&envelope, b"payload")? else {
+            return None;
+        };
+        let mut payload = Vec::with_capacity(32);
+        let mut cursor = Cursor::new(payload_text);
+        cursor.members(|name, value| {
+            payload.push((name, value));
+            Some(())
+        })?;
+        cursor.is_at_end().then_some(())?;
+
+        let route = self.routes.get(plain_text(&payload, b"biz_type")?)?;
+        if *route.event_type != *plain_text(&envelope, b"event_type")? {
+            return None;
+        }
+        let id = plain_text(&envelope, b"id").filter(|id| !id.is_empty())?;
+        plain_text(&envelope, b"timestamp")?;
+
+        let record = &route.record;
+        let mut members = Members::new(record.width());
+        let mut extra = Extra(Vec::new());
+        for &(name, value) in &envelope {
+            match record.names.find(name) {
+                Some(place) => members.put(place, value)?,
+                None if name == b"payload" => {}
+                None => extra.put("", name, value)?,
+            }
+        }
+        let payload_names = record.payload_names.as_ref()?;
+        for &(name, value) in &payload {
+            match payload_names.find(name) {
+                Some(place) => members.put(record.names.names.len() + place, value)?,
+                None => extra.put("/payload", name, value)?,
+            }
+        }
+        out.extend_from_slice(&route.header);
+        record.write(&members.values, out)?;
+        extra.write(out)?;
+        Some((route, id, members.hidden))
+    }
+}
+
+/// The value of the one member of this name.
+fn only<'a>(members: &[(&'a [u8], Value<'a>)], name: &[u8]) -> Option<Value<'a>> {
+    let mut found = members.iter().filter(|(other, _)| *other == name).map(|(_, value)| *value);
+    let value = found.next()?;
+    found.next().is_none().then_some(value)
+}
+
+fn plain_text<'a>(members: &[(&'a [u8], Value<'a>)], name: &[u8]) -> Option<&'a [u8]> {
+    match only(members, name)? {
+        Value::Text(text) => text.plain(),
+        _ => None,
+    }
+}

@@ -1,0 +1,19 @@
+//! The fast way between JSON, Python records and Avro.
+//!
+//! Everything here declines what is not plain sailing instead of judging it: Python then goes the plain way, which either
+//! finds a record after all or says what is wrong, and where. So there is one place for rules and messages, and none of
+//! it is here.
+
+mod avro;
+mod event;
+mod json;
+mod record;
+mod scalar;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<event::EventReader>()?;
+    module.add_class::<record::RecordCodec>()
+}

@@ -1,0 +1,212 @@
+//! Records of one schema, in storage form, to and from Avro: strings, bytes, ints, booleans, nullables, arrays, maps.
+
+use crate::avro::{write_bytes, write_length, write_long, Reader, NULL, SOME};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyBytes, PyDict, PyInt, PyList, PyString};
+use std::collections::HashMap;
+
+enum Shape {
+    Text,
+    Bytes,
+    Int,
+    Long,
+    Boolean,
+    Nullable(Box<Shape>),
+    Array(Box<Shape>),
+    Map(Box<Shape>),
+    Record(Fields),
+}
+
+type Named<'py> = HashMap<String, Bound<'py, PyAny>>;
+
+struct Fields {
+    shapes: Vec<(Py<PyString>, Shape)>,
+    /// All names in order, each with None: a copy of it is a dict of the right size.
+    template: Py<PyDict>,
+}
+
+impl Shape {
+    /// From a storage schema (`schemas.storage_schema`) as Python parsed it. Raises ValueError for other shapes.
+    ///
+    /// `named`: the records met so far, which a schema mentions by name from their second use on.
+    fn new<'py>(schema: &Bound<'py, PyAny>, named: &mut Named<'py>) -> PyResult<Self> {
+        if let Ok(name) = schema.cast::<PyString>() {
+            return match name.to_str()? {
+                "string" => Ok(Shape::Text),
+                "bytes" => Ok(Shape::Bytes),
+                "int" => Ok(Shape::Int),
+                "long" => Ok(Shape::Long),
+                "boolean" => Ok(Shape::Boolean),
+                other => match named.get(other).cloned() {
+                    Some(fields) => Fields::new(&fields, named).map(Shape::Record),
+                    None => Err(PyValueError::new_err(format!("no code for {other}"))),
+                },
+            };
+        }
+        if let Ok(branches) = schema.cast::<PyList>() {
+            if branches.len() == 2 && branches.get_item(0)?.eq("null")? {
+                return Ok(Shape::Nullable(Box::new(Shape::new(&branches.get_item(1)?, named)?)));
+            }
+            return Err(PyValueError::new_err("no code for a union other than null and one type"));
+        }
+        match schema.get_item("type")?.extract::<String>()?.as_str() {
+            "array" => Ok(Shape::Array(Box::new(Shape::new(&schema.get_item("items")?, named)?))),
+            "map" => Ok(Shape::Map(Box::new(Shape::new(&schema.get_item("values")?, named)?))),
+            "record" => {
+                let fields = schema.get_item("fields")?;
+                let shape = Fields::new(&fields, named).map(Shape::Record)?;
+                named.insert(schema.get_item("name")?.extract()?, fields);
+                Ok(shape)
+            }
+            other => Err(PyValueError::new_err(format!("no code for {other}"))),
+        }
+    }
+
+    /// Appends the value's bytes; raises for a value that is not exactly of this shape.
+    fn write(&self, value: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> PyResult<()> {
+        match self {
+            Shape::Text => write_bytes(out, value.cast::<PyString>()?.to_str()?.as_bytes()),
+            Shape::Bytes => write_bytes(out, value.cast::<PyBytes>()?.as_bytes()),
+            Shape::Int => write_long(out, i64::from(value.cast_exact::<PyInt>()?.extract::<i32>()?)),
+            Shape::Long => write_long(out, value.cast_exact::<PyInt>()?.extract()?),
+            Shape::Boolean => out.push(u8::from(value.cast::<PyBool>()?.is_true())),
+            Shape::Nullable(_) if value.is_none() => out.push(NULL),
+            Shape::Nullable(branch) => {
+                out.push(SOME);
+                branch.write(value, out)?;
+            }
+            Shape::Array(item) => {
+                let items = value.cast::<PyList>()?;
+                if !items.is_empty() {
+                    write_length(out, items.len());
+                    for value in items {
+                        item.write(&value, out)?;
+                    }
+                }
+                out.push(NULL);
+            }
+            Shape::Map(entry) => {
+                let entries = value.cast::<PyDict>()?;
+                if !entries.is_empty() {
+                    write_length(out, entries.len());
+                    for (key, value) in entries {
+                        Shape::Text.write(&key, out)?;
+                        entry.write(&value, out)?;
+                    }
+                }
+                out.push(NULL);
+            }
+            Shape::Record(fields) => {
+                let record = value.cast::<PyDict>()?;
+                for (name, shape) in &fields.shapes {
+                    let Some(value) = record.get_item(name)? else {
+                        return Err(PyValueError::new_err("a field is missing"));
+                    };
+                    shape.write(&value, out)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read<'py>(&self, py: Python<'py>, body: &mut Reader) -> Option<Bound<'py, PyAny>> {
+        Some(match self {
+            Shape::Text => PyString::new(py, body.text()?).into_any(),
+            Shape::Bytes => PyBytes::new(py, body.bytes()?).into_any(),
+            Shape::Int => i32::try_from(body.long()?).ok()?.into_pyobject(py).ok()?.into_any(),
+            Shape::Long => body.long()?.into_pyobject(py).ok()?.into_any(),
+            Shape::Boolean => match body.byte()? {
+                0 => PyBool::new(py, false).to_owned().into_any(),
+                1 => PyBool::new(py, true).to_owned().into_any(),
+                _ => return None,
+            },
+            Shape::Nullable(branch) => match body.byte()? {
+                NULL => py.None().into_bound(py),
+                SOME => branch.read(py, body)?,
+                _ => return None,
+            },
+            Shape::Array(item) => {
+                let items = PyList::empty(py);
+                loop {
+                    let count = body.length()?;
+                    if count == 0 {
+                        break items.into_any();
+                    }
+                    for _ in 0..count {
+                        items.append(item.read(py, body)?).ok()?;
+                    }
+                }
+            }
+            Shape::Map(entry) => {
+                let entries = PyDict::new(py);
+                loop {
+                    let count = body.length()?;
+                    if count == 0 {
+                        break entries.into_any();
+                    }
+                    for _ in 0..count {
+                        let key = body.text()?;
+                        entries.set_item(key, entry.read(py, body)?).ok()?;
+                    }
+                }
+            }
+            Shape::Record(fields) => {
+                let record = fields.template.bind(py).copy().ok()?;
+                for (name, shape) in &fields.shapes {
+                    let value = shape.read(py, body)?;
+                    if !value.is_none() {
+                        record.set_item(name, value).ok()?;
+                    }
+                }
+                record.into_any()
+            }
+        })
+    }
+}
+
+impl Fields {
+    fn new<'py>(fields: &Bound<'py, PyAny>, named: &mut Named<'py>) -> PyResult<Self> {
+        let py = fields.py();
+        let template = PyDict::new(py);
+        let mut shapes = Vec::new();
+        for field in fields.try_iter()? {
+            let field = field?;
+            let name = PyString::intern(py, field.get_item("name")?.cast::<PyString>()?.to_str()?);
+            template.set_item(&name, py.None())?;
+            shapes.push((name.unbind(), Shape::new(&field.get_item("type")?, named)?));
+        }
+        Ok(Fields { shapes, template: template.unbind() })
+    }
+}
+
+/// Encodes and decodes records of one storage schema.
+#[pyclass(frozen)]
+pub struct RecordCodec {
+    shape: Shape,
+    frame: Vec<u8>,
+}
+
+#[pymethods]
+impl RecordCodec {
+    /// `frame`: what stands before the body of every record.
+    #[new]
+    fn new(schema: &Bound<'_, PyAny>, frame: Vec<u8>) -> PyResult<Self> {
+        Ok(RecordCodec { shape: Shape::new(schema, &mut Named::new())?, frame })
+    }
+
+    /// The framed record; raises whatever comes up for a record that is not exactly of the schema's form.
+    fn encode<'py>(&self, record: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+        let mut out = Vec::with_capacity(1024);
+        out.extend_from_slice(&self.frame);
+        self.shape.write(record, &mut out)?;
+        Ok(PyBytes::new(record.py(), &out))
+    }
+
+    /// The record of a value with this frame; None for any other value.
+    fn decode<'py>(&self, py: Python<'py>, value: &[u8]) -> Option<Bound<'py, PyAny>> {
+        let mut body = Reader::new(value.strip_prefix(self.frame.as_slice())?);
+        let record = self.shape.read(py, &mut body)?;
+        body.is_at_end().then_some(record)
+    }
+}
