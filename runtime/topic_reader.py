@@ -18,6 +18,7 @@ from runtime.startup import keep_trying
 
 BATCH_RECORDS: Final = 10_000
 _REQUEST_TIMEOUT_S: Final = 15.0
+_OFFSETS_TIMEOUT_S: Final = 5.0  # so long a broker that has just died is waited for, before its successor is asked
 # Longer than the transaction of a dead worker can hold the last stable offset back.
 _STALL_LIMIT_S: Final = 75.0
 _END_OF_PARTITION: Final = KafkaError._PARTITION_EOF  # noqa: SLF001 (the public name of a client-side code)
@@ -118,13 +119,19 @@ def _offsets(settings: Settings, partitions: Iterable[TopicPartition], spec: Off
     wanted = {confluent_kafka.TopicPartition(*tp): spec for tp in partitions}
     if not wanted:
         return {}
-    admin = AdminClient(client_config(settings))  # a name of its own: without it the futures never resolve
 
     def ask() -> dict[TopicPartition, int]:
+        # A new one at each attempt: it would go on asking the leader that it knew first. And a name of its own: without
+        # it the futures never resolve.
+        admin = AdminClient(client_config(settings))
         futures = admin.list_offsets(
-            wanted, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=_REQUEST_TIMEOUT_S
+            wanted, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=_OFFSETS_TIMEOUT_S
         )
-        return {TopicPartition(tp.topic, tp.partition): future.result().offset for tp, future in futures.items()}
+        found = {TopicPartition(tp.topic, tp.partition): future.result().offset for tp, future in futures.items()}
+        # While one broker answers, librdkafka tells no error of another that doesn't: its partitions look like this.
+        if silent := [tp for tp, offset in found.items() if offset == confluent_kafka.OFFSET_INVALID]:
+            raise KafkaException(KafkaError(KafkaError.REQUEST_TIMED_OUT, f"no answer for {sorted(silent)}"))
+        return found
 
     # A partition has no leader for a moment after its creation, and while its broker restarts.
     return keep_trying("Kafka, asked for offsets,", ask, settings.start_timeout_s, (KafkaException,))

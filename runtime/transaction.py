@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 from runtime.errors import Fenced, MustRestart
 from runtime.kafka import Headers, producer_config
 from runtime.settings import Settings
+from runtime.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +22,9 @@ _FENCED: Final = {
     KafkaError.INVALID_PRODUCER_EPOCH,
 }
 _ABORT_TIMEOUT_S: Final = 2.0
+# A call that is late by so much will never come back: when a broker has died and is no longer in the metadata,
+# librdkafka 2.16 may wait for it for ever, whatever the call's time-out (its issue 5511).
+_HANGS_AFTER_S: Final = 2.0
 
 
 class Transaction:
@@ -28,7 +32,7 @@ class Transaction:
 
     It takes records of up to `size_factor` times `max_message_bytes`. Not thread-safe. After any error that it raises
     the process must end: what was produced is aborted by the broker, and only a fresh process knows for sure what is
-    committed.
+    committed. Where a call never comes back, it is ended from here.
     """
 
     def __init__(self, settings: Settings, transactional_id: str, size_factor: int = 1) -> None:
@@ -47,6 +51,7 @@ class Transaction:
         self._fatal: KafkaError | None = None
         self._log_error = config["error_cb"]
         self._producer = Producer(config | {"error_cb": self._on_error})
+        self._watchdog = Watchdog()
 
     def init(self) -> None:
         """Fence an older worker of the same transactional id and let its open transaction end.
@@ -117,23 +122,25 @@ class Transaction:
         if self.is_open:
             self.is_open = False
             try:
-                self._producer.purge()
-                self._producer.abort_transaction(_ABORT_TIMEOUT_S)
+                with self._watchdog.limit("abort_transaction", _ABORT_TIMEOUT_S + _HANGS_AFTER_S):
+                    self._producer.purge()
+                    self._producer.abort_transaction(_ABORT_TIMEOUT_S)
             except KafkaException as error:
                 log.warning("abort_transaction: %s; the broker aborts it by its time-out", error)
 
     def _until_done(self, call: str, attempt: Callable[[float], Any], timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
-        while True:
-            try:
-                attempt(max(deadline - time.monotonic(), 0.1))
-            except KafkaException as error:
-                if not error.args[0].retriable() or time.monotonic() >= deadline:
-                    raise self._restart(call, error) from None
-                log.warning("%s: %s; trying again", call, error)
-                time.sleep(0.1)
-            else:
-                return
+        with self._watchdog.limit(call, timeout_s + _HANGS_AFTER_S):
+            while True:
+                try:
+                    attempt(max(deadline - time.monotonic(), 0.1))
+                except KafkaException as error:
+                    if not error.args[0].retriable() or time.monotonic() >= deadline:
+                        raise self._restart(call, error) from None
+                    log.warning("%s: %s; trying again", call, error)
+                    time.sleep(0.1)
+                else:
+                    return
 
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal():

@@ -24,6 +24,9 @@ from devstack import artifacts
 from devstack.artifacts import KAFKA, StackError
 from devstack.kafka import EmbeddedKafka
 from devstack.stack import Stack
+from runtime import record
+from runtime import topic_reader as reader
+from runtime.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,10 +50,10 @@ def stack() -> Iterator[Stack]:
         yield running
 
 
-def create_topic(bootstrap_servers: str, replication_factor: int = 1) -> str:
+def create_topic(bootstrap_servers: str, replication_factor: int = 1, partitions: int = 1) -> str:
     topic = f"test-{uuid.uuid4().hex[:12]}"
     admin = AdminClient({"bootstrap.servers": bootstrap_servers})
-    created = admin.create_topics([NewTopic(topic, num_partitions=1, replication_factor=replication_factor)])
+    created = admin.create_topics([NewTopic(topic, partitions, replication_factor)])
     created[topic].result(30)
     return topic
 
@@ -247,6 +250,16 @@ def test_three_nodes_go_on_without_one_of_them() -> None:
         kafka.restart(1)
         assert all(kafka.pids)
         assert committed(kafka.bootstrap_servers, topic) == [b"with three", b"with two"]
+
+
+def test_offsets_are_asked_of_the_next_leader_when_one_has_died() -> None:
+    with EmbeddedKafka(nodes=3) as kafka:
+        topic = create_topic(kafka.bootstrap_servers, replication_factor=3, partitions=3)
+        places = [record.TopicPartition(topic, number) for number in range(3)]
+        settings = load_settings(kafka_bootstrap_servers=kafka.bootstrap_servers)
+        assert reader.end_offsets(settings, places) == dict.fromkeys(places, 0)
+        kafka.kill(1)
+        assert reader.end_offsets(settings, places) == dict.fromkeys(places, 0)
 
 
 def test_a_failed_start_says_why_and_leaves_nothing_running(tmp_path: Path) -> None:
