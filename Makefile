@@ -6,9 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 NATIVE := schemas/native
+AUDIT := $(VENV)/audit
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-broker test-chaos bench check generate lock clean
+.PHONY: help demo test test-unit test-broker test-chaos bench check audit generate lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -54,6 +55,15 @@ lock: $(READY) ## both lock files from pyproject.toml (names no registry)
 	@$(BIN)/pip install --quiet uv
 	@$(BIN)/uv pip compile -q --python-version 3.11 --universal --generate-hashes --no-header --no-annotate --no-emit-index-url pyproject.toml -o requirements.lock
 	@$(BIN)/uv pip compile -q --python-version 3.11 --universal --generate-hashes --no-header --no-annotate --no-emit-index-url -c requirements.lock --extra stack --extra dev pyproject.toml -o requirements-dev.lock
+
+audit: $(READY) ## known vulnerabilities in the locked Python packages, as OSV knows them
+	@test -x $(AUDIT)/bin/pip-audit || { $(PYTHON) -m venv $(AUDIT) && $(AUDIT)/bin/pip install --quiet --disable-pip-version-check pip-audit; }
+	@$(AUDIT)/bin/pip-audit --vulnerability-service osv --disable-pip --require-hashes --progress-spinner off -r requirements-dev.lock > $(AUDIT)/said 2>&1; \
+	code=$$?; \
+	if grep -q 'known vulnerabilit' $(AUDIT)/said; then cat $(AUDIT)/said; exit $$code; fi; \
+	tail -n 1 $(AUDIT)/said >&2; \
+	echo "NOTHING WAS AUDITED: https://api.osv.dev did not answer, see the line above. Run make audit where it can be reached." >&2; \
+	exit 3
 
 clean: ## forget the environment
 	@rm -rf $(VENV)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from runtime.errors import MustRestart
+from runtime import schema_ids
 from runtime.settings import Settings
-from schemas.codec import DecodeError, EventDecoder
+from schemas.codec import DecodeError
 from schemas.models import Record
 from schemas.registry import RegistryError, SchemaNotRegistered
 
@@ -14,10 +14,9 @@ from schemas.registry import RegistryError, SchemaNotRegistered
 def open_decoder(settings: Settings) -> Callable[[bytes], Record]:
     """Return what decodes the values of every topic with a schema, by the registry's ids.
 
-    It raises ValueError for a value that can't be decoded, MustRestart when the registry can't be reached.
+    It raises ValueError for a value that can't be decoded, SettingsError or MustRestart as `registry_problem` says.
     """
-    auth = settings.schema_registry_basic_auth
-    decoder = EventDecoder(settings.schema_registry_url, None if auth is None else auth.get_secret_value())
+    decoder = schema_ids.open_decoder(settings)
 
     def decode(value: bytes) -> Record:
         try:
@@ -25,6 +24,6 @@ def open_decoder(settings: Settings) -> Callable[[bytes], Record]:
         except SchemaNotRegistered as error:
             raise DecodeError(str(error)) from None
         except RegistryError as error:
-            raise MustRestart(str(error)) from None
+            raise schema_ids.registry_problem(error) from None
 
     return decode

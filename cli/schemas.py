@@ -6,11 +6,10 @@ import sys
 
 import click
 
-from runtime.errors import MustRestart, SettingsError
-from runtime.schema_ids import open_registry
+from runtime.schema_ids import open_registry, registry_problem
 from runtime.settings import load_settings
 from schemas.catalog import load_catalog
-from schemas.registry import IncompatibleSchema, RegistryError, desired_subjects
+from schemas.registry import RegistryError, desired_subjects
 
 
 @click.group("schemas")
@@ -37,10 +36,8 @@ def register() -> None:
     settings = load_settings()
     try:
         done = open_registry(settings).register(desired_subjects(load_catalog(), settings.topic_prefix))
-    except IncompatibleSchema as error:
-        raise SettingsError(str(error)) from None
     except RegistryError as error:
-        raise MustRestart(str(error)) from None
+        raise registry_problem(error) from None
     for registration in done:
         click.echo(f"{registration.subject}: {registration.outcome}, id {registration.schema_id}")
     click.echo(f"{len(done)} subjects, {sum(r.outcome != 'unchanged' for r in done)} changes")
@@ -59,7 +56,7 @@ def check() -> None:
     try:
         findings = open_registry(settings).check(subjects)
     except RegistryError as error:
-        raise MustRestart(str(error)) from None
+        raise registry_problem(error) from None
     for finding in findings:
         click.echo(f"{finding.subject}: {finding.problem}: {finding.detail}")
     click.echo(f"{len(subjects)} subjects, {len(findings)} findings")

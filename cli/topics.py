@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 
 import click
 
+from runtime.access import ROLES, Grant, grants, user
 from runtime.kafka import admin_client
 from runtime.settings import load_settings
 from runtime.topics import apply_topics, diff_topics, plan_topics
@@ -14,7 +16,7 @@ from schemas.catalog import load_catalog
 
 @click.group("topics")
 def command() -> None:
-    """The pipeline's topics, as the contracts declare them: create, alter, compare.
+    """The pipeline's topics, as the contracts declare them: create, alter, compare, and who may use them.
 
     \b
     Example:
@@ -59,3 +61,53 @@ def diff() -> None:
         click.echo(str(difference))
     click.echo(f"{len(plans)} topics planned, {len(differences)} differences")
     sys.exit(1 if differences else 0)
+
+
+def _principals(_context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
+    given = {}
+    for text in texts:
+        role, _, principal = text.partition("=")
+        if role not in ROLES or ":" not in principal:
+            raise click.BadParameter(f"{text!r} is not ROLE=TYPE:NAME with a role of {', '.join(ROLES)}")
+        given[role] = principal
+    return given
+
+
+@command.command("acls")
+@click.argument("roles", nargs=-1, type=click.Choice(ROLES), metavar="[ROLE]...")
+@click.option(
+    "--principal",
+    "principals",
+    multiple=True,
+    metavar="ROLE=PRINCIPAL",
+    callback=_principals,
+    help="Who has a role; may be repeated.  [default: User:<topic prefix>-<role>]",
+)
+@click.option("--group", help="How the names of a subscriber's groups begin.  [default: <topic prefix>-subscriber]")
+def acls(*, roles: tuple[str, ...], principals: dict[str, str], group: str | None) -> None:
+    """Print the kafka-acls commands that give every part of the pipeline what it needs, and no more.
+
+    ROLE is bridge, router, projector, topics (who runs `topics apply`), operator (who runs tail and quarantine) or
+    subscriber; all of them by default. Nothing is asked of the cluster. The commands read its admin's credentials from
+    admin.properties. The same as a table: docs/security.md.
+
+    \b
+    Examples:
+      broker-events topics acls > grant-all.sh
+      broker-events topics acls router --principal 'router=User:CN=router.example.com'
+      broker-events topics acls subscriber --principal subscriber=User:risk --group risk-
+    """
+    settings = load_settings()
+    for role in roles or ROLES:
+        click.echo(f"# {role}")
+        principal = principals.get(role, f"User:{user(settings, role)}")
+        for grant in grants(settings, role, group):
+            click.echo(_kafka_acls(grant, principal, settings.kafka_bootstrap_servers))
+
+
+def _kafka_acls(grant: Grant, principal: str, bootstrap_servers: str) -> str:
+    words = ["kafka-acls", "--bootstrap-server", bootstrap_servers, "--command-config", "admin.properties", "--add"]
+    words += ["--allow-principal", principal, f"--{grant.resource}", grant.name]
+    words += ["--resource-pattern-type", "prefixed"] if grant.prefixed else []
+    words += [word for operation in grant.operations for word in ("--operation", operation)]
+    return shlex.join(words)

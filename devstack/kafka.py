@@ -9,6 +9,7 @@ import uuid
 from base64 import urlsafe_b64encode
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,19 +20,23 @@ from devstack.artifacts import KAFKA, StackError
 from devstack.java import JavaProgram, free_ports, prepare
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from devstack.artifacts import Progress
 
 READY_TIMEOUT_S = 60.0
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 REMEMBERED = "cluster.json"
+CLIENT, CONTROLLER = "CLIENT", "CONTROLLER"
 
 
 class EmbeddedKafka:
     """A cluster of one node, or of three with replication factor 3 and at least 2 in sync.
 
     `folder`: where the data is and stays (a restart on it keeps topics, cluster id and, if they are still free, ports);
-    without it a temporary folder, removed at the end. `progress` takes one line of text at a time. start(), restart()
-    and wait_until_ready() raise StackError, with the end of the broker's log.
+    without it a temporary folder, removed at the end. `progress` takes one line of text at a time. `listeners`: the
+    security protocols of more than the plain one, by name; `settings`: what those need, broker settings over ours.
+    start(), restart() and wait_until_ready() raise StackError, with the end of the broker's log.
     """
 
     def __init__(
@@ -42,6 +47,8 @@ class EmbeddedKafka:
         heap_mb: int = 512,
         progress: Progress = lambda _line: None,
         training: Path | None = None,
+        listeners: Mapping[str, str] | None = None,
+        settings: Mapping[str, object] | None = None,
     ) -> None:
         self._nodes = nodes
         self._progress = progress
@@ -58,13 +65,18 @@ class EmbeddedKafka:
             )
             for node in range(1, nodes + 1)
         ]
-        self._client_ports: list[int] = []
-        self._controller_ports: list[int] = []
+        self._protocols = {CLIENT: "PLAINTEXT", CONTROLLER: "PLAINTEXT", **(listeners or {})}
+        self._more_settings = settings or {}
+        self._ports: dict[str, list[int]] = {}
 
     @property
     def bootstrap_servers(self) -> str:
         """Comma separated host:port of every node; known after start()."""
-        return ",".join(f"127.0.0.1:{port}" for port in self._client_ports)
+        return self.addresses(CLIENT)
+
+    def addresses(self, listener: str) -> str:
+        """Comma separated host:port of a listener on every node; known after start()."""
+        return ",".join(f"127.0.0.1:{port}" for port in self._ports.get(listener, ()))
 
     @property
     def pids(self) -> list[int | None]:
@@ -138,10 +150,12 @@ class EmbeddedKafka:
         cluster_id, last_ports = _cluster_id(), []
         if file.exists():
             cluster_id, last_ports = json.loads(file.read_text(encoding="utf-8"))
-            if len(last_ports) != 2 * self._nodes:
-                raise StackError(f"{self._folder} holds a cluster of {len(last_ports) // 2} nodes, not {self._nodes}")
-        ports = free_ports(2 * self._nodes, last_ports)
-        self._client_ports, self._controller_ports = ports[: self._nodes], ports[self._nodes :]
+            nodes = len(last_ports) // len(self._protocols)
+            if nodes != self._nodes:
+                raise StackError(f"{self._folder} holds a cluster of {nodes} nodes, not {self._nodes}")
+        ports = free_ports(len(self._protocols) * self._nodes, last_ports)
+        left = iter(ports)
+        self._ports = {name: [*islice(left, self._nodes)] for name in self._protocols}
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps([cluster_id, ports]), encoding="utf-8")
         return cluster_id
@@ -162,17 +176,17 @@ class EmbeddedKafka:
     def _settings(self, node: int) -> dict[str, object]:
         """Return the broker's settings (Kafka's documentation, Broker Configs) where they are not the defaults."""
         copies = min(self._nodes, 3)
-        listeners = f"CLIENT://127.0.0.1:{self._client_ports[node]}"
-        voters = enumerate(self._controller_ports, start=1)
+        listeners = {name: f"{name}://127.0.0.1:{ports[node]}" for name, ports in self._ports.items()}
+        voters = enumerate(self._ports[CONTROLLER], start=1)
         return {
             "process.roles": "broker,controller",
             "node.id": node + 1,
             "controller.quorum.voters": ",".join(f"{voter}@127.0.0.1:{port}" for voter, port in voters),
-            "listeners": f"{listeners},CONTROLLER://127.0.0.1:{self._controller_ports[node]}",
-            "advertised.listeners": listeners,
-            "listener.security.protocol.map": "CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-            "controller.listener.names": "CONTROLLER",
-            "inter.broker.listener.name": "CLIENT",
+            "listeners": ",".join(listeners.values()),
+            "advertised.listeners": ",".join(url for name, url in listeners.items() if name != CONTROLLER),
+            "listener.security.protocol.map": ",".join(map(":".join, self._protocols.items())),
+            "controller.listener.names": CONTROLLER,
+            "inter.broker.listener.name": CLIENT,
             "log.dirs": self._programs[node].folder / "data",
             # A killed broker may register again only when its last life's session is over (9 s by default).
             "broker.heartbeat.interval.ms": 500,
@@ -193,6 +207,7 @@ class EmbeddedKafka:
             "replica.fetch.max.bytes": MAX_MESSAGE_BYTES,
             "replica.fetch.response.max.bytes": 2 * MAX_MESSAGE_BYTES,
             "log.cleaner.dedupe.buffer.size": 32 * 1024 * 1024,  # of the heap; the default is a quarter of ours
+            **self._more_settings,
         }
 
 

@@ -7,13 +7,12 @@ from collections.abc import Callable
 
 from devstack.interrupts import Background, Interrupts
 from devstack.stack import Stack
-from runtime.errors import MustRestart, SettingsError
 from runtime.kafka import admin_client
-from runtime.schema_ids import open_registry
+from runtime.schema_ids import open_registry, registry_problem
 from runtime.settings import Settings, load_settings
 from runtime.topics import apply_topics, plan_topics
 from schemas.catalog import Catalog
-from schemas.registry import IncompatibleSchema, RegistryError, desired_subjects
+from schemas.registry import RegistryError, desired_subjects
 
 Say = Callable[[str], None]
 
@@ -60,10 +59,8 @@ def register_schemas(settings: Settings, catalog: Catalog, say: Say) -> None:
     began = time.monotonic()
     try:
         done = open_registry(settings).register(desired_subjects(catalog, settings.topic_prefix))
-    except IncompatibleSchema as error:
-        raise SettingsError(str(error)) from None
     except RegistryError as error:
-        raise MustRestart(str(error)) from None
+        raise registry_problem(error) from None
     changes = sum(registration.outcome != "unchanged" for registration in done)
     say(f"{len(done)} schemas, {changes} changes ({_since(began)})")
 

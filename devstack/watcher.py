@@ -14,10 +14,11 @@ from devstack.tally import Seen, Tally
 from runtime.errors import PipelineError
 from runtime.kafka import consumer_config, raise_if_hopeless
 from runtime.record import Record
+from runtime.schema_ids import open_decoder
 from runtime.settings import Settings
 from runtime.topic_reader import end_offsets, topic_partitions
 from schemas.catalog import Catalog
-from schemas.codec import DecodeError, EventDecoder
+from schemas.codec import DecodeError
 from schemas.models import Alert, QuarantinedEvent
 from schemas.registry import RegistryError
 
@@ -37,8 +38,7 @@ class Watcher:
         self.failure: PipelineError | None = None
         self.first_typed_at: float | None = None  # monotonic
         self._tally = Tally(frozenset(catalog.events))
-        auth = settings.schema_registry_basic_auth
-        self._decoder = EventDecoder(settings.schema_registry_url, None if auth is None else auth.get_secret_value())
+        self._decoder = open_decoder(settings)
         self._count: dict[str, Callable[[Record], None]] = {
             settings.topic("raw"): self._tally.raw,
             settings.topic("quarantine"): self._quarantined,
@@ -49,9 +49,8 @@ class Watcher:
             self._count[settings.topic(contract.topics[0].name)] = self._typed(biz_type)
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._consumer = Consumer(
-            consumer_config(settings, group_id=settings.group("watcher"), queued_min_messages=20_000)
-        )
+        self._group = settings.group("watcher")
+        self._consumer = Consumer(consumer_config(settings, group_id=self._group, queued_min_messages=20_000))
         partitions = [tp for topic in self._count for tp in topic_partitions(settings, topic)]
         starts = end_offsets(settings, partitions)
         self._consumer.assign([confluent_kafka.TopicPartition(*tp, starts[tp]) for tp in partitions])
@@ -76,7 +75,7 @@ class Watcher:
                     for message in messages:
                         error = message.error()
                         if error is not None:
-                            raise_if_hopeless(error)
+                            raise_if_hopeless(error, message.topic(), self._group)
                             continue
                         record = cast("Record", message)
                         self._count[record.topic()](record)

@@ -18,6 +18,7 @@ from ingest.envelope import to_raw
 from ingest.inbox import Inbox
 from ingest.intake_metrics import IntakeMetrics
 from ingest.sources.source import Received, Source
+from runtime.access import verify_access
 from runtime.errors import Fenced, MustRestart, SettingsError
 from runtime.health import Health
 from runtime.kafka import admin_client
@@ -31,6 +32,7 @@ from schemas.catalog import Catalog
 log = logging.getLogger(__name__)
 
 RAW: Final = "raw"
+ROLE: Final = "bridge"
 # Within what a process gets to stop (runtime.process); what isn't committed by then is received again.
 STOP_LIMIT_S: Final = 8.0
 _POLL_S: Final = 0.2
@@ -86,7 +88,9 @@ class Bridge:
     def _write(self, stop: threading.Event) -> None:
         """Own the transaction: the writer thread."""
         name = self._source.name
-        verify_topics(admin_client(self._settings), plan_topics(self._catalog, self._settings))
+        admin, plans = admin_client(self._settings), plan_topics(self._catalog, self._settings)
+        verify_access(admin, self._settings, ROLE, [plan.name for plan in plans])
+        verify_topics(admin, plans)
         transaction = Transaction(self._settings, f"{self._settings.topic_prefix}.ingest.{name}")
         try:
             transaction.init()

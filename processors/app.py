@@ -14,6 +14,7 @@ from typing import Any, Final
 import faust
 from faust.app import BootStrategy
 
+from runtime.access import verify_access
 from runtime.health import Health, HealthServer
 from runtime.kafka import admin_client
 from runtime.metrics import Metrics
@@ -76,7 +77,9 @@ def run_worker(
         server = HealthServer(settings.http_host, settings.http_port, metrics, health)
         server.start()
         resources.callback(server.stop)
-        verify_topics(admin_client(settings, stop), plan_topics(catalog, settings))
+        admin, plans = admin_client(settings, stop), plan_topics(catalog, settings)
+        verify_access(admin, settings, name, [plan.name for plan in plans])
+        verify_topics(admin, plans)
         schema_ids = resolve_schema_ids(settings, catalog, stop)
         transaction = Transaction(settings, settings.transactional_id(name), DERIVED_SIZE_FACTOR)
         processor = build(schema_ids, transaction, metrics)

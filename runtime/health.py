@@ -83,6 +83,9 @@ def _application(metrics: Metrics, checks: dict[str, Callable[[], str | None]]) 
 
     def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
+        if environ["REQUEST_METHOD"] != "GET":
+            start_response(_status(HTTPStatus.METHOD_NOT_ALLOWED), [("Content-Type", "text/plain"), ("Allow", "GET")])
+            return [b"GET only\n"]
         if path == "/metrics":
             pages: Iterable[bytes] = exposition(environ, start_response)
             return pages

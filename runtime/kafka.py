@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException
@@ -20,6 +21,9 @@ log = logging.getLogger(__name__)
 PARTITIONER: Final = "murmur2_random"
 
 _SAME_ERROR_S: Final = 5.0
+_ERRORS_KEPT: Final = 20
+# Seconds that each attempt to reach the cluster has: a refused password is said soon, a slow cluster is waited for.
+_ATTEMPTS_S: Final = (1.0, 2.0, 5.0)
 
 Headers = list[tuple[str, str | bytes | None]]
 Config = dict[str, Any]
@@ -91,36 +95,73 @@ def producer_config(settings: Settings, **more: Any) -> Config:  # noqa: ANN401 
 def admin_client(settings: Settings, stop: threading.Event | None = None) -> AdminClient:
     """An admin client on a cluster that has answered; waits for it as `keep_trying` does.
 
-    Raises SettingsError where librdkafka refuses a setting, Kafka's or one of KAFKA_EXTRA.
+    Raises SettingsError where librdkafka refuses a setting, Kafka's or one of KAFKA_EXTRA, and where password or
+    certificates are refused.
     """
+    connection: deque[KafkaError] = deque(maxlen=_ERRORS_KEPT)
     try:
-        admin = AdminClient(client_config(settings))
+        admin = AdminClient(client_config(settings) | {"error_cb": connection.append, "log_level": 0})
     except KafkaException as error:
         raise SettingsError(f"Kafka client: {error.args[0].str()}") from None
-    attempt_s = min(5.0, settings.start_timeout_s / 4)
-    keep_trying(
-        f"Kafka at {settings.kafka_bootstrap_servers}",
-        lambda: admin.list_topics(timeout=attempt_s),
-        settings.start_timeout_s,
-        (KafkaException,),
-        stop,
-    )
+    patience_s = iter(_ATTEMPTS_S)
+
+    def ask() -> None:
+        connection.clear()
+        try:
+            admin.list_topics(timeout=min(next(patience_s, _ATTEMPTS_S[-1]), settings.start_timeout_s / 4))
+        except KafkaException as exception:
+            admin.poll(0)  # what went wrong with the connection comes by callback
+            for error in connection:
+                _raise_if_distrusted(error)
+            raise _NoAnswer((connection[0] if connection else exception.args[0]).str()) from None
+
+    address = f"Kafka at {settings.kafka_bootstrap_servers}"
+    keep_trying(address, ask, settings.start_timeout_s, (_NoAnswer,), stop)
     return admin
 
 
-def raise_if_hopeless(error: KafkaError) -> None:
-    """Log a consumer error that librdkafka recovers from by itself; raise MustRestart for any other."""
+class _NoAnswer(Exception):
+    """The cluster hasn't answered; the text is librdkafka's reason."""
+
+
+def _raise_if_distrusted(error: KafkaError) -> None:
+    """Raise SettingsError for a connection that came to nothing because one side doesn't trust the other."""
+    text = error.str()
+    if error.code() == KafkaError._AUTHENTICATION:  # noqa: SLF001 (the public names of client-side codes)
+        settings = "PIPELINE_KAFKA_SASL_MECHANISM, _USERNAME and _PASSWORD"
+    elif "certificate verify failed" in text:
+        settings = "PIPELINE_KAFKA_SSL_CA_LOCATION, and whether the certificate names the host of the address"
+    elif "SSL alert" in text:
+        settings = "PIPELINE_KAFKA_SSL_CERTIFICATE_LOCATION and _KEY_LOCATION"
+    else:
+        return
+    raise SettingsError(f"Kafka connection: {text}; check {settings}")
+
+
+def raise_if_hopeless(error: KafkaError, topic: str | None, group: str) -> None:
+    """Log a consumer's error that librdkafka recovers from by itself; raise for any other.
+
+    `topic` is the one that it is about, if it is about one. Raises SettingsError for what ACLs refuse, MustRestart for
+    the rest.
+    """
+    if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+        raise refused(f"Read on topic {topic} ({error.str()})")
+    if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+        raise refused(f"the group {group} ({error.str()})")
     if error.fatal() or error.code() in _HOPELESS:
         raise MustRestart(f"Kafka consumer: {error.str()}")
     log.warning("Kafka consumer: %s; librdkafka is trying again", error.str())
+
+
+def refused(what: str) -> SettingsError:
+    """The error of whoever may not do what it must: `what` is such as `Write on topic broker.raw`."""
+    return SettingsError(f"Kafka refuses this user {what}; `broker-events topics acls` prints what each worker needs")
 
 
 _HOPELESS: Final = {
     KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001 (the public names of client-side codes)
     KafkaError._MAX_POLL_EXCEEDED,  # noqa: SLF001
     KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.GROUP_AUTHORIZATION_FAILED,
 }
 
 

@@ -189,7 +189,7 @@ class RecordSource(Service):
         for message in messages:
             error = message.error()
             if error is not None:
-                raise_if_hopeless(error)
+                raise_if_hopeless(error, message.topic(), self._group)
                 continue
             at = (message.topic(), message.partition())
             if at != current:

@@ -1,20 +1,51 @@
-"""The registry's ids of our schemas, resolved once at start: no worker ever registers anything."""
+"""The registry as the settings name it, and its ids of our schemas: no worker ever registers anything."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from typing import Final, TypeVar
 
-from runtime.errors import SettingsError
+from runtime.errors import MustRestart, PipelineError, SettingsError
 from runtime.settings import Settings
 from runtime.startup import keep_trying
 from schemas.catalog import Catalog
-from schemas.registry import Registry, RegistryError, SchemaNotRegistered, desired_subjects
+from schemas.codec import EventDecoder
+from schemas.registry import (
+    CredentialsRefused,
+    IncompatibleSchema,
+    Registry,
+    RegistryError,
+    RegistryUntrusted,
+    SchemaNotRegistered,
+    desired_subjects,
+)
+
+T = TypeVar("T")
+
+# What a restart would meet again, and the setting to look at.
+_FOR_A_PERSON: Final = {
+    CredentialsRefused: "PIPELINE_SCHEMA_REGISTRY_BASIC_AUTH: ",
+    RegistryUntrusted: "PIPELINE_SCHEMA_REGISTRY_CA_LOCATION: ",
+    SchemaNotRegistered: "",
+    IncompatibleSchema: "",
+}
 
 
 def open_registry(settings: Settings) -> Registry:
-    """A client of the registry that the settings name; nothing is asked yet."""
-    auth = settings.schema_registry_basic_auth
-    return Registry(settings.schema_registry_url, None if auth is None else auth.get_secret_value())
+    """A client of the registry that the settings name; nothing is asked yet. Raises SettingsError."""
+    return _open(Registry, settings)
+
+
+def open_decoder(settings: Settings) -> EventDecoder:
+    """A decoder of every topic's values by the schemas of the registry that the settings name. Raises SettingsError."""
+    return _open(EventDecoder, settings)
+
+
+def registry_problem(error: RegistryError) -> PipelineError:
+    """What a process ends with that met this error: SettingsError where a restart would not help, else MustRestart."""
+    setting = _FOR_A_PERSON.get(type(error))
+    return MustRestart(str(error)) if setting is None else SettingsError(f"{setting}{error}")
 
 
 def resolve_schema_ids(settings: Settings, catalog: Catalog, stop: threading.Event | None = None) -> dict[str, int]:
@@ -29,12 +60,22 @@ def resolve_schema_ids(settings: Settings, catalog: Catalog, stop: threading.Eve
     def resolve() -> dict[str, int]:
         try:
             return {_topic(settings, s.name): registry.resolve(s.name, s.schema) for s in subjects}
-        except SchemaNotRegistered as error:
-            raise SettingsError(str(error)) from None
+        except tuple(_FOR_A_PERSON) as error:
+            raise registry_problem(error) from None
 
     return keep_trying(
         f"schema registry at {settings.schema_registry_url}", resolve, settings.start_timeout_s, (RegistryError,), stop
     )
+
+
+def _open(kind: Callable[[str, str | None, str | None], T], settings: Settings) -> T:
+    """Make something that takes URL, user and password, CA file."""
+    auth, ca = settings.schema_registry_basic_auth, settings.schema_registry_ca_location
+    secret = None if auth is None else auth.get_secret_value()
+    try:
+        return kind(settings.schema_registry_url, secret, None if ca is None else str(ca))
+    except RegistryError as error:
+        raise SettingsError(str(error)) from None
 
 
 def _topic(settings: Settings, subject: str) -> str:

@@ -49,6 +49,9 @@ class Settings(BaseSettings):
     )
     schema_registry_url: str = Field("http://127.0.0.1:8081", description="Confluent-compatible schema registry")
     schema_registry_basic_auth: SecretStr | None = Field(None, description="user:password for the registry")
+    schema_registry_ca_location: Path | None = Field(
+        None, description="CA certificates (PEM) for an https registry; those of certifi when left out"
+    )
 
     topic_prefix: str = Field(
         "broker", pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$", description="first part of every name"
@@ -91,7 +94,11 @@ class Settings(BaseSettings):
     signature_algorithm: Literal["HMAC-SHA256", "HMAC-SHA1"] = Field("HMAC-SHA256", description="as the broker asks")
 
     @field_validator(
-        "kafka_ssl_ca_location", "kafka_ssl_certificate_location", "kafka_ssl_key_location", "grpc_ca_location"
+        "kafka_ssl_ca_location",
+        "kafka_ssl_certificate_location",
+        "kafka_ssl_key_location",
+        "schema_registry_ca_location",
+        "grpc_ca_location",
     )
     @classmethod
     def _file_exists(cls, path: Path | None, info: ValidationInfo) -> Path | None:
@@ -101,10 +108,20 @@ class Settings(BaseSettings):
 
     @field_validator("schema_registry_url")
     @classmethod
-    def _no_password_in_the_url(cls, url: str) -> str:
-        if "@" in urlsplit(url).netloc:
+    def _url_without_password(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if "@" in parts.netloc:
             raise ValueError("user and password belong into SCHEMA_REGISTRY_BASIC_AUTH, not into the URL")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("has to be http://... or https://...")
         return url
+
+    @field_validator("schema_registry_basic_auth")
+    @classmethod
+    def _user_and_password(cls, auth: SecretStr | None) -> SecretStr | None:
+        if auth is not None and ":" not in auth.get_secret_value():
+            raise ValueError("has to be user:password")
+        return auth
 
     def topic(self, name: str) -> str:
         """Kafka name of a catalog topic: `raw` -> `broker.raw`."""

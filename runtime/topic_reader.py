@@ -16,6 +16,8 @@ from runtime.record import Record, TopicPartition, partition_of
 from runtime.settings import Settings
 from runtime.startup import keep_trying
 
+# Nobody joins this group: librdkafka asks for its coordinator all the same.
+READER: Final = "reader"
 BATCH_RECORDS: Final = 10_000
 _REQUEST_TIMEOUT_S: Final = 15.0
 _OFFSETS_TIMEOUT_S: Final = 5.0  # so long a broker that has just died is waited for, before its successor is asked
@@ -28,7 +30,7 @@ def topic_partitions(settings: Settings, topic: str) -> list[TopicPartition]:
     """Every partition that a topic (Kafka name) has. Raises SettingsError where there is no such topic."""
     found = admin_client(settings).list_topics(timeout=_REQUEST_TIMEOUT_S).topics.get(topic)
     if found is None:
-        raise SettingsError(f"{topic}: no such topic (create it with: broker-events topics apply)")
+        raise SettingsError(f"{topic}: no such topic (create it with: broker-events topics apply), or an ACL hides it")
     return [TopicPartition(topic, number) for number in sorted(found.partitions)]
 
 
@@ -62,20 +64,16 @@ def read_to_end(
     unfinished = {tp for tp, start in starts.items() if max(start, firsts[tp]) < ends[tp]}
     if not unfinished:
         return
+    group = settings.group(READER)
     consumer = Consumer(
-        consumer_config(
-            settings,
-            group_id=settings.group("reader"),
-            enable_partition_eof=True,
-            queued_min_messages=100_000,
-        )
+        consumer_config(settings, group_id=group, enable_partition_eof=True, queued_min_messages=100_000)
     )
     try:
         consumer.assign([confluent_kafka.TopicPartition(*tp, max(starts[tp], firsts[tp])) for tp in unfinished])
         last_progress = time.monotonic()
         while unfinished:
             records = []
-            for record, reached in _consume(consumer):
+            for record, reached in _consume(consumer, group):
                 tp = partition_of(record)
                 if reached > record.offset() and record.offset() < ends[tp]:
                     records.append(record)
@@ -92,18 +90,19 @@ def read_to_end(
 
 def follow(settings: Settings, starts: Mapping[TopicPartition, int]) -> Iterator[list[Record]]:
     """Committed records from each start offset on, in batches as they come, without an end."""
-    consumer = Consumer(consumer_config(settings, group_id=settings.group("reader")))
+    group = settings.group(READER)
+    consumer = Consumer(consumer_config(settings, group_id=group))
     try:
         consumer.assign([confluent_kafka.TopicPartition(*tp, offset) for tp, offset in starts.items()])
         while True:
-            records = [record for record, _ in _consume(consumer)]
+            records = [record for record, _ in _consume(consumer, group)]
             if records:
                 yield records
     finally:
         consumer.close()
 
 
-def _consume(consumer: Consumer) -> Iterator[tuple[Record, int]]:
+def _consume(consumer: Consumer, group: str) -> Iterator[tuple[Record, int]]:
     """Records with the offset after them, and ends of partitions with their own offset."""
     for message in consumer.consume(BATCH_RECORDS, 0.05):
         record, error = cast(Record, message), message.error()
@@ -112,7 +111,7 @@ def _consume(consumer: Consumer) -> Iterator[tuple[Record, int]]:
         elif error.code() == _END_OF_PARTITION:
             yield record, record.offset()
         else:
-            raise_if_hopeless(error)
+            raise_if_hopeless(error, record.topic(), group)
 
 
 def _offsets(settings: Settings, partitions: Iterable[TopicPartition], spec: OffsetSpec) -> dict[TopicPartition, int]:

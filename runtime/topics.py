@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -16,9 +17,12 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from runtime.errors import MustRestart, SettingsError
+from runtime.errors import MustRestart, PipelineError, SettingsError
+from runtime.kafka import refused
 from runtime.settings import Settings
 from schemas.catalog import Catalog
+
+T = TypeVar("T")
 
 _DAY_MS: Final = 86_400_000
 # A record derived from a raw one is larger: quarantine adds coordinates, an alert holds two snapshots.
@@ -75,15 +79,21 @@ def plan_topics(catalog: Catalog, settings: Settings) -> tuple[TopicPlan, ...]:
 
 
 def diff_topics(admin: AdminClient, plans: Sequence[TopicPlan]) -> list[Difference]:
-    """What has to change so that the cluster is as planned. Raises MustRestart when the cluster doesn't answer."""
+    """What has to change so that the cluster is as planned.
+
+    Raises MustRestart when the cluster doesn't answer, SettingsError where an ACL forbids to ask.
+    """
     try:
         existing = admin.list_topics(timeout=_REQUEST_TIMEOUT_S).topics
-        present = [plan for plan in plans if plan.name in existing]
-        resources = [ConfigResource(ResourceType.TOPIC, plan.name) for plan in present]
-        futures = admin.describe_configs(resources, request_timeout=_REQUEST_TIMEOUT_S) if resources else {}
-        configs = {resource.name: future.result() for resource, future in futures.items()}
     except KafkaException as error:
-        raise MustRestart(f"describing topics: {error.args[0].str()}") from None
+        raise MustRestart(f"listing topics: {error.args[0].str()}") from None
+    present = [plan for plan in plans if plan.name in existing]
+    resources = [ConfigResource(ResourceType.TOPIC, plan.name) for plan in present]
+    futures = admin.describe_configs(resources, request_timeout=_REQUEST_TIMEOUT_S) if resources else {}
+    configs = {
+        resource.name: _result(future, f"DescribeConfigs on topic {resource.name}", MustRestart)
+        for resource, future in futures.items()
+    }
     differences = []
     for plan in plans:
         if plan.name not in existing:
@@ -118,13 +128,12 @@ def apply_topics(admin: AdminClient, plans: Sequence[TopicPlan]) -> list[Differe
             resource.add_incremental_config(
                 ConfigEntry(difference.what, difference.wanted, incremental_operation=AlterConfigOpType.SET)
             )
-    try:
-        for creation in (admin.create_topics(new, request_timeout=_REQUEST_TIMEOUT_S) if new else {}).values():
-            creation.result()
-        for change in (admin.incremental_alter_configs(list(alter.values())) if alter else {}).values():
-            change.result()
-    except KafkaException as error:
-        raise SettingsError(f"applying topics: {error.args[0].str()}") from None
+    creations = admin.create_topics(new, request_timeout=_REQUEST_TIMEOUT_S) if new else {}
+    changes = admin.incremental_alter_configs(list(alter.values())) if alter else {}
+    pending = {f"Create on topic {name}": creation for name, creation in creations.items()}
+    pending |= {f"AlterConfigs on topic {resource.name}": change for resource, change in changes.items()}
+    for what, future in pending.items():
+        _result(future, what, SettingsError)
     return differences
 
 
@@ -135,6 +144,17 @@ def verify_topics(admin: AdminClient, plans: Sequence[TopicPlan]) -> None:
     """
     checked = {*_FIXED, "max.message.bytes"}
     _refuse([d for d in diff_topics(admin, plans) if d.found is None or d.what in checked])
+
+
+def _result(future: Future[T], what: str, otherwise: type[PipelineError]) -> T:
+    """Wait for an answer; where it is an error: SettingsError if an ACL forbids it, else the one given."""
+    try:
+        return future.result()
+    except KafkaException as exception:
+        error: KafkaError = exception.args[0]
+        if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            raise refused(what) from None
+        raise otherwise(f"{what}: {error.str()}") from None
 
 
 def _refuse(differences: Sequence[Difference]) -> None:

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
-from runtime.errors import Fenced, MustRestart
-from runtime.kafka import Headers, producer_config
+from runtime.errors import Fenced, MustRestart, PipelineError
+from runtime.kafka import Headers, producer_config, refused
 from runtime.settings import Settings
 from runtime.watchdog import Watchdog
 
@@ -56,7 +56,8 @@ class Transaction:
     def init(self) -> None:
         """Fence an older worker of the same transactional id and let its open transaction end.
 
-        Raises MustRestart when the cluster doesn't answer within `start_timeout_s`.
+        Raises SettingsError when an ACL forbids it, MustRestart when the cluster doesn't answer within
+        `start_timeout_s`.
         """
         self._until_done("init_transactions", self._producer.init_transactions, self._start_timeout_s)
 
@@ -147,11 +148,13 @@ class Transaction:
             self._fatal = error
         self._log_error(error)
 
-    def _restart(self, call: str, exception: KafkaException) -> MustRestart:
+    def _restart(self, call: str, exception: KafkaException) -> PipelineError:
         error: KafkaError = exception.args[0]
         if error.code() == KafkaError._FATAL:  # noqa: SLF001 (the public name of a client-side code)
             self._producer.poll(0)  # the error itself comes by callback
             error = self._fatal or error
         if error.code() in _FENCED:
             return Fenced(f"{call}: a newer worker of the same name has taken over ({error.str()})")
+        if error.code() == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
+            return refused(f"Write on transactional-id {self.transactional_id} ({error.str()})")
         return MustRestart(f"{call}: {error.str()} ({error.name()})")

@@ -86,8 +86,9 @@ class EventDecoder:
     records of older and newer versions work alike. Tombstones (value None) of compacted topics have nothing to decode.
     """
 
-    def __init__(self, registry_url: str, basic_auth: str | None = None) -> None:
-        self._registry = Registry(registry_url, basic_auth)
+    def __init__(self, registry_url: str, basic_auth: str | None = None, ca_location: str | None = None) -> None:
+        """`basic_auth` is `user:password`, `ca_location` a PEM file for an https URL."""
+        self._registry = Registry(registry_url, basic_auth, ca_location)
         schemas = (contract.schema for contract in load_catalog().contracts.values())
         self._readers = {_full_name(schema): fastavro.parse_schema(schema) for schema in schemas if schema is not None}
         self._writers: dict[int, tuple[str, Any]] = {}

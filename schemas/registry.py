@@ -16,20 +16,25 @@ from schemas.catalog import Catalog
 
 LEVEL = "FULL_TRANSITIVE"
 _TIMEOUT_S = 10
-_NOT_THE_REGISTRYS = {
-    None,
-    SchemaRegistryError.UNKNOWN,
-    401,
-    403,
-    404,
-}  # of a proxy or web server; its own have 5 digits
+_NOT_THE_REGISTRYS = {None, SchemaRegistryError.UNKNOWN, 404}  # of a proxy or web server; its own have 5 digits
+_REFUSED = {401: "user and password", 403: "this user"}  # by HTTP status
 _UNKNOWN_CODES = {40401, 40403, 40408}  # subject, schema, the subject's own compatibility level
+
+_UNVERIFIED = "CERTIFICATE_VERIFY_FAILED"  # as OpenSSL words it
 
 _T = TypeVar("_T")
 
 
 class RegistryError(RuntimeError):
     """The registry cannot be reached, refuses, or does not hold what is asked for. The text is for people."""
+
+
+class CredentialsRefused(RegistryError):
+    """Whoever answers does not accept user and password, or does not let this user do it."""
+
+
+class RegistryUntrusted(RegistryError):
+    """The certificate of the registry does not verify."""
 
 
 class SchemaNotRegistered(RegistryError):
@@ -76,20 +81,22 @@ def desired_subjects(catalog: Catalog, prefix: str) -> tuple[Subject, ...]:
 
 
 class Registry:
-    """A schema registry at `url`; `basic_auth` is `user:password`.
+    """A schema registry at `url`; `basic_auth` is `user:password`, `ca_location` a PEM file for https.
 
     Every method raises `RegistryError` if the registry cannot be reached or refuses.
     """
 
-    def __init__(self, url: str, basic_auth: str | None = None) -> None:
+    def __init__(self, url: str, basic_auth: str | None = None, ca_location: str | None = None) -> None:
         self._url = url
         # One repetition, not the client's three: whoever has to wait for the registry says so in the log.
         settings: dict[str, object] = {"url": url, "timeout": _TIMEOUT_S, "max.retries": 1}
         if basic_auth is not None:
             settings["basic.auth.user.info"] = basic_auth
+        if ca_location is not None:
+            settings["ssl.ca.location"] = ca_location
         try:
             self._client = SchemaRegistryClient(settings)
-        except ValueError as error:
+        except (ValueError, OSError) as error:  # the latter for a CA file without a certificate
             raise RegistryError(f"schema registry settings: {error}") from error
 
     def register(self, subjects: Iterable[Subject]) -> list[Registration]:
@@ -185,15 +192,18 @@ class Registry:
         try:
             return call()
         except SchemaRegistryError as error:
+            status = error.http_status_code
+            if status in _REFUSED:
+                raise CredentialsRefused(f"{self._url} refuses {_REFUSED[status]} (HTTP {status})") from error
             if error.error_code in _NOT_THE_REGISTRYS:
-                raise self._no_registry(f"HTTP {error.http_status_code}") from error
+                raise self._no_registry(f"HTTP {status}") from error
             raise RegistryError(f"the registry at {self._url} refuses: {error}") from error
         except (ValueError, KeyError) as error:
             raise self._no_registry("something else") from error
         except httpx.TransportError as error:
+            if _UNVERIFIED in str(error):
+                raise RegistryUntrusted(f"the certificate of {self._url} does not verify: {error}") from error
             raise RegistryError(f"the registry at {self._url} cannot be reached: {error}") from error
 
     def _no_registry(self, answer: str) -> RegistryError:
-        return RegistryError(
-            f"{self._url} answers with {answer}, not as a schema registry does; check the URL's path and credentials"
-        )
+        return RegistryError(f"{self._url} answers with {answer}, not as a schema registry does; check the URL's path")

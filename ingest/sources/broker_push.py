@@ -20,8 +20,16 @@ from runtime.settings import Settings
 log = logging.getLogger(__name__)
 
 _REFUSED: Final = "refused"
+_UNTRUSTED: Final = "untrusted"
 _CONNECTION_LIMIT: Final = "connection_limit"
 _REFUSED_CODES: Final = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
+# How gRPC words that the other side is not, or can't be shown to be, whom the settings name.
+_DISTRUST: Final = (
+    "CERTIFICATE_VERIFY_FAILED",
+    "Hostname Verification Check failed",
+    "WRONG_VERSION_NUMBER",  # no TLS at all
+    "Failed to create security handshaker",  # no certificate in the CA file
+)
 _ENDED_BY: Final = {
     Kind.REFUSED: _REFUSED,
     Kind.TOO_MANY_CONNECTIONS: _CONNECTION_LIMIT,
@@ -40,7 +48,8 @@ class _End(NamedTuple):
 class BrokerPush:
     """Subscribes, yields events, and subscribes again after whatever ended the stream.
 
-    Only a refused key or signature ends it, with SettingsError: a retry would fare no better, and may lock the key.
+    Only a refused key or signature ends it, with SettingsError: a retry would fare no better, and may lock the key. So
+    does a broker that was never trusted; one that was before, and whose certificate has expired, is tried again.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics, health: Health, name: str = "grpc") -> None:
@@ -71,6 +80,11 @@ class BrokerPush:
                 raise SettingsError(
                     f"the broker refused the subscription ({detail}): check PIPELINE_APP_KEY, PIPELINE_APP_SECRET, "
                     "PIPELINE_SIGNATURE_ALGORITHM and this machine's clock"
+                )
+            if end.reason == _UNTRUSTED and not self._last_message_s:
+                raise SettingsError(
+                    f"no trusted TLS connection to {self._settings.grpc_target} ({detail}): check PIPELINE_GRPC_TARGET "
+                    "and PIPELINE_GRPC_CA_LOCATION"
                 )
             wait_s = backoff.next_wait_s(time.monotonic() - began)
             if end.reason == _CONNECTION_LIMIT:
@@ -145,5 +159,8 @@ def _end_of(error: grpc.RpcError, *, silent: bool) -> _End:
         return _End("silence", "no message of any kind")
     if not isinstance(error, grpc.Call):
         return _End("unknown", str(error))
-    code = error.code()
-    return _End(_REFUSED if code in _REFUSED_CODES else code.name.lower(), f"{code.name}: {error.details()}")
+    code, details = error.code(), error.details() or ""
+    reason = _REFUSED if code in _REFUSED_CODES else code.name.lower()
+    if any(sign in details for sign in _DISTRUST):
+        reason = _UNTRUSTED
+    return _End(reason, f"{code.name}: {details}")

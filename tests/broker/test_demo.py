@@ -6,112 +6,13 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from confluent_kafka.admin import AdminClient
+from demo_process import PARTS, descendants, gone, marked, part, started
 
 EVENTS = Path(__file__).parents[2] / "schemas" / "events"
-PATIENCE_S = 120.0
-CLEAN = {
-    name: value for name, value in os.environ.items() if not name.startswith("PIPELINE_") and name != "DEMO_SECONDS"
-}
-PARTS = ("simulate", "ingest", "router", "projector")
-
-
-class Started:
-    """A `broker-events` process without a terminal; `output` is all it has written so far."""
-
-    def __init__(self, log: Path, *arguments: str, **variables: str) -> None:
-        self._log = log
-        with log.open("wb") as file:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "cli", *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                env=CLEAN | variables,
-            )
-
-    @property
-    def output(self) -> str:
-        return self._log.read_text(encoding="utf-8")
-
-    def wait(self) -> int:
-        try:
-            return self.process.wait(PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            raise AssertionError(f"still running after {PATIENCE_S:g} s:\n{self.output}") from None
-
-    def wait_for(self, pattern: str) -> None:
-        self.wait_until(lambda: re.search(pattern, self.output) is not None, pattern)
-
-    def wait_until(self, holds: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + PATIENCE_S
-        while not holds():
-            assert time.monotonic() < deadline, f"waited for {what!r} in:\n{self.output}"
-            assert self.process.poll() is None, f"ended before {what!r}:\n{self.output}"
-            time.sleep(0.1)
-
-
-@contextmanager
-def started(folder: Path, *arguments: str, **variables: str) -> Iterator[Started]:
-    running = Started(folder / "output", *arguments, **variables)
-    try:
-        yield running
-    finally:
-        running.process.kill()
-        running.process.wait()
-
-
-def descendants(pid: int) -> dict[int, list[str]]:
-    """Process id and command line of everything that a process has started, directly or not."""
-    parents: dict[int, int] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parents[int(stat.parent.name)] = int(stat.read_text().rsplit(")", 1)[1].split()[1])
-        except OSError:  # it has just ended
-            continue
-    found, new = set[int](), {pid}
-    while new:
-        new = {child for child, parent in parents.items() if parent in new}
-        found |= new
-    return {child: line for child in found if (line := command_line(child))}
-
-
-def command_line(pid: int) -> list[str]:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-    except OSError:
-        return []
-
-
-def part(running: Started, command: str) -> int:
-    """Process id of one of its `python -m cli COMMAND`."""
-    wanted = [sys.executable, "-m", "cli", command]
-    found = [pid for pid, line in descendants(running.process.pid).items() if line[:4] == wanted]
-    assert len(found) == 1, f"{command}: {found}"
-    return found[0]
-
-
-def gone(processes: dict[int, list[str]], within_s: float) -> dict[int, list[str]]:
-    """Wait until the processes have ended; return those that have not."""
-    deadline = time.monotonic() + within_s
-    left = processes
-    while left and time.monotonic() < deadline:
-        time.sleep(0.1)
-        left = {pid: line for pid, line in left.items() if command_line(pid) == line}
-    return left
-
-
-def marked(output: str, mark: str) -> set[str]:
-    """Texts of the summary's lines that have this mark."""
-    return {text.strip() for text in re.findall(rf"^  {mark} (.+?)   ", output, re.MULTILINE)}
 
 
 def test_a_run_without_a_terminal_ends_by_itself_and_balances(tmp_path: Path) -> None:
@@ -254,31 +155,6 @@ def test_files_instead_of_the_simulator(tmp_path: Path) -> None:
     assert f"{count + 2:,} = {count + 2:,}\n" in run.output
     assert f"{count + 2:,} = {count:,} + 1 + 1\n" in run.output
     assert "push to alert" not in run.output
-
-
-def test_a_stack_of_ones_own_takes_a_whole_run(tmp_path: Path) -> None:
-    """`stack` prints settings that can be used as they are; a run on that cluster twice balances twice."""
-    with started(tmp_path, "stack", "--folder", str(tmp_path / "data")) as stack:
-        stack.wait_for("ready; Ctrl-C ends it")
-        settings = dict(re.findall(r"^export (PIPELINE_\w+)=(\S+)$", stack.output, re.MULTILINE))
-        assert set(settings) == {"PIPELINE_KAFKA_BOOTSTRAP_SERVERS", "PIPELINE_SCHEMA_REGISTRY_URL"}
-        topics = (
-            AdminClient({"bootstrap.servers": settings["PIPELINE_KAFKA_BOOTSTRAP_SERVERS"]})
-            .list_topics(timeout=10)
-            .topics
-        )
-        assert "broker.raw" in topics
-        for number in range(2):
-            folder = tmp_path / str(number)
-            folder.mkdir()
-            with started(folder, "run", "--seconds", "3", **settings) as run:
-                assert run.wait() == 0, run.output
-            time.sleep(1)  # the next seed
-        processes = descendants(stack.process.pid)
-        stack.process.send_signal(signal.SIGINT)
-        assert stack.wait() == 0, stack.output
-    assert gone(processes, 1.0) == {}
-    assert "Traceback" not in stack.output
 
 
 def test_a_second_ctrl_c_ends_it_at_once(tmp_path: Path) -> None:

@@ -1,28 +1,13 @@
 """The bridge on the simulated broker with its faults: everything it pushed is in the raw topic, once."""
 
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import orjson
 from bridge_process import BridgeProcess, headers_of, raw_records, wait_for_raw, with_topics
 from kafka_cluster import KafkaCluster
-from push_server import APP_KEY, APP_SECRET
+from simulator_process import simulator
 
 COUNT = 20_000
-
-
-@contextmanager
-def simulator(*arguments: str) -> Iterator[int]:
-    """Run a simulator process and give its port."""
-    command = [sys.executable, "-m", "cli", "simulate", "--app-key", APP_KEY, "--app-secret", APP_SECRET, *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ) as process:
-        assert process.stdout is not None
-        yield int(process.stdout.readline().rsplit(b":", 1)[1])
-        process.terminate()
 
 
 def test_all_that_was_pushed_is_there_once_through_faults_and_kills(

@@ -33,6 +33,7 @@ from schemas.registry import desired_subjects
 log = logging.getLogger(__name__)
 
 DRAIN_LIMIT_S = 120.0
+PUSH_LIMIT_S = 30.0
 POLL_S = 0.05
 APP_KEY, APP_SECRET = "chaos-key", "chaos-secret"
 GROUPS = {"router": ("raw",), "projector": tuple(TYPED_TOPICS)}
@@ -58,6 +59,7 @@ class Pipeline:
     folder: Path
     load: Load
     environment: dict[str, str] = field(default_factory=dict)
+    simulator: subprocess.Popen[bytes] | None = None
 
     @property
     def journal(self) -> Path:
@@ -82,6 +84,12 @@ class Pipeline:
 
     def projector(self, instance: str, **settings: object) -> Worker:
         return self.worker(instance, *cli("projector", "--instance-id", instance), **settings)
+
+    def end_load(self) -> None:
+        """Let the simulator push what it has and end, however much was asked of it."""
+        assert self.simulator is not None
+        self.simulator.terminate()
+        self.simulator.wait(PUSH_LIMIT_S)
 
     def judge(self) -> Report:
         """Compare everything that was written with everything that was pushed."""
@@ -142,6 +150,7 @@ def _simulator(run: Pipeline) -> Iterator[int]:
     arguments = [str(part) for option in options.items() for part in option]
     command = cli("simulate", "--fixed-times", *arguments, *faults)
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        run.simulator = process
         try:
             assert process.stdout is not None
             yield int(process.stdout.readline().rsplit(b":", 1)[1])

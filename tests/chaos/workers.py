@@ -145,9 +145,10 @@ class Group:
     def is_ready(self) -> bool:
         return all(worker.is_ready for worker in self.workers.values())
 
-    def wait_until_ready(self) -> None:
+    def wait_until_ready(self, *names: str) -> None:
+        """Return when the workers of these names do their work, by default all; the others are tended meanwhile."""
         deadline = time.monotonic() + START_LIMIT_S
-        while not self.is_ready:
+        while not all(self.workers[name].is_ready for name in names or self.workers):
             self.tend()
             assert time.monotonic() < deadline, f"not ready:\n{self.tails()}"
             time.sleep(POLL_S)

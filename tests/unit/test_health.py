@@ -32,9 +32,10 @@ def server(state: Health, metrics: Metrics) -> Iterator[HealthServer]:
     server.stop()
 
 
-def get(server: HealthServer, path: str) -> tuple[int, str]:
+def get(server: HealthServer, path: str, method: str = "GET") -> tuple[int, str]:
+    request = urllib.request.Request(f"http://127.0.0.1:{server.port}{path}", method=method)
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310 (http by construction)
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -68,8 +69,16 @@ def test_metrics_are_there(server: HealthServer, metrics: Metrics) -> None:
     assert "process_cpu_seconds_total" in body
 
 
-def test_other_paths(server: HealthServer) -> None:
-    assert get(server, "/")[0] == 404
+def test_there_is_no_other_path(server: HealthServer) -> None:
+    for path in ("/", "/debug", "/debug/pprof", "/metrics/", "/live/..", "/%2e"):
+        assert get(server, path) == (404, "/metrics, /live or /ready\n"), path
+
+
+def test_nothing_but_get(server: HealthServer) -> None:
+    for method in ("HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"):
+        for path in ("/metrics", "/live", "/ready", "/other"):
+            status, body = get(server, path, method)
+            assert (status, body or "GET only\n") == (405, "GET only\n"), (method, path)
 
 
 def test_a_port_that_is_taken(server: HealthServer, state: Health, metrics: Metrics) -> None:

@@ -106,10 +106,19 @@ def test_every_wrong_value_is_named_at_once() -> None:
 )
 def test_a_secret_is_never_shown(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "hunter2" not in refusal(**{name: ["hunter2"]})
-    monkeypatch.setenv(PREFIX + name.upper(), "hunter2")
+    monkeypatch.setenv(PREFIX + name.upper(), "user:hunter2")
     settings = load_settings()
-    assert getattr(settings, name).get_secret_value() == "hunter2"
+    assert getattr(settings, name).get_secret_value() == "user:hunter2"
     assert "hunter2" not in f"{settings!r} {settings}"
+
+
+def test_registry_credentials_have_a_user_and_are_not_in_the_url() -> None:
+    text = refusal(schema_registry_basic_auth="hunter2")
+    assert text == "PIPELINE_SCHEMA_REGISTRY_BASIC_AUTH: Value error, has to be user:password"
+    text = refusal(schema_registry_url="https://user:hunter2@registry:8081")
+    assert "SCHEMA_REGISTRY_BASIC_AUTH" in text
+    assert "hunter2" not in text
+    assert "http://" in refusal(schema_registry_url="registry:8081")
 
 
 def test_an_unknown_variable_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
