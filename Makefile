@@ -9,7 +9,7 @@ NATIVE := schemas/native
 AUDIT := $(VENV)/audit
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-broker test-chaos bench check audit generate lock clean
+.PHONY: help demo test test-unit test-broker test-chaos chaos bench check audit generate lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -34,8 +34,11 @@ test-unit: $(READY) ## contracts and pure logic: no I/O, seconds
 test-broker: $(READY) ## real processes on a real broker
 	@$(BIN)/pytest tests/broker
 
-test-chaos: $(READY) ## kill -9 under load, compared with a plain oracle
+test-chaos: $(READY) ## the small form of chaos, and broken workers that it has to find
 	@$(BIN)/pytest tests/chaos
+
+chaos: $(READY) ## random faults of every kind under load, every event compared (CHAOS=--help)
+	@$(BIN)/python tests/chaos $(CHAOS)
 
 bench: $(READY) ## everything side by side in one run: ours, the ceiling, Kafka Streams, Quix, Faust (BENCH=--quick)
 	@$(BIN)/python -m bench $(BENCH)

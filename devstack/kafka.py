@@ -20,7 +20,7 @@ from devstack.artifacts import KAFKA, StackError
 from devstack.java import JavaProgram, free_ports, prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from devstack.artifacts import Progress
 
@@ -34,8 +34,9 @@ class EmbeddedKafka:
     """A cluster of one node, or of three with replication factor 3 and at least 2 in sync.
 
     `folder`: where the data is and stays (a restart on it keeps topics, cluster id and, if they are still free, ports);
-    without it a temporary folder, removed at the end. `progress` takes one line of text at a time. `listeners`: the
-    security protocols of more than the plain one, by name; `settings`: what those need, broker settings over ours.
+    without it a temporary folder, removed at the end. `progress` takes one line of text at a time. `advertised` takes
+    the port of a node's plain listener and gives the one that clients are told, where something stands in between.
+    `listeners`: the security protocols of more than the plain one, by name; `settings`: what those need, over ours.
     start(), restart() and wait_until_ready() raise StackError, with the end of the broker's log.
     """
 
@@ -45,12 +46,14 @@ class EmbeddedKafka:
         *,
         nodes: int = 1,
         heap_mb: int = 512,
+        advertised: Callable[[int], int] = lambda port: port,
         progress: Progress = lambda _line: None,
         training: Path | None = None,
         listeners: Mapping[str, str] | None = None,
         settings: Mapping[str, object] | None = None,
     ) -> None:
         self._nodes = nodes
+        self._advertised = advertised
         self._progress = progress
         self._training = training
         self._folder = folder or Path(tempfile.mkdtemp(prefix="broker-events-"))
@@ -68,6 +71,7 @@ class EmbeddedKafka:
         self._protocols = {CLIENT: "PLAINTEXT", CONTROLLER: "PLAINTEXT", **(listeners or {})}
         self._more_settings = settings or {}
         self._ports: dict[str, list[int]] = {}
+        self._advertised_ports: dict[str, list[int]] = {}
 
     @property
     def bootstrap_servers(self) -> str:
@@ -76,7 +80,7 @@ class EmbeddedKafka:
 
     def addresses(self, listener: str) -> str:
         """Comma separated host:port of a listener on every node; known after start()."""
-        return ",".join(f"127.0.0.1:{port}" for port in self._ports.get(listener, ()))
+        return ",".join(f"127.0.0.1:{port}" for port in self._advertised_ports.get(listener, ()))
 
     @property
     def pids(self) -> list[int | None]:
@@ -156,6 +160,7 @@ class EmbeddedKafka:
         ports = free_ports(len(self._protocols) * self._nodes, last_ports)
         left = iter(ports)
         self._ports = {name: [*islice(left, self._nodes)] for name in self._protocols}
+        self._advertised_ports = self._ports | {CLIENT: [*map(self._advertised, self._ports[CLIENT])]}
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps([cluster_id, ports]), encoding="utf-8")
         return cluster_id
@@ -177,13 +182,14 @@ class EmbeddedKafka:
         """Return the broker's settings (Kafka's documentation, Broker Configs) where they are not the defaults."""
         copies = min(self._nodes, 3)
         listeners = {name: f"{name}://127.0.0.1:{ports[node]}" for name, ports in self._ports.items()}
+        advertised = {name: f"{name}://127.0.0.1:{ports[node]}" for name, ports in self._advertised_ports.items()}
         voters = enumerate(self._ports[CONTROLLER], start=1)
         return {
             "process.roles": "broker,controller",
             "node.id": node + 1,
             "controller.quorum.voters": ",".join(f"{voter}@127.0.0.1:{port}" for voter, port in voters),
             "listeners": ",".join(listeners.values()),
-            "advertised.listeners": ",".join(url for name, url in listeners.items() if name != CONTROLLER),
+            "advertised.listeners": ",".join(url for name, url in advertised.items() if name != CONTROLLER),
             "listener.security.protocol.map": ",".join(map(":".join, self._protocols.items())),
             "controller.listener.names": CONTROLLER,
             "inter.broker.listener.name": CLIENT,

@@ -12,6 +12,7 @@ from devstack.kafka import EmbeddedKafka
 from devstack.registry import EmbeddedRegistry
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from devstack.artifacts import Progress
@@ -23,8 +24,15 @@ class Stack:
     `progress` is called by two threads.
     """
 
-    def __init__(self, folder: Path | None = None, *, nodes: int = 1, progress: Progress = lambda _line: None) -> None:
-        self.kafka = EmbeddedKafka(folder, nodes=nodes, progress=progress)
+    def __init__(
+        self,
+        folder: Path | None = None,
+        *,
+        nodes: int = 1,
+        advertised: Callable[[int], int] = lambda port: port,
+        progress: Progress = lambda _line: None,
+    ) -> None:
+        self.kafka = EmbeddedKafka(folder, nodes=nodes, advertised=advertised, progress=progress)
         self.registry = EmbeddedRegistry(folder, progress=progress)
         self._stopping: list[int | None] = []
 

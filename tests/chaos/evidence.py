@@ -7,8 +7,9 @@ import json
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import fastavro
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
@@ -29,21 +30,33 @@ FRAME_BYTES = 5  # 0, then the schema id, 4 bytes
 PATIENCE_S = 60.0
 
 
+class Decodes(Protocol):
+    """Makes a record of a value."""
+
+    def decode(self, topic: str, value: Any) -> Any: ...
+
+
 @dataclass(slots=True)
 class Stored:
-    """A committed record. `topic` without the prefix; `record` is the decoded value, None of a tombstone."""
+    """A committed record, its value as it is. `topic` without the prefix; `timestamp` in ms since the epoch."""
 
     topic: str
     partition: int
     offset: int
     key: str | None
-    value: bytes | None
+    value: Any
     headers: dict[str, bytes | None]
     timestamp: int
-    record: Any
+    decoder: Decodes
+
+    @property
+    def record(self) -> Any:
+        """The decoded value, None of a tombstone; decoded at each call: millions of them would fill the memory."""
+        return self.decoder.decode(self.topic, self.value)
 
     def __str__(self) -> str:
-        return f"{self.topic}[{self.partition}]@{self.offset} key={self.key} headers={self.headers}"
+        time = datetime.fromtimestamp(self.timestamp / 1000, UTC).isoformat(timespec="milliseconds")
+        return f"{self.topic}[{self.partition}]@{self.offset} key={self.key} time={time} headers={self.headers}"
 
 
 @dataclass
@@ -140,5 +153,5 @@ def _stored(message: Any, prefix: str, decoder: Decoder) -> Stored:
         message.value(),
         dict(message.headers() or ()),
         message.timestamp()[1],
-        decoder.decode(topic, message.value()),
+        decoder,
     )

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple, Self
 from uuid import UUID, uuid5
 
 from evidence import Stored
-from expected_events import CONTRACTS, nanoseconds
+from expected_events import CONTRACTS, TYPED_TOPICS, nanoseconds
 
 NAMESPACE = UUID("6261f28f-fc6c-59a7-817f-efdca5dc1481")  # from the contract of Alert
 HISTORY = 32
@@ -45,28 +45,41 @@ class Projection:
         return {key: alert for key, alert in last.items() if alert["status"] == "FIRING"}
 
 
+class Typed(NamedTuple):
+    """A decoded typed record."""
+
+    key: str
+    partition: int
+    offset: int
+    record: dict[str, Any]
+
+    @classmethod
+    def of(cls, stored: Stored) -> Self:
+        return cls(str(stored.key), stored.partition, stored.offset, stored.record)
+
+
 def project(typed: list[Stored]) -> Projection:
     """Fold the typed records of one partition; each topic's are in offset order."""
     projection = Projection()
     accounts: dict[str, list[Stored]] = defaultdict(list)
     movements: dict[str, list[Stored]] = defaultdict(list)
     for stored in typed:
-        if stored.record["biz_type"] in RANKS:
+        if TYPED_TOPICS[stored.topic] in RANKS:
             accounts[str(stored.key)].append(stored)
         else:
-            movements[_movement_id(stored)].append(stored)
+            movements[_movement_id(Typed.of(stored))].append(stored)
     for key, group in accounts.items():
-        projection.accounts[key] = _account(key, sorted(group, key=_account_order), projection.alerts)
+        projection.accounts[key] = _account(key, sorted(map(Typed.of, group), key=_account_order), projection.alerts)
     for key, group in movements.items():
-        projection.movements[key] = _movement(key, group, projection.alerts)
+        projection.movements[key] = _movement(key, [*map(Typed.of, group)], projection.alerts)
     return projection
 
 
-def _time_order(stored: Stored) -> tuple[datetime, int]:
+def _time_order(stored: Typed) -> tuple[datetime, int]:
     return stored.record["event_time"], nanoseconds(stored.record["event_time_text"])
 
 
-def _account_order(stored: Stored) -> tuple[datetime, int, int]:
+def _account_order(stored: Typed) -> tuple[datetime, int, int]:
     return (*_time_order(stored), RANKS.index(stored.record["biz_type"]))
 
 
@@ -74,7 +87,7 @@ def _stamp(event: dict[str, Any]) -> dict[str, Any]:
     return {name: event[name] for name in ("event_time", "event_time_text", "event_id")}
 
 
-def _account(key: str, group: list[Stored], alerts: list[dict[str, Any]]) -> dict[str, Any]:
+def _account(key: str, group: list[Typed], alerts: list[dict[str, Any]]) -> dict[str, Any]:
     state: dict[str, Any] = {"account_key": key, "bcan": {}}
     for name in ("account_id", "account_number", "account_type", "restrictions", "restrict_infos"):
         state[name] = None
@@ -98,7 +111,7 @@ def _account(key: str, group: list[Stored], alerts: list[dict[str, Any]]) -> dic
     return state
 
 
-def _restrictions(last: dict[str, Any] | None, stored: Stored, alerts: list[dict[str, Any]]) -> dict[str, Any]:
+def _restrictions(last: dict[str, Any] | None, stored: Typed, alerts: list[dict[str, Any]]) -> dict[str, Any]:
     event = stored.record
     held = dict(last["liquidate_only"]) if last else {}
     now = {code.split("_")[0]: code for code in event["restrictions"] if code.endswith("_STOCK_LIQUIDATE_ONLY")}
@@ -131,7 +144,7 @@ def _restrictions(last: dict[str, Any] | None, stored: Stored, alerts: list[dict
     return {"codes": event["restrictions"], "liquidate_only": held, **_stamp(event)}
 
 
-def _movement_id(stored: Stored) -> str:
+def _movement_id(stored: Typed) -> str:
     event = stored.record
     return f"{stored.key}/{event['biz_type']}/{_request_id(event)}"
 
@@ -141,7 +154,7 @@ def _request_id(event: dict[str, Any]) -> str:
     return str(next(filter(None, ids)))
 
 
-def _movement(key: str, group: list[Stored], alerts: list[dict[str, Any]]) -> dict[str, Any]:
+def _movement(key: str, group: list[Typed], alerts: list[dict[str, Any]]) -> dict[str, Any]:
     first = group[0].record
     state: dict[str, Any] = {"movement_id": key, "account_key": group[0].key, "biz_type": first["biz_type"]}
     state |= {"account_id": first["account_id"], "client_request_id": first["client_request_id"]}
@@ -176,7 +189,7 @@ def _is_illegal(before: str, after: str) -> bool:
     return before != after and before in FINAL and after in FINAL and not is_return
 
 
-def _returned(movement_id: str, stored: Stored, completed: dict[str, Any] | None) -> dict[str, Any]:
+def _returned(movement_id: str, stored: Typed, completed: dict[str, Any] | None) -> dict[str, Any]:
     event = stored.record
     alert = _alert("TRANSFER_RETURNED", stored, _request_id(event))
     names = ("client_request_id", "transfer_id", "transfer_type", "direction", "amount", "currency", "reason")
@@ -191,7 +204,7 @@ def _returned(movement_id: str, stored: Stored, completed: dict[str, Any] | None
     return alert
 
 
-def _alert(rule: str, stored: Stored, subject: str) -> dict[str, Any]:
+def _alert(rule: str, stored: Typed, subject: str) -> dict[str, Any]:
     """An alert as it FIRES, all but its summary, which is for people."""
     event = stored.record
     dedup_key = f"{rule}/{stored.key}/{subject}"

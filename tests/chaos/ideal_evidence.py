@@ -48,11 +48,18 @@ def ideal_evidence(journal: Journal) -> list[PartitionEvidence]:
         writer = partitions[sum((event.key or event.event_id).encode()) % PARTITIONS]
         writer.route(event)
         partitions[0].write(
-            "ingest.cursors", f"grpc/{event.event_type}", b"", {}, {"position": event.position}, event.sequence
+            "ingest.cursors", f"grpc/{event.event_type}", {}, {"position": event.position}, event.sequence
         )
     for writer in partitions:
         writer.project()
     return [writer.evidence for writer in partitions]
+
+
+class AsItIs:
+    """Ideal values are the records themselves."""
+
+    def decode(self, _topic: str, value: Any) -> Any:
+        return value
 
 
 class _Writer:
@@ -62,10 +69,9 @@ class _Writer:
         self.evidence = PartitionEvidence(partition)
         self._offsets = count()
 
-    def write(
-        self, topic: str, key: str | None, value: bytes | None, headers: dict[str, bytes | None], record: Any, at: int
-    ) -> Stored:
-        stored = Stored(topic, self.evidence.partition, next(self._offsets), key, value, headers, at, record)
+    def write(self, topic: str, key: str | None, headers: dict[str, bytes | None], record: Any, at: int) -> Stored:
+        offset = next(self._offsets)
+        stored = Stored(topic, self.evidence.partition, offset, key, record, headers, at, AsItIs())
         self.evidence.topics[topic].append(stored)
         return stored
 
@@ -77,11 +83,11 @@ class _Writer:
             "source": b"grpc",
         }
         value = raw_value(event)
-        raw = self.write("raw", event.key, value, headers, value, event.sequence)
+        raw = self.write("raw", event.key, headers, value, event.sequence)
         if event.malformed is None:
             topic = f"event.{CONTRACTS[event.biz_type].topic}"
             raw_offset: dict[str, bytes | None] = {"raw_offset": str(raw.offset).encode()}
-            self.write(topic, event.key, b"framed", raw_offset, typed_record(event), event.sequence)
+            self.write(topic, event.key, raw_offset, typed_record(event), event.sequence)
             return
         record = {
             "reason": quarantine_reason(event),
@@ -93,7 +99,7 @@ class _Writer:
             "value": value,
             "headers": [{"name": name, "value": text} for name, text in headers.items()],
         }
-        self.write("quarantine", event.key, b"framed", {}, record, event.sequence)
+        self.write("quarantine", event.key, {}, record, event.sequence)
 
     def project(self) -> None:
         topics = self.evidence.topics
@@ -101,11 +107,10 @@ class _Writer:
         for alert in projection.alerts:
             alert["source_topic"] = f"{PREFIX}.{alert['source_topic']}"
             alert["summary"] = "for people"
-            self.write("alerts", alert["account_key"], b"framed", {}, alert, 0)
+            self.write("alerts", alert["account_key"], {}, alert, 0)
             if alert["rule"] == "LIQUIDATE_ONLY":
-                is_firing = alert["status"] == "FIRING"
-                value, record = (b"framed", alert) if is_firing else (None, None)
-                self.write("alerts.active", alert["dedup_key"], value, {}, record, 0)
+                active = alert if alert["status"] == "FIRING" else None
+                self.write("alerts.active", alert["dedup_key"], {}, active, 0)
         for topic, table in (("state.accounts", projection.accounts), ("state.movements", projection.movements)):
             for key, state in table.items():
-                self.write(topic, key, b"framed", {}, state, 0)
+                self.write(topic, key, {}, state, 0)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from evidence import PartitionEvidence, Stored
@@ -13,35 +15,70 @@ from journal import WITHOUT_ENVELOPE, Journal, JournalEvent
 from violations import Kind, Report, Stage
 
 SOURCE = b"grpc"
+CURSORS_IN = 0  # the only partition that has cursors
+NOWHERE = -1
 
 
 class Told(NamedTuple):
-    """A raw record and the event of the journal that it holds."""
+    """A raw record and which event of the journal it holds."""
 
     raw: Stored
-    event: JournalEvent
+    sequence: int
 
 
-class Oracle:
-    """`check` every partition, then `finish`. `repeats`: how many messages the broker pushed a second time."""
+@dataclass
+class Findings:
+    """What one partition number shows: its violations, and the distinct events of its raw records."""
 
-    def __init__(self, journal: Journal, prefix: str, repeats: int) -> None:
+    partition: int
+    report: Report
+    sequences: array[int]
+
+
+def examine(journal: Journal, prefix: str, evidence: PartitionEvidence) -> Findings:
+    """Compare all that is in the partition of one number with what the broker told."""
+    return _Examination(journal, prefix).run(evidence)
+
+
+def conclude(journal: Journal, partitions: Iterable[Findings], repeats: int) -> Report:
+    """Add up the partitions' findings, and what can only be said of all of them together.
+
+    `repeats`: how many messages the broker pushed a second time.
+    """
+    report = Report()
+    seen_in = array("h", [NOWHERE]) * len(journal)
+    for findings in partitions:
+        report.merge(findings.report)
+        for sequence in findings.sequences:
+            before, seen_in[sequence] = seen_in[sequence], findings.partition
+            if before != NOWHERE and journal.at(sequence).key is not None:
+                detail = f"in partitions {before} and {findings.partition}: {journal.at(sequence)}"
+                report.add(Stage.RAW, Kind.OUT_OF_ORDER, detail)
+    for sequence in (sequence for sequence, partition in enumerate(seen_in) if partition == NOWHERE):
+        report.add(Stage.RAW, Kind.LOST, str(journal.at(sequence))[:500])
+    copies = report.compared["records of raw"] - (len(seen_in) - report.found(Stage.RAW, Kind.LOST))
+    if copies > repeats:
+        report.add(Stage.RAW, Kind.DOUBLED, f"{copies} repeated events, the broker repeated {repeats}")
+    return report
+
+
+class _Examination:
+    """Of one partition number."""
+
+    def __init__(self, journal: Journal, prefix: str) -> None:
         self.report = Report()
         self._journal = journal
         self._prefix = prefix
-        self._repeats = repeats
-        self._keyed_in: dict[int, int] = {}  # sequence -> partition
-        self._seen: set[int] = set()
-        self._cursors: dict[str | None, Any] = {}
 
-    def check(self, evidence: PartitionEvidence) -> None:
+    def run(self, evidence: PartitionEvidence) -> Findings:
         topics = evidence.topics
         told = self._check_raw(topics["raw"])
         typed, quarantined = self._fates(told)
         self._check_typed([stored for topic in TYPED_TOPICS for stored in topics[topic]], typed)
         self._check_quarantine(topics["quarantine"], quarantined)
         self._check_projection(topics)
-        self._cursors |= {stored.key: stored.record for stored in topics["ingest.cursors"]}
+        if evidence.partition == CURSORS_IN:
+            self._check_cursors(topics["ingest.cursors"])
         compared = self.report.compared
         compared.update({f"records of {topic}": len(found) for topic, found in topics.items() if found})
         duplicates = len(told) - len(typed) - len(quarantined)
@@ -50,48 +87,29 @@ class Oracle:
         if len(topics["raw"]) != written + duplicates:
             detail = f"{len(topics['raw'])} raw records, {written} typed or quarantined, {duplicates} duplicates"
             self.report.add(Stage.BALANCE, Kind.CHANGED, f"partition {evidence.partition}: {detail}")
-
-    def finish(self) -> Report:
-        """What can only be said of all partitions together."""
-        for sequence in range(len(self._journal)):
-            if sequence not in self._seen:
-                self.report.add(Stage.RAW, Kind.LOST, str(self._journal.at(sequence))[:500])
-        copies = self.report.compared["records of raw"] - len(self._seen)
-        if copies > self._repeats:
-            self.report.add(Stage.RAW, Kind.DOUBLED, f"{copies} repeated events, the broker repeated {self._repeats}")
-        expected = {f"grpc/{stream}": position for stream, position in self._journal.last_positions.items()}
-        found = {key: cursor["position"] for key, cursor in self._cursors.items()}
-        if expected != found:
-            self.report.add(Stage.CURSORS, Kind.CHANGED, f"expected {expected}, found {found}")
-        return self.report
+        return Findings(evidence.partition, self.report, array("L", {each.sequence for each in told}))
 
     def _check_raw(self, records: list[Stored]) -> list[Told]:
         told: list[Told] = []
-        newest: dict[str, JournalEvent] = {}
+        newest: dict[str, int] = {}
         first_seen: set[int] = set()
         for raw in records:
             event = self._journal.find((raw.headers.get("event_id") or b"").decode())
             if event is None:
                 self.report.add(Stage.RAW, Kind.UNEXPECTED, f"{raw} is of no event of the journal")
                 continue
-            told.append(Told(raw, event))
-            self._seen.add(event.sequence)
+            told.append(Told(raw, event.sequence))
             self._compare(Stage.RAW, raw, _raw_facts(event), _facts(raw))
-            if event.key is None:
-                continue
-            if self._keyed_in.setdefault(event.sequence, raw.partition) != raw.partition:
-                self.report.add(Stage.RAW, Kind.OUT_OF_ORDER, f"{raw} is in two partitions: {event}")
-            if event.sequence in first_seen:
+            if event.key is None or event.sequence in first_seen:
                 continue
             first_seen.add(event.sequence)
-            before = newest.get(event.key)
-            if before is not None and before.sequence > event.sequence:
-                self.report.add(Stage.RAW, Kind.OUT_OF_ORDER, f"{raw}: event {event.sequence} after {before.sequence}")
-            newest[event.key] = event
+            before = newest.get(event.key, -1)
+            if before > event.sequence:
+                self.report.add(Stage.RAW, Kind.OUT_OF_ORDER, f"{raw}: event {event.sequence} after {before}")
+            newest[event.key] = event.sequence
         return told
 
-    @staticmethod
-    def _fates(told: Iterable[Told]) -> tuple[dict[str, Told], dict[int, Told]]:
+    def _fates(self, told: Iterable[Told]) -> tuple[dict[str, Told], dict[int, Told]]:
         """What each raw record has to become: typed, by event id; quarantined, by raw offset; the rest duplicates.
 
         An event without an envelope has no id to know a duplicate by.
@@ -100,7 +118,7 @@ class Oracle:
         quarantined: dict[int, Told] = {}
         ids: set[str] = set()
         for each in told:
-            event = each.event
+            event = self._journal.at(each.sequence)
             if event.malformed in WITHOUT_ENVELOPE:
                 quarantined[each.raw.offset] = each
             elif event.event_id not in ids:
@@ -115,16 +133,18 @@ class Oracle:
         found: set[str] = set()
         newest: dict[tuple[str, str | None], int] = {}
         for stored in records:
-            event_id = stored.record["event_id"]
+            record = stored.record
+            event_id = record["event_id"]
             told = expected.get(event_id)
-            if told is None or stored.topic != f"event.{CONTRACTS[told.event.biz_type].topic}":
-                self.report.add(Stage.TYPED, Kind.UNEXPECTED, f"{stored}: event {event_id}, raw: {told}")
+            event = told and self._journal.at(told.sequence)
+            if told is None or event is None or stored.topic != f"event.{CONTRACTS[event.biz_type].topic}":
+                self.report.add(Stage.TYPED, Kind.UNEXPECTED, f"{stored}: event {event_id}, raw: {told and told.raw}")
             elif event_id in found:
                 self.report.add(Stage.TYPED, Kind.DOUBLED, f"{stored}: event {event_id}, raw {told.raw}")
             else:
                 found.add(event_id)
-                raw, event = told
-                self._compare(Stage.TYPED, stored, typed_record(event), stored.record)
+                raw = told.raw
+                self._compare(Stage.TYPED, stored, typed_record(event), record)
                 facts = {"key": event.key, "timestamp": raw.timestamp, "raw_offset": str(raw.offset).encode()}
                 written = {"key": stored.key, "timestamp": stored.timestamp, **stored.headers}
                 self._compare(Stage.TYPED, stored, facts, written)
@@ -132,8 +152,9 @@ class Oracle:
                 if newest.get(order, -1) > event.sequence:
                     self.report.add(Stage.TYPED, Kind.OUT_OF_ORDER, f"{stored}: {event} after {newest[order]}")
                 newest[order] = event.sequence
-        for event_id in expected.keys() - found:
-            self.report.add(Stage.TYPED, Kind.LOST, f"{expected[event_id].raw} -> {expected[event_id].event}")
+        for event_id in (event_id for event_id in expected if event_id not in found):
+            told = expected[event_id]
+            self.report.add(Stage.TYPED, Kind.LOST, f"{told.raw} -> {self._journal.at(told.sequence)}")
 
     def _check_quarantine(self, records: list[Stored], expected: Mapping[int, Told]) -> None:
         found: set[int] = set()
@@ -143,19 +164,25 @@ class Oracle:
             if told is None:
                 self.report.add(Stage.QUARANTINE, Kind.UNEXPECTED, f"{stored}: {str(record)[:500]}")
             elif told.raw.offset in found:
-                self.report.add(Stage.QUARANTINE, Kind.DOUBLED, f"{stored}: {told.event.event_id}")
+                self.report.add(Stage.QUARANTINE, Kind.DOUBLED, f"{stored}: raw {told.raw}")
             else:
                 found.add(told.raw.offset)
                 raw = told.raw
                 headers = [{"name": name, "value": value} for name, value in raw.headers.items()]
                 facts: dict[str, Any] = {"key": raw.key and raw.key.encode(), "value": raw.value, "headers": headers}
-                facts |= {"reason": quarantine_reason(told.event), "stage": "router"}
+                facts |= {"reason": quarantine_reason(self._journal.at(told.sequence)), "stage": "router"}
                 facts |= {"topic": f"{self._prefix}.raw", "partition": raw.partition}
                 self._compare(Stage.QUARANTINE, stored, facts, {name: record[name] for name in facts})
                 self._compare(Stage.QUARANTINE, stored, {"key": raw.key}, {"key": stored.key})
-        for offset in expected.keys() - found:
+        for offset in (offset for offset in expected if offset not in found):
             told = expected[offset]
-            self.report.add(Stage.QUARANTINE, Kind.LOST, f"{told.raw}: {told.event.malformed} {told.event.event_id}")
+            self.report.add(Stage.QUARANTINE, Kind.LOST, f"{told.raw}: {self._journal.at(told.sequence).malformed}")
+
+    def _check_cursors(self, records: list[Stored]) -> None:
+        expected = {f"grpc/{stream}": position for stream, position in self._journal.last_positions().items()}
+        found = {stored.key: stored.record["position"] for stored in records}
+        if expected != found:
+            self.report.add(Stage.CURSORS, Kind.CHANGED, f"expected {expected}, found {found}")
 
     def _check_projection(self, topics: Mapping[str, list[Stored]]) -> None:
         expected = project([stored for topic in TYPED_TOPICS for stored in topics[topic]])
@@ -181,16 +208,17 @@ class Oracle:
         by_id = {alert["alert_id"]: alert for alert in expected}
         found: dict[str, Stored] = {}
         for stored in records:
-            alert_id = stored.record["alert_id"]
+            record = stored.record
+            alert_id = record["alert_id"]
             if alert_id not in by_id:
-                self.report.add(Stage.ALERTS, Kind.UNEXPECTED, f"{stored}: {stored.record}")
+                self.report.add(Stage.ALERTS, Kind.UNEXPECTED, f"{stored}: {record}")
             elif alert_id in found:
                 self.report.add(Stage.ALERTS, Kind.DOUBLED, f"{stored} and {found[alert_id]}")
             else:
                 found[alert_id] = stored
-                self._compare(Stage.ALERTS, stored, by_id[alert_id], _without_summary(stored.record))
-                self._compare(Stage.ALERTS, stored, {"key": stored.record["account_key"]}, {"key": stored.key})
-        for alert_id in by_id.keys() - found.keys():
+                self._compare(Stage.ALERTS, stored, by_id[alert_id], _without_summary(record))
+                self._compare(Stage.ALERTS, stored, {"key": record["account_key"]}, {"key": stored.key})
+        for alert_id in (alert_id for alert_id in by_id if alert_id not in found):
             self.report.add(Stage.ALERTS, Kind.LOST, str(by_id[alert_id]))
         due = _by_condition(alert for alert in expected if alert["alert_id"] in found)
         order = _by_condition(stored.record for stored in found.values())

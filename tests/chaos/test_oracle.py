@@ -12,7 +12,7 @@ from evidence import PartitionEvidence, Stored
 from expected_events import TYPED_TOPICS
 from ideal_evidence import EVENTS, PREFIX, ideal_evidence, write_journal
 from journal import Journal
-from oracle import Oracle
+from oracle import conclude, examine
 from violations import Kind, Report, Stage
 
 SMALLEST = Decimal(1).scaleb(-18)
@@ -38,10 +38,7 @@ def evidence(flawless: Evidence) -> Evidence:
 
 
 def judge(journal: Journal, evidence: Evidence, repeats: int = 0) -> Report:
-    oracle = Oracle(journal, PREFIX, repeats)
-    for partition in evidence:
-        oracle.check(partition)
-    return oracle.finish()
+    return conclude(journal, (examine(journal, PREFIX, partition) for partition in evidence), repeats)
 
 
 def records(evidence: Evidence, topic: str, number: int = 1) -> list[Stored]:
@@ -93,7 +90,7 @@ def set_header(topic: str, name: str, value: bytes) -> Callable[[Evidence], None
     return lambda evidence: records(evidence, topic)[5].headers.update({name: value})
 
 
-def set_value(topic: str, value: bytes | None) -> Callable[[Evidence], None]:
+def set_value(topic: str, value: Any) -> Callable[[Evidence], None]:
     return lambda evidence: setattr(records(evidence, topic)[5], "value", value)
 
 
@@ -114,7 +111,7 @@ def close_all(evidence: Evidence) -> None:
     last = {stored.key: stored for stored in active}
     open_one = next(stored for stored in last.values() if stored.value is not None)
     tombstone = copy.copy(open_one)
-    tombstone.value = tombstone.record = None
+    tombstone.value = None
     active.append(tombstone)
 
 

@@ -43,6 +43,13 @@ class Report:
         if len(details) < DETAILS:
             details.append(detail)
 
+    def merge(self, other: Report) -> None:
+        """Add what another report says; its details come after the own ones, `DETAILS` in all."""
+        self.counters += other.counters
+        self.compared += other.compared
+        for what, details in other.details.items():
+            self.details[what] = [*self.details.get(what, ()), *details][:DETAILS]
+
     @property
     def is_clean(self) -> bool:
         return not self.counters

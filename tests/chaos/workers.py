@@ -38,11 +38,13 @@ class Worker:
         self.lives = 0
         self.kills = 0
         self.restarts_asked = 0
+        self.zombies = 0  # former processes that have ended by themselves
         self.start_at = 0.0  # monotonic time of the next start while it is down
         self._command = [*command]
-        self._port = free_ports(1)[0]
-        self._environment = {**environment, "PIPELINE_HTTP_PORT": str(self._port)}
+        self._port = 0
+        self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
+        self._former: list[subprocess.Popen[bytes]] = []
         self._killed = False
         self._asked_to_stop = False
 
@@ -55,11 +57,18 @@ class Worker:
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def is_up(self) -> bool:
+        """Whether it runs and has not been asked to stop."""
+        return self.is_running and not self._asked_to_stop
+
     def start(self) -> None:
         assert not self.is_running
+        self._port = free_ports(1)[0]  # a new one: a former process may still have the last one
+        environment = {**self._environment, "PIPELINE_HTTP_PORT": str(self._port)}
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
-                self._command, env=self._environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+                self._command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
             )
         self.lives += 1
         self._killed = self._asked_to_stop = False
@@ -74,13 +83,30 @@ class Worker:
             assert self._process is not None
             self._process.wait()
 
+    def replace(self) -> None:
+        """Start a new process and leave the running one to itself, as a supervisor does who takes it for dead."""
+        assert self._process is not None
+        self._former.append(self._process)
+        self._process = None
+        self.start()
+
+    def wake(self) -> None:
+        """SIGCONT for every process that it has."""
+        for process in (*self._former, self._process):
+            if process is not None and process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+
     def stop(self) -> tuple[int, float]:
         """SIGTERM; the exit code and how many seconds the stop took."""
-        assert self._process is not None
-        started = time.monotonic()
         self.signal(signal.SIGTERM)
-        code = self._process.wait(STOP_LIMIT_S)
-        return code, time.monotonic() - started
+        return self.wait()
+
+    def wait(self) -> tuple[int, float]:
+        """Wait until the process ends that has been asked to; its exit code and how many seconds that took."""
+        assert self._process is not None
+        self._end_former()
+        began = time.monotonic()
+        return self._process.wait(STOP_LIMIT_S), time.monotonic() - began
 
     def tend(self, also_well: Sequence[int] = ()) -> int | None:
         """Start it again if it is down and due; the exit code of a life that has ended by itself since the last call.
@@ -88,6 +114,11 @@ class Worker:
         Raises WorkerFailed when that code is neither 70 nor one of `also_well`.
         """
         now = time.monotonic()
+        for process in [each for each in self._former if each.poll() is not None]:
+            self._former.remove(process)
+            self.zombies += 1
+            if process.returncode != MUST_RESTART:
+                raise WorkerFailed(f"the zombie of {self.name} ended with {process.returncode}:\n{self.tail()}")
         if self._process is not None:
             code = self._process.poll()
             if code is None:
@@ -107,9 +138,16 @@ class Worker:
 
     def end(self) -> None:
         """Leave nothing behind, whatever state it is in."""
+        self._end_former()
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
             self._process.wait()
+
+    def _end_former(self) -> None:
+        for process in self._former:
+            process.kill()
+            process.wait()
+        self._former.clear()
 
     @property
     def is_ready(self) -> bool:
@@ -157,8 +195,11 @@ class Group:
         return "\n".join(f"--- {name}\n{worker.tail()}" for name, worker in self.workers.items())
 
     def stop(self) -> dict[str, tuple[int, float]]:
-        """Stop the ones that run; exit codes and seconds by name."""
-        return {name: worker.stop() for name, worker in self.workers.items() if worker.is_running}
+        """Stop the ones that run, all at once: nobody takes over from another; exit codes and seconds by name."""
+        running = {name: worker for name, worker in self.workers.items() if worker.is_running}
+        for worker in running.values():
+            worker.signal(signal.SIGTERM)
+        return {name: worker.wait() for name, worker in running.items()}
 
 
 def cli(*arguments: str) -> list[str]:

@@ -1,0 +1,172 @@
+"""Carries out a schedule of faults on a running pipeline, and keeps its workers alive meanwhile."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from signal import SIGKILL, SIGSTOP, SIGTERM
+
+from faults import Fault, FaultKind
+from network import Network
+from workers import POLL_S, Group
+
+from devstack.stack import Stack
+
+log = logging.getLogger(__name__)
+
+SLOW_S = 0.1  # and the same back
+_NETWORK = (FaultKind.CUT, FaultKind.SLOW, FaultKind.RESET)
+_STRIKES_WORKERS = (FaultKind.KILL, FaultKind.TERMINATE, FaultKind.FREEZE, FaultKind.REPLACE, FaultKind.SCALE)
+
+
+@dataclass
+class Struck:
+    """A fault that has struck, and when; `ended` is None while it lasts."""
+
+    fault: Fault
+    began: datetime
+    ended: datetime | None = None
+
+    def __str__(self) -> str:
+        ended = self.ended and f"{self.ended:%H:%M:%S.%f}"
+        return f"{self.began:%H:%M:%S.%f} to {ended}: {self.fault}, due after event {self.fault.after_events}"
+
+
+class Strikes:
+    """`struck` tells what has happened so far, `active` what is happening now."""
+
+    def __init__(self, group: Group, network: Network, stack: Stack) -> None:
+        self.struck: list[Struck] = []
+        self._group = group
+        self._network = network
+        self._stack = stack
+        self._under_way: list[tuple[Struck, Iterator[None]]] = []
+        self._background = ThreadPoolExecutor(2, thread_name_prefix="strikes")
+        self._ways: dict[FaultKind, Callable[[Fault], Iterator[None]]] = {
+            FaultKind.KILL: self._kill,
+            FaultKind.TERMINATE: self._terminate,
+            FaultKind.SCALE: self._terminate,
+            FaultKind.FREEZE: self._freeze,
+            FaultKind.REPLACE: self._replace,
+            FaultKind.CUT: self._cut,
+            FaultKind.SLOW: self._slow,
+            FaultKind.RESET: self._reset,
+            FaultKind.BROKER: self._kill_broker,
+            FaultKind.REGISTRY: self._kill_registry,
+        }
+
+    @property
+    def active(self) -> list[Fault]:
+        return [struck.fault for struck, _ in self._under_way]
+
+    def run(self, faults: Sequence[Fault], told: Callable[[], int], watch: Callable[[], None]) -> None:
+        """Return when every fault has struck and is over. `told`: how many events the broker has told so far.
+
+        A fault whose target is down, or struck by one of the same sort, waits until it isn't.
+        """
+        waiting = list(faults)
+        while waiting or self._under_way:
+            self._group.tend()
+            watch()
+            events = told()
+            for fault in [each for each in waiting if each.after_events <= events and self._can_strike(each)]:
+                waiting.remove(fault)
+                self._begin(fault)
+            self._go_on()
+            time.sleep(POLL_S)
+
+    def _can_strike(self, fault: Fault) -> bool:
+        if any(_place(fault) & _place(other) for other in self.active):
+            return False
+        return fault.kind not in _STRIKES_WORKERS or all(self._group.workers[name].is_up for name in fault.targets)
+
+    def _begin(self, fault: Fault) -> None:
+        struck = Struck(fault, datetime.now(UTC))
+        self.struck.append(struck)
+        self._under_way.append((struck, self._ways[fault.kind](fault)))
+        log.info("%s", fault)
+
+    def _go_on(self) -> None:
+        for each in [*self._under_way]:
+            struck, way = each
+            try:
+                next(way)
+            except StopIteration:
+                struck.ended = datetime.now(UTC)
+                self._under_way.remove(each)
+
+    # -- each yields until it is over
+
+    def _kill(self, fault: Fault) -> Iterator[None]:
+        worker = self._group.workers[fault.targets[0]]
+        worker.signal(SIGKILL)
+        worker.start_at = time.monotonic() + fault.seconds
+        yield from _pause(fault)
+
+    def _terminate(self, fault: Fault) -> Iterator[None]:
+        for worker in (self._group.workers[name] for name in fault.targets):
+            worker.signal(SIGTERM)
+            worker.start_at = time.monotonic() + fault.seconds
+        yield from _pause(fault)
+
+    def _freeze(self, fault: Fault) -> Iterator[None]:
+        worker = self._group.workers[fault.targets[0]]
+        worker.signal(SIGSTOP)
+        yield from _pause(fault)
+        worker.wake()
+
+    def _replace(self, fault: Fault) -> Iterator[None]:
+        worker = self._group.workers[fault.targets[0]]
+        worker.signal(SIGSTOP)
+        worker.replace()
+        yield from _pause(fault)
+        worker.wake()
+
+    def _cut(self, fault: Fault) -> Iterator[None]:
+        self._network.cut(fault.targets[0])
+        yield from _pause(fault)
+        self._network.mend(fault.targets[0])
+
+    def _slow(self, fault: Fault) -> Iterator[None]:
+        self._network.slow(fault.targets[0], SLOW_S)
+        yield from _pause(fault)
+        self._network.mend(fault.targets[0])
+
+    def _reset(self, fault: Fault) -> Iterator[None]:
+        self._network.reset(fault.targets[0])
+        yield from ()
+
+    def _kill_broker(self, fault: Fault) -> Iterator[None]:
+        node, kafka = int(fault.targets[0]), self._stack.kafka
+        yield from self._in_background(lambda: kafka.kill(node))
+        yield from _pause(fault)
+        yield from self._in_background(lambda: kafka.restart(node))
+
+    def _kill_registry(self, fault: Fault) -> Iterator[None]:
+        yield from self._in_background(self._stack.registry.kill)
+        yield from _pause(fault)
+        yield from self._in_background(self._stack.registry.restart)
+
+    def _in_background(self, work: Callable[[], None]) -> Iterator[None]:
+        done = self._background.submit(work)
+        while not done.done():
+            yield
+        done.result()
+
+
+def _pause(fault: Fault) -> Iterator[None]:
+    over_at = time.monotonic() + fault.seconds
+    while time.monotonic() < over_at:
+        yield
+
+
+def _place(fault: Fault) -> set[str]:
+    """What a fault occupies: two in one place would undo each other, or take away the last but one broker."""
+    if fault.kind is FaultKind.BROKER:
+        return {"brokers"}
+    what = "network" if fault.kind in _NETWORK else "process"
+    return {f"{what} of {target}" for target in fault.targets}
