@@ -66,6 +66,7 @@ UNUSUAL: list[dict[str, Any]] = [
     event(made="1969-12-31T23:59:59.5Z"),
     event(made="2025-03-29T07:02:33.123456+0800"),
     event(note="\n"),
+    event(**{f"x{number}": number for number in range(33)}),
     event(legs=[{"code": "L", "legacy_code": "L"}]),
 ]
 

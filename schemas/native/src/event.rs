@@ -251,8 +251,12 @@ impl<'a> Members<'a> {
 struct Extra<'a>(Vec<(&'static str, &'a [u8], Value<'a>)>);
 
 impl<'a> Extra<'a> {
+    /// More are unusual, and comparing each with each would take its time.
+    const MOST: usize = 32;
+
     fn put(&mut self, holder: &'static str, name: &'a [u8], value: Value<'a>) -> Option<()> {
-        if self.0.iter().any(|(other_holder, other, _)| *other_holder == holder && *other == name) {
+        let is_known = self.0.iter().any(|(other_holder, other, _)| *other_holder == holder && *other == name);
+        if is_known || self.0.len() == Self::MOST {
             return None;
         }
         self.0.push((holder, name, value));
