@@ -64,6 +64,7 @@ def consumer_config(settings: Settings, **more: Any) -> Config:  # noqa: ANN401 
         client_config(settings)
         | {
             "isolation.level": "read_committed",
+            "check.crcs": True,
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             "auto.offset.reset": "error",  # a worker says where it starts; anything else would skip or repeat records

@@ -19,6 +19,7 @@ from schemas.records import QuarantinedEvent
 log = logging.getLogger(__name__)
 
 QUARANTINE: Final = "quarantine"
+_DETAIL: Final = 1000
 
 
 class Encoder(Protocol):
@@ -69,7 +70,9 @@ def unforeseen(record: Record, error: Exception) -> InvalidEvent:
     at = (record.topic(), record.partition(), record.offset())
     frames = "".join(traceback.format_tb(error.__traceback__))  # the error's own text may quote the record
     log.error("%s[%d]@%d: a defect of this program, %s\n%s", *at, type(error).__name__, frames)
-    return InvalidEvent(Reason.UNFORESEEN, "", f"{type(error).__name__}: {error}")
+    # It may quote megabytes, or what has no UTF-8 form: neither must keep the record out of quarantine.
+    text = str(error)[:_DETAIL].encode("utf-8", "backslashreplace").decode()
+    return InvalidEvent(Reason.UNFORESEEN, "", f"{type(error).__name__}: {text}")
 
 
 def _identity(value: bytes | None) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What to do for each field of an event's schema: the common ground of the plain reading and the compiled encoder."""
+"""What to do for each field of an event's schema: the common ground of the plain reading and the fast one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """The plain reading of an event: field by field, every check in the open.
 
-It is the reference that the compiled encoder must agree with, and what explains an event that cannot be read.
+It is the reference that the native way must agree with, and what explains an event that cannot be read.
 """
 
 from collections.abc import Mapping

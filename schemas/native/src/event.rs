@@ -1,4 +1,4 @@
-//! From an event as pushed to the framed record of its contract, in one pass over its text.
+//! From an event as pushed to the framed record of its contract.
 
 use crate::avro::{write_bytes, write_length, write_long, NULL, SOME};
 use crate::json::{unescape, Cursor, Value};

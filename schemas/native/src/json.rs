@@ -2,7 +2,7 @@
 //!
 //! The text is valid UTF-8 already. `None` stands for "not JSON, or not as simple as it could be".
 
-/// A member's value. An array is only delimited: whoever takes it reads it with `Items`.
+/// A member's value. An array is only delimited: whoever takes it reads it with `Cursor::items`.
 #[derive(Clone, Copy)]
 pub enum Value<'a> {
     Null,
