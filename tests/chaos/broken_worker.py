@@ -1,9 +1,7 @@
 """A worker with one deliberate flaw: `python broken_worker.py FLAW MARKER router|projector --instance-id ID`.
 
-`outputs-first` and `offsets-first`: its offsets and its outputs are two transactions, and it kills itself once in
-between; MARKER is the file that says it has. The former does again after the restart what was already written, the
-latter never writes it. `revoke-without-commit`: it gives partitions back with its transaction open, and commits later,
-when their next owner has done the same work; MARKER says that this has happened.
+Its offsets and its outputs are two transactions, and it kills itself once in between; MARKER is the file that says it
+has. `outputs-first` does again after the restart what was already written; `offsets-first` never writes it.
 """
 
 from __future__ import annotations
@@ -15,17 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import TopicPartition
 
 from cli.main import main
 from runtime import record_source
-from runtime.record_source import RecordSource
 from runtime.transaction import Transaction
 
 FLAW, MARKER = sys.argv[1], Path(sys.argv[2])
 
 produce, commit = Transaction.produce, Transaction.commit
-revoke = RecordSource._on_revoke
 held_back: list[tuple[Any, ...]] = []
 committed: set[int] = set()
 
@@ -60,30 +56,16 @@ def hold_back(_self: Transaction, *arguments: Any) -> None:
     held_back.append(arguments)
 
 
-def revoke_without_commit(self: RecordSource, consumer: Consumer, revoked: list[TopicPartition]) -> None:
-    if self._transaction.is_open:
-        MARKER.touch()
-    self._commit = lambda: None  # type: ignore[method-assign]
-    revoke(self, consumer, revoked)
-    del self._commit
-
-
-if FLAW == "revoke-without-commit":
-    RecordSource._on_revoke = revoke_without_commit  # type: ignore[assignment,method-assign]
-    # Long transactions, so that one is open when the group is rebalanced.
-    record_source._LINGER_S = 1.0  # type: ignore[misc]
-    os.environ["PIPELINE_COMMIT_INTERVAL_MS"] = "4000"
-elif FLAW == "outputs-first":
+if FLAW == "outputs-first":
     Transaction.commit = commit_outputs_first  # type: ignore[method-assign]
 elif FLAW == "offsets-first":
     Transaction.commit = commit_offsets_first  # type: ignore[method-assign]
     Transaction.produce = hold_back  # type: ignore[assignment,method-assign]
 else:
     raise SystemExit(f"no flaw {FLAW!r}")
-if FLAW.endswith("-first"):
-    # Many small transactions, so that every partition soon has its second one.
-    record_source.BATCH_RECORDS = 20  # type: ignore[misc]
-    os.environ["PIPELINE_TRANSACTION_RECORDS"] = "20"
-    os.environ["PIPELINE_COMMIT_INTERVAL_MS"] = "5"
+# Many small transactions, so that every partition soon has its second one.
+record_source.BATCH_RECORDS = 20  # type: ignore[misc]
+os.environ["PIPELINE_TRANSACTION_RECORDS"] = "20"
+os.environ["PIPELINE_COMMIT_INTERVAL_MS"] = "5"
 sys.argv = ["broken-worker", *sys.argv[3:]]
 main()
