@@ -12,7 +12,7 @@ from bench.cluster import Pipeline
 from bench.corpus import Corpus
 from ingest.envelope import to_raw
 from ingest.sources.source import Received
-from processors.duplicates import DuplicateWindow
+from processors.duplicates import DuplicateWindow, body_hash
 from processors.routing import Routing
 from processors.rules import PROJECTIONS, Source
 from schemas.codec import Codec
@@ -28,18 +28,21 @@ def stage_costs(pipeline: Pipeline, corpus: Corpus) -> dict[str, dict[str, float
     count = len(events)
     catalog, ids = pipeline.catalog, pipeline.schema_ids
     contracts = {biz_type: (contract, contract.topics[0].name) for biz_type, contract in catalog.events.items()}
-    routing = Routing(catalog.events, ids, pipeline.settings.topic)
+    routing = Routing(catalog.events, ids, pipeline.settings.topic, pipeline.settings.max_message_bytes)
     reader = EventReader(Readable(contract, ids[topic], biz_type) for biz_type, (contract, topic) in contracts.items())
     identified = [(orjson.loads(event.value)["id"], event.value) for event in events]
     received = [Received(event.value, 0) for event in events]
 
     def check_duplicates() -> None:
         window = DuplicateWindow(pipeline.settings.duplicate_window)
-        _exhaust(window.check(event_id, value) for event_id, value in identified)
+        for offset, (event_id, value) in enumerate(identified):
+            body = body_hash(value)
+            if event_id not in window:
+                window.remember(event_id, body, offset)
 
     def route() -> None:
         window = DuplicateWindow(pipeline.settings.duplicate_window)
-        _exhaust(routing.type(event.value, window) for event in events)
+        _exhaust(routing.type(event.value, b"key", offset, _no_headers, window) for offset, event in enumerate(events))
 
     costs = {
         "bridge": {
@@ -99,6 +102,10 @@ def _cost(count: int, work: Callable[[], None]) -> float:
         work()
         best = min(best, time.thread_time() - began)
     return round(best / count * 1e6, 2)
+
+
+def _no_headers() -> None:
+    """A record without any."""
 
 
 def _exhaust(values: Iterable[object]) -> None:

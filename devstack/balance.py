@@ -42,8 +42,8 @@ class Numbers:
     """A run's counts. All but `received` and `simulated` are counted from the topics by an independent reader.
 
     `received` is the bridge's own counter; with `received_exact` false it is a lower bound (a killed bridge takes what
-    it counted last with it). `distinct`: raw records that repeat no earlier one. `duplicates`: repetitions that the
-    router has to recognise; one without a usable id is quarantined again instead.
+    it counted last with it). `distinct`: raw records that repeat no earlier one. `duplicates`: repetitions of
+    typed events, which the router has to recognise; a refused one is quarantined again instead.
     """
 
     received: int = 0

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from devstack.balance import AlertKind
 from runtime.record import Record
-from schemas.envelope import parse_event
-from schemas.invalid_event import InvalidEvent
 from schemas.models import Alert
 
 OTHER: Final = "other"
@@ -17,7 +16,6 @@ RETURNED: Final = "RETURNED"
 # A repetition farther back than this is taken for new; more than the router's own windows hold together.
 REMEMBERED: Final = 1_000_000
 RECENT_ALERTS: Final = 100
-_ANYWHERE: Final = -1
 
 
 class AlertSeen(NamedTuple):
@@ -50,36 +48,34 @@ class Latencies:
 
 
 class Repetitions:
-    """Tells raw records apart: new, known duplicate, or repeated without being one."""
+    """Tells raw records apart: new, known duplicate, or repeated without being one.
 
-    def __init__(self, remembered: int = REMEMBERED) -> None:
+    `is_typed` says of a record's value whether it gets a typed record: what is refused is so as often as it comes.
+    """
+
+    def __init__(self, is_typed: Callable[[bytes], bool], remembered: int = REMEMBERED) -> None:
+        self._is_typed = is_typed
         self._remembered = remembered
-        # Hash of the event id -> hash of its first body; beside it, hashes of id and partition where no key fixes it.
-        self._bodies: OrderedDict[int, int] = OrderedDict()
-        self._keyless: OrderedDict[int, None] = OrderedDict()
+        self._bodies: OrderedDict[int, int] = OrderedDict()  # hash of the event id -> hash of its first body
         self.distinct = 0
         self.duplicates = 0
 
-    def add(self, event_id: bytes | None, value: bytes, partition: int) -> None:
-        """Count one raw record; `partition` is the one it is in when it has no key, else -1."""
+    def add(self, event_id: bytes | None, value: bytes, key: bytes | None) -> None:
+        """Count one raw record."""
         if event_id is None:
             self.distinct += 1
             return
         name, body = hash(event_id), hash(value)
-        place = hash((event_id, partition)) if partition != _ANYWHERE else None
         first = self._bodies.get(name)
         if first == body:
-            if (place is None or place in self._keyless) and _is_event(value):
+            if key is not None and self._is_typed(value):
                 self.duplicates += 1
-        else:
-            self.distinct += 1
-            if first is None:
-                self._bodies[name] = body
-        if place is not None:
-            self._keyless[place] = None
-        for memory in (self._bodies, self._keyless):
-            if len(memory) > self._remembered:
-                memory.popitem(last=False)
+            return
+        self.distinct += 1
+        if first is None:
+            self._bodies[name] = body
+            if len(self._bodies) > self._remembered:
+                self._bodies.popitem(last=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +97,14 @@ class Seen:
 
 
 class Tally:
-    """Counts the records of the pipeline's topics. `biz_types`: those that have a typed topic."""
+    """Counts the records of the pipeline's topics.
 
-    def __init__(self, biz_types: frozenset[str]) -> None:
+    `biz_types`: those that have a typed topic. `is_typed` says of a raw value whether it gets a typed record.
+    """
+
+    def __init__(self, biz_types: frozenset[str], is_typed: Callable[[bytes], bool]) -> None:
         self._biz_types = biz_types
-        self._repetitions = Repetitions()
+        self._repetitions = Repetitions(is_typed)
         self._raw: Counter[str] = Counter()
         self._typed: Counter[str] = Counter()
         self._quarantined: Counter[str] = Counter()
@@ -118,8 +117,7 @@ class Tally:
         headers = dict(record.headers() or ())
         biz_type = (headers.get("biz_type") or b"").decode("utf-8", "replace")
         self._raw[biz_type if biz_type in self._biz_types else OTHER] += 1
-        partition = record.partition() if record.key() is None else _ANYWHERE
-        self._repetitions.add(headers.get("event_id"), record.value() or b"", partition)
+        self._repetitions.add(headers.get("event_id"), record.value() or b"", record.key())
 
     def typed(self, biz_type: str) -> None:
         self._typed[biz_type] += 1
@@ -160,11 +158,3 @@ class Tally:
             p99_ms=self._latencies.percentile(0.99),
             max_ms=self._latencies.percentile(1.0),
         )
-
-
-def _is_event(value: bytes) -> bool:
-    try:
-        parse_event(value)
-    except InvalidEvent:
-        return False
-    return True

@@ -11,6 +11,8 @@ import confluent_kafka
 from confluent_kafka import Consumer, KafkaException
 
 from devstack.tally import Seen, Tally
+from processors.duplicates import DuplicateWindow
+from processors.routing import Routing
 from runtime.errors import PipelineError
 from runtime.kafka import consumer_config, raise_if_hopeless
 from runtime.record import Record
@@ -19,6 +21,7 @@ from runtime.settings import Settings
 from runtime.topic_reader import end_offsets, topic_partitions
 from schemas.catalog import Catalog
 from schemas.codec import DecodeError
+from schemas.invalid_event import InvalidEvent
 from schemas.models import Alert, QuarantinedEvent
 from schemas.registry import RegistryError
 
@@ -37,7 +40,7 @@ class Watcher:
     def __init__(self, settings: Settings, catalog: Catalog) -> None:
         self.failure: PipelineError | None = None
         self.first_typed_at: float | None = None  # monotonic
-        self._tally = Tally(frozenset(catalog.events))
+        self._tally = Tally(frozenset(catalog.events), _judge(settings, catalog))
         self._decoder = open_decoder(settings)
         self._count: dict[str, Callable[[Record], None]] = {
             settings.topic("raw"): self._tally.raw,
@@ -110,3 +113,19 @@ class Watcher:
             return self._decoder.decode(record.value() or b"")
         except DecodeError:
             return None
+
+
+def _judge(settings: Settings, catalog: Catalog) -> Callable[[bytes], bool]:
+    """Whether a raw value can be typed by the contracts."""
+    ids = dict.fromkeys((contract.topics[0].name for contract in catalog.events.values()), 0)
+    routing = Routing(catalog.events, ids, settings.topic, settings.max_message_bytes)
+    nothing = DuplicateWindow(0)
+
+    def is_typed(value: bytes) -> bool:
+        try:
+            routing.type(value, b"", 0, lambda: None, nothing)
+        except InvalidEvent:
+            return False
+        return True
+
+    return is_typed

@@ -1,4 +1,4 @@
-"""Which events of a partition have been seen, so that one that is pushed again isn't written again."""
+"""Which events of a partition have been typed, so that one that is pushed again isn't written again."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import Enum
 
 
 class Seen(Enum):
-    """What is known of an event id: never seen, seen with the same body, seen with another body."""
+    """What is known of an event id: not typed yet, typed with the same body, typed with another body."""
 
     NEW = 0
     DUPLICATE = 1
@@ -14,34 +14,49 @@ class Seen(Enum):
 
 
 class DuplicateWindow:
-    """Ids and body hashes of at least the last `size` events of one partition.
+    """Ids, body hashes and raw offsets of at least the last `size` typed events of one partition.
 
-    Two generations of at most `size` ids each: when the young one is full it becomes the old one. The first body of an
-    id is the one that counts. The body is the event from its payload on: a broker that pushes an event again may stamp
-    the envelope anew. Bodies are compared by Python's 64-bit hash, which is keyed anew in every process.
+    Two generations of at most `size` ids each: when the young one is full it becomes the old one. A refused event isn't
+    known: when it is pushed again, or replayed, it is judged anew. Bodies are compared by a 64-bit hash.
     """
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._young: dict[str, int] = {}
-        self._old: dict[str, int] = {}
+        self._young: dict[str, tuple[int, int]] = {}
+        self._old: dict[str, tuple[int, int]] = {}
 
-    def check(self, event_id: str, value: bytes) -> Seen:
-        """Look an event up by its id and JSON text, and remember it if it is new."""
-        body = value[max(value.find(b'"payload"'), 0) :]
-        known = self._young.get(event_id)
+    def __contains__(self, event_id: str) -> bool:
+        return event_id in self._young or event_id in self._old
+
+    def check(self, event_id: str, body: int, repeats: int | None = None) -> Seen:
+        """Look up an event by its id and body hash.
+
+        `repeats`: offset of the refused record that this one is a replay of. That record was refused, so no event of
+        this id and body was known when it came: what the window has from there or before is that very event, taken
+        for typed by a restored window that judges it by the contracts of today.
+        """
+        known = self._young.get(event_id) or self._old.get(event_id)
         if known is None:
-            known = self._old.get(event_id)
-            if known is None:
-                self._remember(event_id, hash(body))
-                return Seen.NEW
-        return Seen.DUPLICATE if known == hash(body) else Seen.CONFLICT
+            return Seen.NEW
+        known_body, offset = known
+        if known_body != body:
+            return Seen.CONFLICT
+        return Seen.DUPLICATE if repeats is None or offset > repeats else Seen.NEW
 
-    def _remember(self, event_id: str, body: int) -> None:
+    def remember(self, event_id: str, body: int, offset: int) -> None:
+        """Keep an event whose typed record is written; `offset` is that of its raw record."""
         if len(self._young) >= self._size:
             self._old, self._young = self._young, {}
         if self._size:
-            self._young[event_id] = body
+            self._young[event_id] = (body, offset)
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
+
+
+def body_hash(value: bytes) -> int:
+    """Hash of an event's body: its JSON text from the payload on.
+
+    A broker that pushes an event again may stamp the envelope anew. The hash is keyed anew in every process.
+    """
+    return hash(value[max(value.find(b'"payload"'), 0) :])

@@ -23,16 +23,14 @@ from runtime.topics import DERIVED_SIZE_FACTOR
 from runtime.transaction import Transaction
 from schemas.catalog import Catalog, Contract, load_catalog
 from schemas.codec import Codec
-from schemas.envelope import parse_event
-from schemas.invalid_event import InvalidEvent, Reason
+from schemas.headers import RAW_OFFSET
+from schemas.invalid_event import InvalidEvent
 from schemas.records import QuarantinedEvent
 
 log = logging.getLogger(__name__)
 
 NAME: Final = "router"
 SOURCE: Final = "raw"
-# Header of a typed record: the offset of its raw record, which is in the partition of the same number.
-RAW_OFFSET: Final = "raw_offset"
 # A record's header and framing, which count towards the size limit of its topic.
 _OVERHEAD_BYTES: Final = 1024
 
@@ -53,11 +51,11 @@ class Router(BatchProcessor):
         metrics: Metrics,
     ) -> None:
         self._settings = settings
-        self._routing = Routing(contracts, schema_ids, settings.topic)
+        size_limit = settings.max_message_bytes * DERIVED_SIZE_FACTOR - _OVERHEAD_BYTES
+        self._routing = Routing(contracts, schema_ids, settings.topic, size_limit)
         self._quarantine = quarantine
         self._transaction = transaction
         self._metrics = metrics
-        self._size_limit = settings.max_message_bytes * DERIVED_SIZE_FACTOR - _OVERHEAD_BYTES
         self._windows: dict[int, DuplicateWindow] = {}
         self._received_ms: list[int] = []
         self._duplicate_keys = 0
@@ -75,10 +73,12 @@ class Router(BatchProcessor):
         for records in read_to_end(self._settings, starts, moved):
             restored += len(records)
             for record in records:
-                value = record.value()
                 try:
-                    self._windows[record.partition()].check(parse_event(value)["id"], value or b"")
-                except InvalidEvent:
+                    window = self._windows[record.partition()]
+                    self._routing.type(record.value(), record.key(), record.offset(), record.headers, window)
+                except MemoryError:
+                    raise
+                except Exception:  # noqa: BLE001, S112 (refused, or a defect: it is in quarantine since it came)
                     continue
         took = time.monotonic() - started
         self._metrics.restored.labels("duplicates").inc(restored)
@@ -101,25 +101,21 @@ class Router(BatchProcessor):
     ) -> None:
         window, read, produce = self._windows[partition], self._routing.type, self._transaction.produce
         for record in records:
-            value, key = record.value(), record.key()
+            key, offset = record.key(), record.offset()
             try:
-                route, typed = read(value, window)
+                route, typed = read(record.value(), key, offset, record.headers, window)
                 if route is None or typed is None:
                     duplicates[route.biz_type if route else "unknown"] += 1
                     continue
-                if key is None:
-                    raise InvalidEvent(
-                        Reason.NO_ACCOUNT, "/payload", "no account_id, account, account_number or client_request_id"
-                    )
-                if len(typed) + len(key) > self._size_limit:
-                    raise InvalidEvent(Reason.TOO_LARGE, "", f"{len(typed)} bytes as a typed record")
             except InvalidEvent as problem:
                 self._quarantine.put(self._transaction, record, problem)
                 continue
+            except MemoryError:  # nothing that the record has done
+                raise
             except Exception as error:  # noqa: BLE001 (all of this is pure: a restart would meet it again)
                 self._quarantine.put(self._transaction, record, unforeseen(record, error))
                 continue
-            headers: Headers = [(RAW_OFFSET, b"%d" % record.offset())]
+            headers: Headers = [(RAW_OFFSET, b"%d" % offset)]
             produce(route.topic, typed, key, partition, headers, record.timestamp()[1])
             routed[route.biz_type] += 1
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from processors.duplicates import DuplicateWindow, Seen
+from processors.duplicates import DuplicateWindow, Seen, body_hash
 from schemas.catalog import Contract
 from schemas.envelope import parse_event
 from schemas.event_reader import EventReader, Readable
+from schemas.headers import raw_offset
 from schemas.invalid_event import InvalidEvent, Reason
 from schemas.transcoder import Transcoder
 
@@ -22,6 +23,8 @@ class Route(NamedTuple):
     transcoder: Transcoder
 
 
+# Reads a record's headers: asked for only where an event is known, as that takes a while.
+ReadHeaders = Callable[[], Sequence[tuple[str, bytes | None]] | None]
 # A known duplicate has no record, and no route either if its biz_type has none.
 Typed = tuple[Route, bytes] | tuple[Route | None, None]
 
@@ -30,9 +33,17 @@ class Routing:
     """The routes of all contracts."""
 
     def __init__(
-        self, contracts: Mapping[str, Contract], schema_ids: Mapping[str, int], topic: Callable[[str], str]
+        self,
+        contracts: Mapping[str, Contract],
+        schema_ids: Mapping[str, int],
+        topic: Callable[[str], str],
+        size_limit: int,
     ) -> None:
-        """`schema_ids` by topic name without prefix; `topic` puts the prefix before such a name."""
+        """`schema_ids` by topic name without prefix; `topic` puts the prefix before such a name.
+
+        `size_limit`: bytes that key and value of a typed record may have together.
+        """
+        self._size_limit = size_limit
         self._routes: dict[str, Route] = {}
         readable: list[Readable[Route]] = []
         for biz_type, contract in contracts.items():
@@ -49,36 +60,46 @@ class Routing:
         """How many members of events were hidden so far by a later one of the same name."""
         return self._duplicate_keys + sum(route.transcoder.duplicate_keys for route in self._routes.values())
 
-    def type(self, value: bytes | None, window: DuplicateWindow) -> Typed:
-        """Read an event, look it up among those that `window` has seen, and make its record in the wire format.
+    def type(
+        self, value: bytes | None, key: bytes | None, offset: int, headers: ReadHeaders, window: DuplicateWindow
+    ) -> Typed:
+        """Make the typed record of a raw one, in the wire format, unless `window` knows that this was done already.
 
-        Raises `InvalidEvent`. Such an event counts as seen as well, once its id is known.
+        Raises `InvalidEvent`. Only an event that gets its record is remembered.
         """
         found = self._read(value)
         if found is None:
-            return self._type_plainly(value, window)
-        route, event_id, typed, hidden = found
-        if not is_new(event_id, value, window):
-            return route, None
-        if hidden:
+            event = parse_event(value)
+            event_id, body = event["id"], body_hash(value or b"")
+            if _is_known(event_id, body, headers, window):
+                biz_type = event["payload"].get("biz_type")
+                return self._routes.get(biz_type) if isinstance(biz_type, str) else None, None
+            route = find_route(event, self._routes)
+            typed = route.transcoder.encode(value or b"")
+        else:
+            route, event_id, typed, hidden = found
+            body = body_hash(value or b"")
+            if _is_known(event_id, body, headers, window):
+                return route, None
             self._duplicate_keys += hidden
+        if key is None:
+            raise InvalidEvent(
+                Reason.NO_ACCOUNT, "/payload", "no account_id, account, account_number or client_request_id"
+            )
+        if len(typed) + len(key) > self._size_limit:
+            raise InvalidEvent(Reason.TOO_LARGE, "", f"{len(typed)} bytes as a typed record")
+        window.remember(event_id, body, offset)
         return route, typed
 
-    def _type_plainly(self, value: bytes | None, window: DuplicateWindow) -> Typed:
-        event = parse_event(value)
-        if not is_new(event["id"], value, window):
-            biz_type = event["payload"].get("biz_type")
-            return self._routes.get(biz_type) if isinstance(biz_type, str) else None, None
-        route = find_route(event, self._routes)
-        return route, route.transcoder.encode(value or b"")
 
-
-def is_new(event_id: str, value: bytes | None, window: DuplicateWindow) -> bool:
-    """Whether the event is to be routed. Raises `InvalidEvent` if its id was seen with another body."""
-    seen = window.check(event_id, value or b"")
+def _is_known(event_id: str, body: int, headers: ReadHeaders, window: DuplicateWindow) -> bool:
+    """Whether the event is typed already. Raises `InvalidEvent` if another body was typed under its id."""
+    if event_id not in window:
+        return False
+    seen = window.check(event_id, body, raw_offset(headers()))
     if seen is Seen.CONFLICT:
         raise InvalidEvent(Reason.ID_CONFLICT, "/id", "an event of this id with another body came before")
-    return seen is Seen.NEW
+    return seen is Seen.DUPLICATE
 
 
 def find_route(event: dict[str, Any], routes: Mapping[str, Route]) -> Route:

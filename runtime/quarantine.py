@@ -13,6 +13,7 @@ from runtime.metrics import Metrics
 from runtime.record import Record
 from runtime.settings import Settings
 from runtime.transaction import Transaction
+from schemas.headers import RECOVERED_FROM, RECOVERY_ID
 from schemas.invalid_event import InvalidEvent, Reason
 from schemas.records import QuarantinedEvent
 
@@ -42,6 +43,8 @@ class Quarantine:
     def put(self, transaction: Transaction, record: Record, problem: InvalidEvent) -> None:
         """Produce the quarantine record of `record`."""
         identity = _identity(record.value())
+        headers = record.headers() or []
+        told = {name: value.decode("utf-8", "replace") for name, value in headers if value is not None}
         quarantined: QuarantinedEvent = {
             "reason": problem.reason.value,
             "stage": self._stage,
@@ -53,13 +56,13 @@ class Quarantine:
             "timestamp": record.timestamp()[1] * 1000,
             "key": record.key(),
             "value": record.value(),
-            "headers": [{"name": name, "value": value} for name, value in record.headers() or ()],
+            "headers": [{"name": name, "value": value} for name, value in headers],
             "event_id": identity.get("id"),
             "event_type": identity.get("event_type"),
             "biz_type": identity.get("biz_type"),
             "worker": self._worker,
-            "recovered_from": None,
-            "recovery_id": None,
+            "recovered_from": told.get(RECOVERED_FROM),
+            "recovery_id": told.get(RECOVERY_ID),
         }
         transaction.produce(self._topic, self._codec.encode(quarantined), record.key(), record.partition())
         self._metrics.quarantined.labels(self._stage, problem.reason.value).inc()

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from evidence import PartitionEvidence, Stored
 from expected_events import CONTRACTS, TYPED_TOPICS, quarantine_reason, raw_value, typed_record
 from expected_state import project
-from journal import WITHOUT_ENVELOPE, Journal, JournalEvent
+from journal import Journal, JournalEvent
 from violations import Kind, Report, Stage
 
 SOURCE = b"grpc"
@@ -112,21 +112,16 @@ class _Examination:
     def _fates(self, told: Iterable[Told]) -> tuple[dict[str, Told], dict[int, Told]]:
         """What each raw record has to become: typed, by event id; quarantined, by raw offset; the rest duplicates.
 
-        An event without an envelope has no id to know a duplicate by.
+        A malformed event is refused as often as it comes.
         """
         typed: dict[str, Told] = {}
         quarantined: dict[int, Told] = {}
-        ids: set[str] = set()
         for each in told:
             event = self._journal.at(each.sequence)
-            if event.malformed in WITHOUT_ENVELOPE:
+            if event.malformed:
                 quarantined[each.raw.offset] = each
-            elif event.event_id not in ids:
-                ids.add(event.event_id)
-                if event.malformed:
-                    quarantined[each.raw.offset] = each
-                else:
-                    typed[event.event_id] = each
+            else:
+                typed.setdefault(event.event_id, each)
         return typed, quarantined
 
     def _check_typed(self, records: list[Stored], expected: Mapping[str, Told]) -> None:

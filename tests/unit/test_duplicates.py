@@ -5,27 +5,42 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.duplicates import DuplicateWindow, Seen
+from processors.duplicates import DuplicateWindow, Seen, body_hash
 
 # Few ids and bodies, so that they meet again; long enough for several generations.
 EVENTS = st.lists(st.tuples(st.integers(0, 25).map(str), st.sampled_from([b"", b"a", b"b"])), max_size=150)
 SIZES = st.integers(1, 12)
 
 
+def put(window: DuplicateWindow, event_id: str, value: bytes, offset: int = 0) -> Seen:
+    """What the router does with an event that can be typed."""
+    seen = window.check(event_id, body_hash(value))
+    if seen is Seen.NEW:
+        window.remember(event_id, body_hash(value), offset)
+    return seen
+
+
 def test_the_three_answers() -> None:
     window = DuplicateWindow(10)
-    assert window.check("1", b"a") is Seen.NEW
-    assert window.check("1", b"a") is Seen.DUPLICATE
-    assert window.check("1", b"b") is Seen.CONFLICT
-    assert window.check("1", b"a") is Seen.DUPLICATE, "the first body is the one that counts"
-    assert window.check("2", b"a") is Seen.NEW
+    assert put(window, "1", b"a") is Seen.NEW
+    assert put(window, "1", b"a") is Seen.DUPLICATE
+    assert put(window, "1", b"b") is Seen.CONFLICT
+    assert put(window, "1", b"a") is Seen.DUPLICATE, "the first body is the one that counts"
+    assert put(window, "2", b"a") is Seen.NEW
 
 
 def test_an_envelope_that_was_stamped_anew_is_the_same_event() -> None:
+    body = body_hash(b'{"id":"1","timestamp":"2026-01-01T00:00:00Z","payload":{"a":1}}')
+    assert body == body_hash(b'{"id":"1","timestamp":"2026-01-01T00:00:09Z","payload":{"a":1}}')
+    assert body != body_hash(b'{"id":"1","timestamp":"2026-01-01T00:00:00Z","payload":{"a":2}}')
+
+
+def test_a_replay_passes_what_came_no_later_than_the_record_that_it_repeats() -> None:
     window = DuplicateWindow(10)
-    assert window.check("1", b'{"id":"1","timestamp":"2026-01-01T00:00:00Z","payload":{"a":1}}') is Seen.NEW
-    assert window.check("1", b'{"id":"1","timestamp":"2026-01-01T00:00:09Z","payload":{"a":1}}') is Seen.DUPLICATE
-    assert window.check("1", b'{"id":"1","timestamp":"2026-01-01T00:00:00Z","payload":{"a":2}}') is Seen.CONFLICT
+    put(window, "1", b"a", offset=5)
+    body, other = body_hash(b"a"), body_hash(b"b")
+    assert [window.check("1", body, repeats) for repeats in (4, 5, 6)] == [Seen.DUPLICATE, Seen.NEW, Seen.NEW]
+    assert window.check("1", other, 6) is Seen.CONFLICT
 
 
 @given(SIZES, EVENTS)
@@ -34,7 +49,7 @@ def test_nothing_is_forgotten_within_its_size(size: int, events: list[tuple[str,
     window = DuplicateWindow(size)
     remembered: list[tuple[str, bytes]] = []
     for event_id, body in events:
-        seen = window.check(event_id, body)
+        seen = put(window, event_id, body)
         first = dict(remembered[-size:]).get(event_id)
         if first is not None:
             assert seen is (Seen.DUPLICATE if body == first else Seen.CONFLICT)
@@ -47,7 +62,7 @@ def test_nothing_is_known_that_never_came(size: int, events: list[tuple[str, byt
     window = DuplicateWindow(size)
     came: dict[str, set[bytes]] = {}
     for event_id, body in events:
-        seen = window.check(event_id, body)
+        seen = put(window, event_id, body)
         if event_id not in came:
             assert seen is Seen.NEW
         if seen is Seen.DUPLICATE:
@@ -61,10 +76,10 @@ def test_nothing_is_known_that_never_came(size: int, events: list[tuple[str, byt
 def test_memory_is_bounded(size: int, events: list[tuple[str, bytes]]) -> None:
     window = DuplicateWindow(size)
     for event_id, body in events:
-        window.check(event_id, body)
+        put(window, event_id, body)
         assert len(window) <= 2 * size
 
 
 def test_without_a_window_everything_is_new() -> None:
     window = DuplicateWindow(0)
-    assert [window.check("1", b"a") for _ in range(3)] == [Seen.NEW] * 3
+    assert [put(window, "1", b"a") for _ in range(3)] == [Seen.NEW] * 3

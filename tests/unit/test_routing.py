@@ -66,8 +66,8 @@ def test_the_same_without_native_code(monkeypatch: pytest.MonkeyPatch) -> None:
     ids = {contract.topics[0].name: number for number, contract in enumerate(EVENTS.values())}
 
     def routed() -> list[tuple[str | None, bytes | None]]:
-        routing, window = Routing(EVENTS, ids, "test.{}".format), DuplicateWindow(100)
-        typed = [routing.type(value, window) for value in SAMPLES * 2]
+        routing, window = Routing(EVENTS, ids, "test.{}".format, 10_000), DuplicateWindow(100)
+        typed = [routing.type(value, b"key", offset, lambda: None, window) for offset, value in enumerate(SAMPLES * 2)]
         assert routing.duplicate_keys == 1
         return [(route and route.topic, value) for route, value in typed]
 
@@ -75,3 +75,84 @@ def test_the_same_without_native_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_reader, "_native", None)
     assert routed() == fast
     assert [value for _, value in fast].count(None) == len(SAMPLES), "the second time around"
+
+
+SAMPLE = next(value for value in SAMPLES if b'"CREDIT"' in value)
+OTHER_BODY = SAMPLE.replace(b'"status"', b'"note":"","status"')
+IDS = {contract.topics[0].name: number for number, contract in enumerate(EVENTS.values())}
+
+
+class Partition:
+    """A raw partition and what a router makes of it: the topic, None for a known duplicate, or the reason."""
+
+    def __init__(self, without: str = "") -> None:
+        self.window = DuplicateWindow(100)
+        self.offset = 0
+        self.restart(without)
+
+    def restart(self, without: str = "") -> None:
+        """Go on with all contracts but one."""
+        contracts = {biz_type: contract for biz_type, contract in EVENTS.items() if biz_type != without}
+        self.routing = Routing(contracts, IDS, str, 10_000)
+
+    def put(self, value: bytes, repeats: bytes | None = None, key: bytes | None = b"key") -> str | None:
+        headers = [("raw_offset", repeats)] if repeats is not None else None
+        self.offset += 1
+        try:
+            route, typed = self.routing.type(value, key, self.offset - 1, lambda: headers, self.window)
+        except InvalidEvent as problem:
+            return problem.reason.value
+        assert route is not None
+        return None if typed is None else route.topic
+
+    def restore(self, *values: bytes) -> None:
+        """Forget, and see the partition's values again, as after a restart."""
+        self.window, self.offset = DuplicateWindow(100), 0
+        for value in values:
+            self.put(value)
+
+
+def test_a_refused_event_is_judged_anew_when_it_comes_again() -> None:
+    partition = Partition()
+    assert [partition.put(SAMPLE, key=None) for _ in range(2)] == ["no_account"] * 2
+    assert partition.put(SAMPLE) == "event.credit"
+    assert partition.put(SAMPLE) is None
+    assert partition.put(OTHER_BODY) == "id_conflict"
+
+
+def test_a_replayed_event_is_typed_once() -> None:
+    partition = Partition(without="CREDIT")
+    assert partition.put(SAMPLE) == "unknown_biz_type"
+    partition.restart()
+    assert partition.put(SAMPLE, b"0") == "event.credit"
+    assert partition.put(SAMPLE, b"0") is None
+    assert partition.put(SAMPLE) is None
+
+
+def test_a_window_restored_with_a_new_contract_lets_the_refused_event_through_once() -> None:
+    """It takes both for typed, as today's contracts would type them; they say that they were refused."""
+    partition = Partition()
+    partition.restore(SAMPLE, SAMPLE)
+    assert partition.put(SAMPLE, b"1") == "event.credit"
+    assert partition.put(SAMPLE, b"0") is None
+    assert partition.put(SAMPLE, b"1") is None
+
+
+def test_a_replayed_conflict_stays_one() -> None:
+    partition = Partition()
+    assert partition.put(SAMPLE) == "event.credit"
+    assert partition.put(OTHER_BODY) == "id_conflict"
+    assert partition.put(OTHER_BODY, b"1") == "id_conflict"
+
+
+@pytest.mark.parametrize("header", [b"", b"-1", b"1e3", b" 0", b"\xff", b"9" * 20, b"\xd9\xa0"])
+def test_a_header_that_names_no_offset_is_none(header: bytes) -> None:
+    partition = Partition()
+    assert partition.put(SAMPLE) == "event.credit"
+    assert partition.put(SAMPLE, header) is None
+
+
+def test_what_is_too_large_for_its_topic_is_refused() -> None:
+    routing = Routing(EVENTS, IDS, str, 100)
+    with pytest.raises(InvalidEvent, match="too_large"):
+        routing.type(SAMPLE, b"key", 0, lambda: None, DuplicateWindow(1))

@@ -56,8 +56,12 @@ def event(event_id: str, amount: str = "1") -> bytes:
     return f'{{"id":"{event_id}","event_type":"F","timestamp":"t","payload":{{"amount":"{amount}"}}}}'.encode()
 
 
-def counted(*records: tuple[bytes | None, bytes, int]) -> tuple[int, int]:
-    repetitions = Repetitions()
+def is_typed(value: bytes) -> bool:
+    return value.startswith(b'{"id"')
+
+
+def counted(*records: tuple[bytes | None, bytes, bytes | None]) -> tuple[int, int]:
+    repetitions = Repetitions(is_typed)
     for record in records:
         repetitions.add(*record)
     return repetitions.distinct, repetitions.duplicates
@@ -66,35 +70,34 @@ def counted(*records: tuple[bytes | None, bytes, int]) -> tuple[int, int]:
 @pytest.mark.parametrize(
     ("records", "distinct", "duplicates"),
     [
-        ([(b"a", event("a"), -1), (b"b", event("b"), -1)], 2, 0),
-        ([(b"a", event("a"), -1), (b"a", event("a"), -1), (b"a", event("a"), -1)], 1, 2),
+        ([(b"a", event("a"), b"k"), (b"b", event("b"), b"k")], 2, 0),
+        ([(b"a", event("a"), b"k"), (b"a", event("a"), b"k"), (b"a", event("a"), b"k")], 1, 2),
         # Another body: a conflict, which is quarantined; the first body still counts.
-        ([(b"a", event("a"), -1), (b"a", event("a", "2"), -1), (b"a", event("a"), -1)], 2, 1),
-        # No envelope, so no id that the router could know it by: quarantined each time.
-        ([(b"a", b"{broken", -1), (b"a", b"{broken", -1)], 1, 0),
+        ([(b"a", event("a"), b"k"), (b"a", event("a", "2"), b"k"), (b"a", event("a"), b"k")], 2, 1),
+        # Refused: quarantined each time.
+        ([(b"a", b"{broken", b"k"), (b"a", b"{broken", b"k")], 1, 0),
         # No id at all: nothing says that it is the same event.
-        ([(None, b"x", -1), (None, b"x", -1)], 2, 0),
-        # Without a key it may come into another partition, whose router doesn't know it.
-        ([(b"a", event("a"), 1), (b"a", event("a"), 2)], 1, 0),
-        ([(b"a", event("a"), 1), (b"a", event("a"), 2), (b"a", event("a"), 1)], 1, 1),
+        ([(None, b"x", b"k"), (None, b"x", b"k")], 2, 0),
+        # Without a key it is refused.
+        ([(b"a", event("a"), None), (b"a", event("a"), None)], 1, 0),
     ],
 )
-def test_repetitions(records: list[tuple[bytes | None, bytes, int]], distinct: int, duplicates: int) -> None:
+def test_repetitions(records: list[tuple[bytes | None, bytes, bytes | None]], distinct: int, duplicates: int) -> None:
     assert counted(*records) == (distinct, duplicates)
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    repetitions = Repetitions(remembered=10)
+    repetitions = Repetitions(is_typed, remembered=10)
     for number in range(1000):
-        repetitions.add(b"%d" % number, event(str(number)), number % 3)
-    assert len(repetitions._bodies) == len(repetitions._keyless) == 10
-    repetitions.add(b"999", event("999"), 999 % 3)
-    repetitions.add(b"0", event("0"), 0)
+        repetitions.add(b"%d" % number, event(str(number)), b"k")
+    assert len(repetitions._bodies) == 10
+    repetitions.add(b"999", event("999"), b"k")
+    repetitions.add(b"0", event("0"), b"k")
     assert (repetitions.distinct, repetitions.duplicates) == (1001, 1)
 
 
 def test_raw_records_are_counted_by_documented_type() -> None:
-    tally = Tally(frozenset({"CREDIT"}))
+    tally = Tally(frozenset({"CREDIT"}), is_typed)
     for headers in ({"biz_type": b"CREDIT"}, {"biz_type": b"NEWS"}, {}, {"biz_type": b"\xff"}):
         tally.raw(FakeRecord(headers_=headers))
     assert tally.seen().raw == 4
@@ -102,14 +105,14 @@ def test_raw_records_are_counted_by_documented_type() -> None:
 
 
 def test_active_is_what_has_no_tombstone() -> None:
-    tally = Tally(frozenset())
+    tally = Tally(frozenset(), is_typed)
     for key, value in ((b"L/1/US", b"x"), (b"L/1/HK", b"x"), (b"L/1/US", b"y"), (b"L/1/HK", None), (b"L/2/US", None)):
         tally.active(FakeRecord(value_=value, key_=key))
     assert tally.seen().active == {"L": 1}
 
 
 def test_an_alert_shows_four_characters_of_the_account_and_how_late_it_came() -> None:
-    tally = Tally(frozenset())
+    tally = Tally(frozenset(), is_typed)
     at = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
     evidence: dict[str, Any] = {"amount": Decimal("1250.500000000000000000"), "currency": "USD"}
     members: dict[str, Any] = {
