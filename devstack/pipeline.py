@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from devstack.guarded import GuardedProcess
-from runtime.errors import MustRestart, PipelineError, SettingsError
+from runtime.errors import MustRestart, PipelineError, QuarantineLimitExceeded, SettingsError
 
 GRACE_S: Final = 12.0  # more than a process gives itself (runtime.process)
 ORPHAN_GRACE_S: Final = 10.0  # its broker goes at the same time: there is little that it could still do
@@ -21,6 +21,8 @@ FIRST_PAUSE_S: Final = 0.5
 MOST_FAILURES: Final = 5
 # A process that has lived this long was well: its end isn't one more failure of the same kind.
 HEALTHY_S: Final = 30.0
+# Ends that a restart doesn't help: somebody has to change or to look at something.
+FOR_A_PERSON: Final = (SettingsError.exit_code, QuarantineLimitExceeded.exit_code)
 
 
 class State(StrEnum):
@@ -44,10 +46,10 @@ class PartFailed(PipelineError):
 def pause_before_restart(exit_code: int, failures: int) -> float | None:
     """Seconds to wait before a process that has ended is started again; None: don't.
 
-    `failures`: how often in a row it has ended now. Wrong settings (exit code 2) stay wrong; anything else may go away,
-    a few times.
+    `failures`: how often in a row it has ended now. What is for a person (exit codes 2 and 3) stays; anything else may
+    go away, a few times.
     """
-    if exit_code == SettingsError.exit_code or failures > MOST_FAILURES:
+    if exit_code in FOR_A_PERSON or failures > MOST_FAILURES:
         return None
     return FIRST_PAUSE_S * float(2 ** (failures - 1))
 
@@ -120,7 +122,7 @@ class Part:
             raise PartFailed(
                 f"the {self.name} ended with exit code {code}, {self._failures} times in a row; {self.log} ends:\n"
                 f"{self.log_tail()}",
-                code if code == SettingsError.exit_code else MustRestart.exit_code,
+                code if code in FOR_A_PERSON else MustRestart.exit_code,
             )
         self._start_again_at = time.monotonic() + pause_s
         self.state = State.RESTARTING

@@ -18,6 +18,7 @@ from runtime.access import verify_access
 from runtime.health import Health, HealthServer
 from runtime.kafka import admin_client
 from runtime.metrics import Metrics
+from runtime.quarantine import QUARANTINE, Quarantine
 from runtime.record_batch import RecordBatch
 from runtime.record_source import Processor, RecordSource
 from runtime.schema_ids import resolve_schema_ids
@@ -25,7 +26,9 @@ from runtime.settings import Settings
 from runtime.topics import DERIVED_SIZE_FACTOR, plan_topics, verify_topics
 from runtime.transaction import Transaction
 from schemas.catalog import Catalog
+from schemas.codec import Codec
 from schemas.event_reader import IS_NATIVE
+from schemas.records import QuarantinedEvent
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +56,7 @@ class BatchProcessor(Processor):
         raise NotImplementedError
 
 
-Build = Callable[[Mapping[str, int], Transaction, Metrics], BatchProcessor]
+Build = Callable[[Mapping[str, int], Quarantine, Transaction, Metrics], BatchProcessor]
 
 
 def run_worker(
@@ -67,8 +70,9 @@ def run_worker(
 ) -> None:
     """Run one worker of the consumer group `name` until `stop` is set.
 
-    Verifies the topics and resolves the schema ids first; `build(schema ids by topic, transaction, metrics)` then makes
-    the processor. Raises SettingsError where they aren't as the catalog says, MustRestart when the worker can't go on.
+    Verifies the topics and resolves the schema ids first; `build(schema ids by topic, quarantine, transaction,
+    metrics)` then makes the processor. Raises SettingsError where they aren't as the catalog says, MustRestart when the
+    worker can't go on, QuarantineLimitExceeded where it is set to end then.
     """
     if not IS_NATIVE:
         log.warning("installed without native code, as no Rust compiler was there: several times slower, else the same")
@@ -82,7 +86,9 @@ def run_worker(
         verify_topics(admin, plans)
         schema_ids = resolve_schema_ids(settings, catalog, stop)
         transaction = Transaction(settings, settings.transactional_id(name), DERIVED_SIZE_FACTOR)
-        processor = build(schema_ids, transaction, metrics)
+        codec: Codec[QuarantinedEvent] = Codec(catalog.topics[QUARANTINE][0], schema_ids[QUARANTINE])
+        quarantine = Quarantine(settings, name, codec, metrics, health)
+        processor = build(schema_ids, quarantine, transaction, metrics)
         # Faust wants a folder of its own; nothing is kept there.
         folder = resources.enter_context(tempfile.TemporaryDirectory(prefix=f"{name}-"))
         app = PipelineApp(
@@ -98,7 +104,9 @@ def run_worker(
                     with batch:
                         processor.process(batch)
 
-            source = RecordSource(settings, name, topics, outputs, channel, transaction, processor, metrics, health)
+            source = RecordSource(
+                settings, name, topics, outputs, channel, transaction, processor, quarantine, metrics, health
+            )
             await _serve(app, source, stop)
 
         # Records come and go by the thousand and hold no cycles; looking for some took a quarter of a projector's time.

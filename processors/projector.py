@@ -14,7 +14,7 @@ from processors.cloudevents import alert_headers
 from processors.rules import PROJECTIONS, Flag, Outcome, Projection, Source, active_change
 from runtime.errors import MustRestart
 from runtime.metrics import Metrics
-from runtime.quarantine import QUARANTINE, Quarantine, unforeseen
+from runtime.quarantine import Quarantine, unforeseen
 from runtime.record import Record, TopicPartition
 from runtime.record_batch import RecordBatch
 from runtime.schema_ids import open_registry
@@ -165,7 +165,9 @@ def run(settings: Settings, stop: threading.Event, catalog: Catalog | None = Non
     registry = open_registry(settings)
     topics = {biz_type: contracts.events[biz_type].topics[0].name for biz_type in PROJECTIONS}
 
-    def build(schema_ids: Mapping[str, int], transaction: Transaction, metrics: Metrics) -> Projector:
+    def build(
+        schema_ids: Mapping[str, int], quarantine: Quarantine, transaction: Transaction, metrics: Metrics
+    ) -> Projector:
         def codec(topic: str) -> Codec[Any]:
             return Codec(contracts.topics[topic][0], schema_ids[topic], registry.schema_text)
 
@@ -174,7 +176,6 @@ def run(settings: Settings, stop: threading.Event, catalog: Catalog | None = Non
             for biz_type, topic in topics.items()
         }
         tables: dict[str, StateTable[Any]] = {name: StateTable(settings, name, codec(name), metrics) for name in TABLES}
-        quarantine = Quarantine(settings, NAME, codec(QUARANTINE), metrics)
         return Projector(settings, typed, tables, codec(ALERTS), quarantine, transaction, metrics)
 
     sources = [settings.topic(topic) for topic in topics.values()]

@@ -14,7 +14,7 @@ from processors.duplicates import DuplicateWindow
 from processors.routing import Routing
 from runtime.kafka import Headers
 from runtime.metrics import Metrics
-from runtime.quarantine import QUARANTINE, Quarantine, unforeseen
+from runtime.quarantine import Quarantine, unforeseen
 from runtime.record import Record, TopicPartition
 from runtime.record_batch import RecordBatch
 from runtime.settings import Settings
@@ -22,10 +22,8 @@ from runtime.topic_reader import read_to_end
 from runtime.topics import DERIVED_SIZE_FACTOR
 from runtime.transaction import Transaction
 from schemas.catalog import Catalog, Contract, load_catalog
-from schemas.codec import Codec
 from schemas.headers import RAW_OFFSET
 from schemas.invalid_event import InvalidEvent
-from schemas.records import QuarantinedEvent
 
 log = logging.getLogger(__name__)
 
@@ -136,9 +134,9 @@ def run(settings: Settings, stop: threading.Event, catalog: Catalog | None = Non
     """Run a router until `stop` is set. Raises SettingsError or MustRestart."""
     contracts = catalog or load_catalog()
 
-    def build(schema_ids: Mapping[str, int], transaction: Transaction, metrics: Metrics) -> Router:
-        codec: Codec[QuarantinedEvent] = Codec(contracts.contracts["quarantined-event"], schema_ids[QUARANTINE])
-        quarantine = Quarantine(settings, NAME, codec, metrics)
+    def build(
+        schema_ids: Mapping[str, int], quarantine: Quarantine, transaction: Transaction, metrics: Metrics
+    ) -> Router:
         return Router(settings, contracts.events, schema_ids, quarantine, transaction, metrics)
 
     outputs = [settings.topic(contract.topics[0].name) for contract in contracts.events.values()]

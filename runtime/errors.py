@@ -21,6 +21,15 @@ class Stopped(PipelineError):
     exit_code = 0
 
 
+class QuarantineLimitExceeded(PipelineError):
+    """More goes into quarantine than QUARANTINE_LIMIT_... allow, and QUARANTINE_LIMIT_ACTION is to stop.
+
+    What has been done is committed. A restart would go on with the next records: somebody has to look first.
+    """
+
+    exit_code = 3
+
+
 class MustRestart(PipelineError):
     """The memory of this process may differ from what is committed: end it, a fresh one starts from the topics.
 

@@ -32,6 +32,7 @@ class Health:
     def __init__(self) -> None:
         self._alive_until = time.monotonic() + LIVE_LIMIT_S
         self._not_ready: str | None = "starting"
+        self._alarm: str | None = None
 
     def beat(self, limit_s: float = LIVE_LIMIT_S) -> None:
         """The worker's loop has come round; it will again within `limit_s`."""
@@ -44,14 +45,18 @@ class Health:
     def not_ready(self, why: str) -> None:
         self._not_ready = why
 
+    def alarm(self, why: str | None) -> None:
+        """The work goes on, but not as it should; None: it does again."""
+        self._alarm = why
+
     def live_problem(self) -> str | None:
         """None, or why a supervisor should restart the process. Never depends on the cluster's health."""
         late_s = time.monotonic() - self._alive_until
         return f"the loop is {late_s:.0f} s late" if late_s > 0 else None
 
     def ready_problem(self) -> str | None:
-        """None, or why the process isn't doing its work at the moment."""
-        return self._not_ready
+        """None, or why the process isn't doing its work at the moment, or not as it should."""
+        return self._not_ready or self._alarm
 
 
 class HealthServer:

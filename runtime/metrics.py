@@ -56,6 +56,9 @@ class Metrics:
 
         # every worker
         self.quarantined = self._counter("quarantined", "Records put into quarantine", "stage", "reason")
+        self.quarantine_limit_exceeded = self._gauge(
+            "quarantine_limit_exceeded", "1 while more goes into quarantine than the QUARANTINE_LIMIT settings allow"
+        )
         self.consumed = self._counter("consumed", "Records consumed", "topic")
         self.transactions = self._counter("transactions", "Transactions, by result", "result")
         self.transaction_seconds = self._duration("transaction_seconds", "From begin to committed")

@@ -5,12 +5,17 @@ from __future__ import annotations
 import logging
 import traceback
 from importlib.metadata import version
+from itertools import chain
 from typing import Any, Final, Protocol
 
 import orjson
 
+from runtime.errors import QuarantineLimitExceeded
+from runtime.health import Health
 from runtime.metrics import Metrics
+from runtime.quarantine_limit import QuarantineLimit
 from runtime.record import Record
+from runtime.record_batch import Partitions
 from runtime.settings import Settings
 from runtime.transaction import Transaction
 from schemas.headers import RECOVERED_FROM, RECOVERY_ID
@@ -33,12 +38,21 @@ class Quarantine:
     Key and partition are those of the source record. The record's own Kafka timestamp says when it was quarantined.
     """
 
-    def __init__(self, settings: Settings, stage: str, codec: Encoder, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, stage: str, codec: Encoder, metrics: Metrics, health: Health) -> None:
         self._topic = settings.topic(QUARANTINE)
         self._stage = stage
         self._codec = codec
         self._metrics = metrics
+        self._health = health
         self._worker = f"{stage}/{version('broker-events')}"
+        self._limit = QuarantineLimit(
+            settings.quarantine_limit_share, settings.quarantine_limit_records, settings.quarantine_limit_consecutive
+        )
+        self._stops = settings.quarantine_limit_action == "stop"
+        self._refused: set[int] = set()  # ids of this batch's record objects
+        self._is_exceeded = False
+        # What the worker is to end with, once it has committed.
+        self.end_of_work: QuarantineLimitExceeded | None = None
 
     def put(self, transaction: Transaction, record: Record, problem: InvalidEvent) -> None:
         """Produce the quarantine record of `record`."""
@@ -66,6 +80,27 @@ class Quarantine:
         }
         transaction.produce(self._topic, self._codec.encode(quarantined), record.key(), record.partition())
         self._metrics.quarantined.labels(self._stage, problem.reason.value).inc()
+        self._refused.add(id(record))
+
+    def end_batch(self, partitions: Partitions) -> None:
+        """These records are done: raise or end the alarm of `QuarantineLimit`."""
+        refused: list[int] = []
+        if self._refused:
+            records = chain.from_iterable(partitions.values())
+            refused = [index for index, record in enumerate(records) if id(record) in self._refused]
+            self._refused.clear()
+        exceeded = self._limit.count(sum(map(len, partitions.values())), refused)
+        self._health.alarm(exceeded)
+        if (exceeded is not None) == self._is_exceeded:
+            return
+        self._is_exceeded = exceeded is not None
+        self._metrics.quarantine_limit_exceeded.set(self._is_exceeded)
+        if exceeded is not None and self._stops:
+            self.end_of_work = self.end_of_work or QuarantineLimitExceeded(
+                f"{exceeded}, and QUARANTINE_LIMIT_ACTION is stop"
+            )
+        else:
+            log.warning("%s", exceeded or "quarantine is within its limits again")
 
 
 def unforeseen(record: Record, error: Exception) -> InvalidEvent:

@@ -21,6 +21,7 @@ from runtime.errors import MustRestart, SettingsError
 from runtime.health import Health
 from runtime.kafka import consumer_config, raise_if_hopeless
 from runtime.metrics import Metrics
+from runtime.quarantine import Quarantine
 from runtime.record import Record, TopicPartition, partition_of
 from runtime.record_batch import Partitions, RecordBatch, limited
 from runtime.settings import Settings
@@ -81,6 +82,7 @@ class RecordSource(Service):
         channel: Any,  # noqa: ANN401 (Faust types a channel by events, not by what is put)
         transaction: Transaction,
         processor: Processor,
+        quarantine: Quarantine,
         metrics: Metrics,
         health: Health,
     ) -> None:
@@ -92,6 +94,7 @@ class RecordSource(Service):
         self._channel = channel
         self._transaction = transaction
         self._processor = processor
+        self._quarantine = quarantine
         self._metrics = metrics
         self._health = health
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="kafka")
@@ -126,7 +129,7 @@ class RecordSource(Service):
     async def _pump(self) -> None:
         try:
             await self._in_thread(self._subscribe)
-            while not self.should_stop:
+            while not self.should_stop and self._quarantine.end_of_work is None:
                 self._health.beat()
                 partitions = await self._in_thread(self._fetch)
                 for part in limited(partitions, BATCH_BYTES):
@@ -145,13 +148,17 @@ class RecordSource(Service):
             await self._in_thread(self._abandon)
             self.ended.set_exception(error)
         else:
-            self.ended.set_result(None)
+            if (end_of_work := self._quarantine.end_of_work) is not None:
+                self.ended.set_exception(end_of_work)
+            else:
+                self.ended.set_result(None)
 
     async def _process(self, partitions: Partitions) -> None:
         self._transaction.begin()
         batch = RecordBatch(partitions, asyncio.get_running_loop().create_future())
         await self._channel.put(batch)
         await batch.done
+        self._quarantine.end_batch(partitions)
         for tp, records in partitions.items():
             last = records[-1]
             self._next_offsets[tp] = last.offset() + 1

@@ -76,6 +76,16 @@ class Settings(BaseSettings):
         25_000, ge=0, description="how many last records of a raw partition an event id is remembered for, at least"
     )
     max_message_bytes: int = Field(8_388_608, ge=1_048_576, description="largest record that any topic takes")
+    quarantine_limit_share: float = Field(
+        0.5, ge=0, le=1, description="share of the last records, above which quarantine is an alarm; 1 is off"
+    )
+    quarantine_limit_records: int = Field(1000, ge=1, description="how many last records the share is of, at least")
+    quarantine_limit_consecutive: int = Field(
+        1000, ge=0, description="so many records in a row in quarantine are an alarm; 0 is off"
+    )
+    quarantine_limit_action: Literal["unready", "stop"] = Field(
+        "unready", description="at the alarm: /ready fails until it is over; or the worker ends with exit code 3"
+    )
     start_timeout_s: float = Field(60, gt=0, description="how long to wait for Kafka and the registry at start")
     http_host: str = Field("127.0.0.1", description="address of /metrics, /live and /ready")
     http_port: int = Field(0, ge=0, le=65535, description="port of /metrics, /live and /ready; 0 takes a free one")

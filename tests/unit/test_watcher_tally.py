@@ -156,7 +156,8 @@ def test_rates_are_those_of_the_last_seconds() -> None:
     assert rate == pytest.approx(50)
 
 
-def test_a_process_is_started_again_a_few_times_and_never_with_wrong_settings() -> None:
+def test_a_process_is_started_again_a_few_times_and_never_where_somebody_has_to_look() -> None:
     pauses = [pause_before_restart(random.choice((70, 137, 1)), failures) for failures in range(1, MOST_FAILURES + 2)]  # noqa: S311
     assert pauses == [0.5, 1.0, 2.0, 4.0, 8.0, None]
     assert pause_before_restart(2, 1) is None
+    assert pause_before_restart(3, 1) is None
