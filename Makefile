@@ -9,7 +9,7 @@ NATIVE := schemas/native
 AUDIT := $(VENV)/audit
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-broker test-chaos chaos bench check audit generate lock clean
+.PHONY: help demo test test-unit test-broker test-chaos test-chart chaos bench check audit generate lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -26,7 +26,7 @@ demo: $(READY) ## the whole pipeline on a real broker, with a live view (DEMO_SE
 	@$(BIN)/broker-events run
 
 test: $(READY) ## every test, on the embedded broker (or TEST_BROKER=testcontainers|external)
-	@$(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder tests/chaos tests/broker tests/contracts tests/unit
+	@$(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder tests/chaos tests/broker tests/chart tests/contracts tests/unit
 
 test-unit: $(READY) ## contracts and pure logic: no I/O, seconds
 	@$(BIN)/pytest tests/contracts tests/unit
@@ -36,6 +36,9 @@ test-broker: $(READY) ## real processes on a real broker
 
 test-chaos: $(READY) ## the small form of chaos, and broken workers that it has to find
 	@$(BIN)/pytest tests/chaos
+
+test-chart: $(READY) ## the Helm chart, compose file and image steps (builds helm once where there is Go)
+	@$(BIN)/pytest tests/chart
 
 chaos: $(READY) ## random faults of every kind under load, every event compared (CHAOS=--help)
 	@$(BIN)/python tests/chaos $(CHAOS)
@@ -50,9 +53,10 @@ check: $(READY) ## ruff, mypy --strict, import-linter; rustfmt and clippy where 
 	@$(BIN)/lint-imports
 	@if command -v cargo >/dev/null; then cd $(NATIVE) && cargo fmt --check && cargo clippy --quiet --locked --release -- -D warnings; fi
 
-generate: $(READY) ## models from the schemas, gRPC code from the proto
+generate: $(READY) ## models from the schemas, gRPC code from the proto, the chart's settings and topics
 	@$(BIN)/python -m schemas.generate
 	@$(BIN)/python -m ingest.sources.generate
+	@$(BIN)/python -m devstack.chart
 
 lock: $(READY) ## both lock files from pyproject.toml (names no registry)
 	@$(BIN)/pip install --quiet uv

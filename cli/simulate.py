@@ -28,7 +28,8 @@ def parse_faults(_context: click.Context, _parameter: click.Parameter, texts: tu
 
 
 @click.command("simulate")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, show_default="a free one", help="On 127.0.0.1.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 in a container.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, show_default="a free one", help="Port to listen on.")
 @click.option("--rate", type=click.FloatRange(1, 50_000), default=1000.0, show_default=True, help="Events a second.")
 @click.option("--count", type=click.IntRange(min=1), help="End the log after so many events.  [default: never]")
 @click.option(
@@ -95,6 +96,7 @@ def parse_faults(_context: click.Context, _parameter: click.Parameter, texts: tu
 @click.option("--tls-cert", type=FILE, help="Certificate chain (PEM); with --tls-key: TLS instead of plain text.")
 @click.option("--tls-key", type=FILE, help="Its private key (PEM).")
 def command(
+    host: str,
     port: int,
     rate: float,
     count: int | None,
@@ -118,12 +120,12 @@ def command(
     tls_cert: Path | None,
     tls_key: Path | None,
 ) -> None:
-    """Simulate the broker's event push on 127.0.0.1, by the broker's public protocol.
+    """Simulate the broker's event push, by the broker's public protocol.
 
     It is not the broker: shapes, fields, status values, signature and replay are as documented; what no public document
     says (how often what happens, limits, periods) is assumed, and an option where it matters.
 
-    Prints "listening on 127.0.0.1:PORT". The log begins to grow with the first subscription, at --rate, and keeps
+    Prints "listening on HOST:PORT". The log begins to grow with the first subscription, at --rate, and keeps
     growing when nobody listens; each subscriber gets everything after its position. Positions of a run stay good in
     another run with the same --seed, --accounts and malformed faults. Ctrl-C or SIGTERM ends it, after what the log
     holds was pushed to whoever is subscribed (at most 5 s); a second one ends it at once.
@@ -150,6 +152,7 @@ def command(
     if (tls_cert is None) != (tls_key is None):
         raise click.UsageError("--tls-cert and --tls-key go together")
     settings = SimulatorSettings(
+        host=host,
         port=port,
         app_key=app_key,
         app_secret=app_secret,
@@ -175,6 +178,6 @@ def command(
         tls=None if tls_cert is None or tls_key is None else (str(tls_cert), str(tls_key)),
     )
     try:
-        asyncio.run(serve(settings, lambda bound: click.echo(f"listening on 127.0.0.1:{bound}")))
+        asyncio.run(serve(settings, lambda bound: click.echo(f"listening on {host}:{bound}")))
     except OSError as error:
         raise click.ClickException(str(error)) from error

@@ -20,13 +20,13 @@ Watch = Callable[[int], None]
 def run_push(settings: Settings, stop: threading.Event, name: str = "grpc") -> None:
     """Bridge the broker's event push until `stop`; errors as of `Bridge.run`."""
     check_push_settings(settings)
-    metrics, health = Metrics(), Health()
+    metrics, health = Metrics(), Health(settings.start_timeout_s)
     _run(settings, stop, BrokerPush(settings, metrics, health, name), metrics, health, lambda _: None)
 
 
 def run_files(settings: Settings, stop: threading.Event, files: NdjsonFiles, watch: Watch) -> int:
     """Import the files and return the number of events; errors as of `Bridge.run`."""
-    metrics, health = Metrics(), Health()
+    metrics, health = Metrics(), Health(settings.start_timeout_s)
     return _run(settings, stop, files, metrics, health, watch)
 
 

@@ -24,13 +24,16 @@ log = logging.getLogger(__name__)
 
 # Several times the longest wait of a loop that is well: a commit through a broker's restart.
 LIVE_LIMIT_S: Final = 60.0
+# Before the loop begins: for Kafka, the registry, the transactional id, the cursors; each wait gives up by itself.
+_WAITS_AT_START: Final = 4
 
 
 class Health:
     """What /live and /ready say. `beat` and the flags may be set from any thread."""
 
-    def __init__(self) -> None:
-        self._alive_until = time.monotonic() + LIVE_LIMIT_S
+    def __init__(self, start_timeout_s: float = 0.0) -> None:
+        """`start_timeout_s`: how long each thing that a process needs at its start may take to answer."""
+        self._alive_until = time.monotonic() + LIVE_LIMIT_S + _WAITS_AT_START * start_timeout_s
         self._not_ready: str | None = "starting"
         self._alarm: str | None = None
 

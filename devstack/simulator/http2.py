@@ -193,21 +193,21 @@ class Connection(asyncio.Protocol):
 
 
 class Http2Server:
-    """Listens on 127.0.0.1 and gives every call to `handler`."""
+    """Listens and gives every call to `handler`."""
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
         self._connections: set[Connection] = set()
 
-    async def start(self, port: int, tls: tuple[str, str] | None) -> int:
-        """Listen, on a free port for 0; `tls` names certificate chain and key files (PEM). Returns the port."""
+    async def start(self, host: str, port: int, tls: tuple[str, str] | None) -> int:
+        """Listen, on a free port for 0, and return the port; `tls` names certificate chain and key files (PEM)."""
         context = None
         if tls is not None:
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             context.load_cert_chain(*tls)
             context.set_alpn_protocols(["h2"])
         self._server = await asyncio.get_running_loop().create_server(
-            lambda: Connection(self._handler, self._connections), "127.0.0.1", port, ssl=context
+            lambda: Connection(self._handler, self._connections), host, port, ssl=context
         )
         bound: int = self._server.sockets[0].getsockname()[1]
         return bound

@@ -31,6 +31,7 @@ STEP_NS = 1_000_037  # between them; about 1 ms, so that all nine digits move
 class SimulatorSettings:
     """What `broker-events simulate --help` says, option by option."""
 
+    host: str = "127.0.0.1"
     port: int = 0
     app_key: str
     app_secret: str
@@ -92,7 +93,7 @@ class Simulator:
         5 s or the settings' patience, whichever is longer, or until `hurry` is set.
         """
         server = Http2Server(self._service.subscribe)
-        listening(await server.start(self._settings.port, self._settings.tls))
+        listening(await server.start(self._settings.host, self._settings.port, self._settings.tls))
         tasks = [asyncio.ensure_future(work) for work in (self._grow(), self._report(), stop.wait())]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

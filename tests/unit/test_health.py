@@ -61,6 +61,17 @@ def test_live_needs_a_beat(server: HealthServer, state: Health) -> None:
     assert get(server, "/live")[0] == 200
 
 
+def test_live_waits_for_what_a_process_needs_at_its_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("runtime.health.time.monotonic", lambda: now)
+    state = Health(start_timeout_s=60)
+    now += 3 * 60 + 59  # Kafka, the registry and the transactional id took almost too long, one after the other
+    assert state.live_problem() is None
+    state.beat()
+    now += 61
+    assert state.live_problem() is not None
+
+
 def test_metrics_are_there(server: HealthServer, metrics: Metrics) -> None:
     metrics.routed.labels("CREDIT").inc(3)
     status, body = get(server, "/metrics")

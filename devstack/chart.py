@@ -1,0 +1,105 @@
+"""Write what the Helm chart repeats from the program: the settings that its values may set, and the topics.
+
+`python -m devstack.chart` rewrites `$defs` of helm/values.schema.json that begin with `settings`, `secrets` or `files`,
+and helm/topics.json.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from runtime.settings import Settings
+from runtime.topics import plan_topics
+from schemas.catalog import load_catalog
+
+HELM: Final = Path(__file__).parents[1] / "helm"
+SCHEMA: Final = HELM / "values.schema.json"
+TOPICS: Final = HELM / "topics.json"
+
+# A pod's name is its instance id; nobody else may set it.
+OF_THE_CHART: Final = frozenset({"instance_id"})
+# Only the bridge talks to the event push: nobody else gets its secrets.
+_OF_THE_BRIDGE: Final = ("grpc_", "app_", "signature_")
+# Names of users aren't secret, but mostly lie beside the password.
+_PLAIN_OR_SECRET: Final = frozenset({"kafka_sasl_username", "app_key"})
+
+_SECRET: Final = {"$ref": "#/$defs/keyOfSecret"}
+_FILE: Final = {"$ref": "#/$defs/keyOfSecretOrConfigMap"}
+
+Json = dict[str, Any]
+
+
+def settings_definitions() -> dict[str, Json]:
+    """`$defs` of the chart's schema: settings, secrets and files, of every workload and of the bridge."""
+    maps: dict[str, Json] = {"settings": {}, "secrets": {}, "files": {}}
+    for name, described in Settings.model_json_schema()["properties"].items():
+        if name in OF_THE_CHART:
+            continue
+        kind = _one_type(described)
+        if kind.get("format") == "path":
+            maps["files"][name] = _FILE
+        elif kind.get("format") == "password":
+            maps["secrets"][name] = _SECRET
+        else:
+            maps["settings"][name] = kind
+            if name in _PLAIN_OR_SECRET:
+                maps["secrets"][name] = _SECRET
+    definitions = {}
+    for title, properties in maps.items():
+        common = {name: kind for name, kind in properties.items() if not name.startswith(_OF_THE_BRIDGE)}
+        shared = {name: {"$ref": f"#/$defs/{title}/properties/{name}"} for name in common}
+        pushed = {name: kind for name, kind in properties.items() if name not in common}
+        definitions[title] = _closed(common)
+        definitions[f"{title}OfBridge"] = _closed(shared | pushed)
+    return definitions
+
+
+def topics() -> list[Json]:
+    """Every topic without its prefix, and its Kafka settings as far as no setting of a deployment decides them."""
+    settings = Settings.model_construct(topic_prefix="", replication_factor=1)
+    found = []
+    for plan in plan_topics(load_catalog(), settings):
+        config = dict(plan.config)
+        largest = int(config.pop("max.message.bytes"))
+        found.append(
+            {
+                "name": plan.name.removeprefix("."),
+                "config": config,
+                "max_message_bytes": settings.max_message_bytes,
+                "size_factor": largest // settings.max_message_bytes,
+            }
+        )
+    return found
+
+
+def schema_text() -> str:
+    """helm/values.schema.json as it has to be: the part written by hand as it is, the settings as the program's."""
+    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    schema["$defs"] |= settings_definitions()
+    return json.dumps(schema, indent=2) + "\n"
+
+
+def topics_text() -> str:
+    """helm/topics.json as it has to be."""
+    return json.dumps(topics(), indent=2) + "\n"
+
+
+def _one_type(described: Mapping[str, Any]) -> Json:
+    """A setting's type without null: what isn't set is left out of the values."""
+    kind = {name: value for name, value in described.items() if name not in ("anyOf", "default", "title")}
+    for one in described.get("anyOf", ()):
+        if one.get("type") != "null":
+            kind |= one
+    return kind
+
+
+def _closed(properties: Json) -> Json:
+    return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+if __name__ == "__main__":
+    SCHEMA.write_text(schema_text(), encoding="utf-8")
+    TOPICS.write_text(topics_text(), encoding="utf-8")

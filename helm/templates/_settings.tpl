@@ -1,0 +1,70 @@
+{{- /* The entries of two maps; the second's win, each as a whole. list <map> <map>, result as JSON */ -}}
+{{- define "broker-events.overlaid" -}}
+{{- $entries := dict -}}
+{{- range . -}}{{- range $name, $value := . -}}{{- $_ := set $entries $name $value -}}{{- end -}}{{- end -}}
+{{- toJson $entries -}}
+{{- end }}
+
+{{- /*
+Settings of one workload, `part` being its values: those of all, those of its own, then `fixed`, the chart's.
+dict "root" $ "part" .Values.router "fixed" (dict "instance_id" "...")
+*/ -}}
+
+{{- /* As JSON: {PIPELINE_...: text} of what is no secret. */ -}}
+{{- define "broker-events.plainSettings" -}}
+{{- $values := .root.Values -}}
+{{- $settings := include "broker-events.overlaid" (list $values.settings .part.settings .fixed) | fromJson -}}
+{{- $_ := required "settings.kafka_bootstrap_servers: where is Kafka? host:port, comma separated" $values.settings.kafka_bootstrap_servers -}}
+{{- $_ := required "settings.schema_registry_url: where is the schema registry?" $values.settings.schema_registry_url -}}
+{{- $environment := dict -}}
+{{- range $name, $value := $settings -}}
+{{- $text := toJson $value -}}
+{{- if kindIs "string" $value -}}{{- $text = $value -}}{{- else if kindIs "slice" $value -}}{{- $text = join "," $value -}}{{- end -}}
+{{- if not (kindIs "invalid" $value) -}}
+{{- $_ := set $environment (printf "PIPELINE_%s" (upper $name)) $text -}}
+{{- end -}}
+{{- end -}}
+{{- range $name, $_ := include "broker-events.files" . | fromJson -}}
+{{- $_ := set $environment (printf "PIPELINE_%s" (upper $name)) (printf "/etc/broker-events/%s" $name) -}}
+{{- end -}}
+{{- toJson $environment -}}
+{{- end }}
+
+{{- define "broker-events.secrets" -}}
+{{- include "broker-events.overlaid" (list .root.Values.secrets .part.secrets) -}}
+{{- end }}
+
+{{- define "broker-events.files" -}}
+{{- include "broker-events.overlaid" (list .root.Values.files .part.files) -}}
+{{- end }}
+
+{{- /* Env entries of what isn't in a ConfigMap: settings that are in Secrets, and variables that aren't settings. */ -}}
+{{- define "broker-events.otherEnv" -}}
+{{- range $name, $secret := include "broker-events.secrets" . | fromJson }}
+- name: PIPELINE_{{ upper $name }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ $secret.name }}
+      key: {{ $secret.key | quote }}
+{{- end }}
+{{- with (include "broker-events.podValues" . | fromJson).extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- /* Port of `host:port` or of a URL: dict "address" "..." */ -}}
+{{- define "broker-events.port" -}}
+{{- $host := .address | trimSuffix "/" -}}
+{{- if contains "://" $host -}}{{- $host = (urlParse .address).host -}}{{- end -}}
+{{- $port := regexFind ":[0-9]+$" $host | trimPrefix ":" -}}
+{{- default (ternary "443" "80" (hasPrefix "https:" .address)) $port -}}
+{{- end }}
+
+{{- /* All settings as env entries, for pods that exist before or after the ConfigMaps of the release do. */ -}}
+{{- define "broker-events.inlineEnv" -}}
+{{- range $name, $value := include "broker-events.plainSettings" . | fromJson }}
+- name: {{ $name }}
+  value: {{ $value | quote }}
+{{- end }}
+{{- include "broker-events.otherEnv" . }}
+{{- end }}

@@ -1,0 +1,216 @@
+"""The chart with each of its example values: sound manifests that the restricted profile takes."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import go_tools
+import kubernetes_validate
+import pytest
+import yaml
+from manifests import (
+    FULL,
+    MINIMAL,
+    VALUES,
+    WORKERS,
+    component_of,
+    containers,
+    helm,
+    named,
+    of_kind,
+    pods,
+    rendered,
+    selects,
+)
+
+from devstack.chart import HELM
+from runtime.process import STOP_LIMIT_S
+
+pytestmark = pytest.mark.timeout(1200)  # the first one builds Helm
+
+KUBERNETES = ("1.29", "1.34")
+CUSTOM = {
+    "keda.sh/v1alpha1": {"ScaledObject", "TriggerAuthentication"},
+    "kafka.strimzi.io/v1": {"KafkaTopic"},
+    "monitoring.coreos.com/v1": {"ServiceMonitor", "PrometheusRule"},
+}
+SECRET = re.compile("PASSWORD|SECRET|AUTH")
+# What kube-score asks for and the chart doesn't do, with the reason.
+NOT_WANTED = {
+    "container-image-pull-policy",  # a tag is never moved; Always would need the registry at every restart
+    "container-resources",  # CPU limits would stretch transactions; the rest has a test of its own
+    "pod-probes-identical",  # the simulator has one port, and nothing else to ask
+}
+SWITCHED_ON = ("networkPolicy.enabled=true", "podDisruptionBudget.enabled=true")
+
+
+@pytest.fixture(params=VALUES, ids=lambda path: path.stem.removesuffix("-values"))
+def values(request: pytest.FixtureRequest) -> Path:
+    path: Path = request.param
+    return path
+
+
+def test_lint(values: Path) -> None:
+    done = helm("lint", "--strict", HELM, "--values", values)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "WARN" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("kubernetes", KUBERNETES)
+def test_manifests_are_as_kubernetes_wants_them(values: Path, kubernetes: str) -> None:
+    for manifest in rendered(values):
+        if manifest["kind"] not in CUSTOM.get(manifest["apiVersion"], ()):
+            kubernetes_validate.validate(manifest, kubernetes, strict=True)
+
+
+def test_nothing_is_there_twice(values: Path) -> None:
+    names = [(m["kind"], m["metadata"].get("namespace"), m["metadata"]["name"]) for m in rendered(values)]
+    assert len(names) == len(set(names))
+
+
+def test_pods_keep_to_the_restricted_profile(values: Path) -> None:
+    found = [*pods(rendered(values))]
+    assert len(found) >= 5
+    for _, spec in found:
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["enableServiceLinks"] is False
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
+        security = spec["securityContext"]
+        assert security["runAsNonRoot"] is True
+        assert security["runAsUser"] >= 10_000
+        assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert {kind for volume in spec["volumes"] for kind in volume} <= {"name", "emptyDir", "projected"}
+        for container in containers(spec):
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+
+
+def test_images_are_pinned_and_resources_bounded(values: Path) -> None:
+    for _, spec in pods(rendered(values)):
+        for container in containers(spec):
+            assert re.search(r"(:(?!latest$)[\w.-]+|@sha256:[0-9a-f]{64})$", container["image"])
+            assert container["resources"]["requests"].keys() == {"cpu", "memory", "ephemeral-storage"}
+            assert container["resources"]["limits"].keys() == {"memory", "ephemeral-storage"}
+
+
+def test_no_secret_is_in_plain_text(values: Path) -> None:
+    for manifest in of_kind(rendered(values), "ConfigMap"):
+        assert not [name for name in manifest["data"] if SECRET.search(name)]
+    for _, spec in pods(rendered(values)):
+        for container in containers(spec):
+            for entry in container.get("env", []):
+                assert "secretKeyRef" in entry.get("valueFrom", {}) or not SECRET.search(entry["name"])
+    assert not of_kind(rendered(values), "Secret"), "they are the platform's"
+
+
+def test_what_runs_on_is_probed_and_has_time_to_stop(values: Path) -> None:
+    for manifest in of_kind(rendered(values), "StatefulSet", "Deployment"):
+        spec = manifest["spec"]["template"]["spec"]
+        assert spec["terminationGracePeriodSeconds"] >= STOP_LIMIT_S + 5
+        (container,) = spec["containers"]
+        assert {"startupProbe", "livenessProbe", "readinessProbe"} <= container.keys()
+        if manifest["kind"] == "StatefulSet":
+            assert container["livenessProbe"]["httpGet"]["path"] == "/live"
+            assert container["startupProbe"]["httpGet"]["path"] == "/live"
+            assert container["readinessProbe"]["httpGet"]["path"] == "/ready"
+
+
+def test_whatever_is_referred_to_is_there(values: Path) -> None:
+    manifests = rendered(values)
+    labels = [metadata["labels"] for metadata, _ in pods(manifests)]
+    config_maps = {m["metadata"]["name"] for m in of_kind(manifests, "ConfigMap")}
+    accounts = {m["metadata"]["name"] for m in of_kind(manifests, "ServiceAccount")} or {"events"}
+    for manifest in of_kind(manifests, "StatefulSet", "Deployment"):
+        assert selects(manifest["spec"]["selector"]["matchLabels"], manifest["spec"]["template"]["metadata"]["labels"])
+    for manifest in of_kind(manifests, "Service"):
+        assert any(selects(manifest["spec"]["selector"], pod) for pod in labels)
+    for manifest in of_kind(manifests, "PodDisruptionBudget"):
+        assert any(selects(manifest["spec"]["selector"]["matchLabels"], pod) for pod in labels)
+    for manifest in of_kind(manifests, "NetworkPolicy"):
+        assert any(selects(manifest["spec"]["podSelector"]["matchLabels"], pod) for pod in labels)
+    for _, spec in pods(manifests):
+        assert spec["serviceAccountName"] in accounts
+        volumes = {volume["name"] for volume in spec["volumes"]}
+        for container in containers(spec):
+            assert {mount["name"] for mount in container["volumeMounts"]} == volumes
+            assert {source["configMapRef"]["name"] for source in container.get("envFrom", [])} <= config_maps
+
+
+def test_what_runs_before_the_release_is_there_needs_nothing_of_it() -> None:
+    manifests = rendered(MINIMAL)
+    hooks = [m for m in manifests if "pre-install" in m["metadata"].get("annotations", {}).get("helm.sh/hook", "")]
+    assert {m["kind"] for m in hooks} == {"Job", "ServiceAccount", "NetworkPolicy"}
+    (job,) = of_kind(tuple(hooks), "Job")
+    spec = job["spec"]["template"]["spec"]
+    assert spec["serviceAccountName"] in {m["metadata"]["name"] for m in hooks if m["kind"] == "ServiceAccount"}
+    assert not any("envFrom" in container for container in containers(spec))
+
+
+@pytest.mark.parametrize("component", WORKERS)
+def test_workers_have_stable_names_and_start_together(component: str) -> None:
+    spec = named(rendered(MINIMAL), "StatefulSet", component)["spec"]
+    assert spec["podManagementPolicy"] == "Parallel"
+    instance = spec["template"]["spec"]["containers"][0]["env"][0]
+    assert instance["name"] == "PIPELINE_INSTANCE_ID"
+    assert instance["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.name"
+
+
+def test_there_is_one_bridge() -> None:
+    assert named(rendered(MINIMAL), "StatefulSet", "bridge")["spec"]["replicas"] == 1
+
+
+def checksum(component: str, *settings: str) -> Any:
+    template = named(rendered(MINIMAL, *settings), "StatefulSet", component)["spec"]["template"]
+    return template["metadata"]["annotations"]["checksum/config"]
+
+
+def test_a_changed_setting_restarts_whom_it_concerns() -> None:
+    assert checksum("router", 'settings.log_level="DEBUG"') != checksum("router")
+    assert checksum("router", 'router.settings.log_level="DEBUG"') != checksum("router")
+    assert checksum("router", 'projector.settings.log_level="DEBUG"') == checksum("router")
+
+
+def test_rules_and_board_are_the_files_that_compose_mounts() -> None:
+    rule = of_kind(rendered(FULL), "PrometheusRule")[0]
+    assert rule["spec"] == yaml.safe_load((HELM / "rules/broker-events.yaml").read_text(encoding="utf-8"))
+    board = next(m for m in of_kind(rendered(FULL), "ConfigMap") if m["metadata"]["name"].endswith("-dashboard"))
+    written = (HELM / "boards/broker-events.json").read_text(encoding="utf-8")
+    assert board["data"]["broker-events.json"].strip() == written.strip()
+
+
+def test_every_pod_has_a_network_policy_of_its_own() -> None:
+    for values in (MINIMAL, FULL):
+        manifests = rendered(values)
+        policies = {component_of(m): m["spec"] for m in of_kind(manifests, "NetworkPolicy")}
+        for metadata, _ in pods(manifests):
+            component = metadata["labels"]["app.kubernetes.io/component"]
+            assert selects(policies["deny"]["podSelector"]["matchLabels"], metadata["labels"])
+            assert selects(policies[component]["podSelector"]["matchLabels"], metadata["labels"])
+        assert policies["deny"].keys() == {"podSelector", "policyTypes"}
+        for policy in policies.values():
+            assert policy["policyTypes"] == ["Ingress", "Egress"]
+
+
+@pytest.mark.parametrize("component", ["bridge", "router"])
+def test_network_policies_follow_the_addresses_in_the_settings(component: str) -> None:
+    egress = named(rendered(FULL), "NetworkPolicy", component)["spec"]["egress"]
+    ports = [{port["port"] for port in rule["ports"]} for rule in egress]
+    assert ports == [{53}, {9093}, {443}] + ([{443}] if component == "bridge" else [])
+    assert egress[1]["to"] == [{"ipBlock": {"cidr": "10.20.0.0/16"}}]
+
+
+def test_policy_lint(values: Path, tmp_path: Path) -> None:
+    file = tmp_path / "manifests.yaml"
+    native = [m for m in rendered(values, *SWITCHED_ON) if m["apiVersion"] not in CUSTOM]
+    file.write_text(yaml.safe_dump_all(native), encoding="utf-8")
+    ignored = [word for name in sorted(NOT_WANTED) for word in ("--ignore-test", name)]
+    score = [str(go_tools.find(go_tools.KUBE_SCORE)), "score", "--output-format", "ci", *ignored, str(file)]
+    done = subprocess.run(score, capture_output=True, text=True, check=False)
+    critical = [line for line in done.stdout.splitlines() if line.startswith("[CRITICAL]")]
+    assert not critical, "\n".join(critical)
