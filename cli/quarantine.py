@@ -3,38 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from itertools import chain
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from cli.event_text import readable
 from cli.output import iso_millis, json_line, printable, reader_may_leave, text_or_base64, write_lines
+from cli.quarantine_records import Choice, choosing, read_chosen
+from cli.quarantine_replay import replay
 
 if TYPE_CHECKING:
-    from runtime.record import Record
+    from runtime.replay import Quarantined
     from runtime.settings import Settings
-    from schemas.models import QuarantinedEvent
 
-TOPIC: Final = "quarantine"
 _DETAIL: Final = 60
-
-
-class Quarantined(NamedTuple):
-    """A record of the quarantine topic and what is in it."""
-
-    record: Record
-    event: QuarantinedEvent
-
-    @property
-    def place(self) -> str:
-        """Name of the quarantine record, as `show` takes it."""
-        return f"{self.record.partition()}:{self.record.offset()}"
-
-    @property
-    def source(self) -> str:
-        return f"{self.event.topic}[{self.event.partition}]@{self.event.offset}"
 
 
 @click.group("quarantine")
@@ -45,33 +29,46 @@ def command() -> None:
     Example:
       broker-events quarantine list --reason unknown_biz_type
       broker-events quarantine show 3:17
+      broker-events quarantine replay --reason unknown_biz_type --dry-run
     """
 
 
+command.add_command(replay)
+
+
+def _place(_context: click.Context, _argument: click.Parameter, text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    partition, colon, offset = text.partition(":")
+    if not (colon and partition.isdecimal() and offset.isdecimal()):
+        raise click.BadParameter(f"{text!r} is not like 3:17")
+    return int(partition), int(offset)
+
+
 @command.command("list")
-@click.option("--reason", help="Only this reason, such as bad_amount.")
-@click.option("--biz-type", help="Only events of this biz_type.")
+@choosing
 @click.option("--limit", type=click.IntRange(min=1), help="Only the newest so many.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document a line; the counts go to standard error.")
-def list_(*, reason: str | None, biz_type: str | None, limit: int | None, as_json: bool) -> None:
+def list_(*, choice: Choice, limit: int | None, as_json: bool) -> None:
     """List quarantined records, newest last, and count them by reason.
 
-    The first column is what `show` takes. Accounts are shown by their last four characters.
+    The first column is what `show` takes; `replayed` says when that was. Accounts are shown by their last four
+    characters.
 
     \b
     Examples:
       broker-events quarantine list --limit 20
+      broker-events quarantine list --reason unknown_biz_type --since "2h ago"
       broker-events quarantine list --json | jq -r 'select(.stage == "router") | .place'
     """
+    from runtime.replay import read_recoveries
     from runtime.settings import load_settings
 
-    found = [
-        quarantined
-        for quarantined in _read_all(load_settings())
-        if reason in {None, quarantined.event.reason} and biz_type in {None, quarantined.event.biz_type}
-    ]
-    found.sort(key=lambda quarantined: quarantined.record.timestamp()[1])
-    rows = [_row(quarantined) for quarantined in (found[-limit:] if limit else found)]
+    settings = load_settings()
+    found = sorted(read_chosen(settings, choice), key=lambda quarantined: quarantined.time_ms)
+    shown = found[-limit:] if limit else found
+    replayed = _replay_times(settings, read_recoveries(settings), shown)
+    rows = [_row(quarantined, replayed.get(quarantined.name)) for quarantined in shown]
     reasons = Counter(quarantined.event.reason for quarantined in found).most_common()
     counts = ", ".join(f"{count} {name}" for name, count in reasons)
     summary = f"{len(found)} records{': ' if counts else ''}{counts}"
@@ -81,77 +78,67 @@ def list_(*, reason: str | None, biz_type: str | None, limit: int | None, as_jso
 
 
 @command.command("show")
-@click.argument("place", metavar="PARTITION:OFFSET")
-def show(place: str) -> None:
-    """Show one quarantined record: why, where it was read, its headers and its value.
+@click.argument("place", metavar="[PARTITION:OFFSET]", callback=_place, required=False)
+@choosing
+@click.option("--limit", type=click.IntRange(min=1), help="Only the oldest so many of each partition.")
+def show(*, place: tuple[int, int] | None, choice: Choice, limit: int | None) -> None:
+    """Show quarantined records: why, where each was read, its headers and its value.
 
-    PARTITION:OFFSET is the quarantine record's own, the first column of `list`. A value that is JSON is indented,
-    otherwise untouched; one that is no text is shown as a hex dump. Accounts are shown whole.
+    PARTITION:OFFSET is the quarantine record's own, the first column of `list`; or choose by options. A value that is
+    JSON is indented, otherwise untouched; one that is no text is shown as a hex dump. Accounts are shown whole.
 
     \b
-    Example:
+    Examples:
       broker-events quarantine show 3:17
+      broker-events quarantine show --event-id 4711
     """
     from runtime.settings import load_settings
 
-    partition, colon, offset = place.partition(":")
-    if not (colon and partition.isdecimal() and offset.isdecimal()):
-        raise click.BadParameter(f"{place!r} is not like 3:17", param_hint="PARTITION:OFFSET")
-    quarantined = _read_one(load_settings(), int(partition), int(offset))
+    settings = load_settings()
+    if place is not None:
+        found = iter([_read_one(settings, *place)])
+    elif choice == Choice():
+        raise click.UsageError("name a record, such as 3:17, or choose some, such as --reason bad_amount")
+    else:
+        found = islice(read_chosen(settings, choice), limit)
     with reader_may_leave():
-        write_lines(_description(quarantined))
-
-
-def _read_all(settings: Settings) -> Iterator[Quarantined]:
-    from runtime.topic_reader import read_to_end, topic_partitions
-
-    starts = dict.fromkeys(topic_partitions(settings, settings.topic(TOPIC)), 0)
-    return _decoded(settings, read_to_end(settings, starts))
+        for quarantined in found:
+            write_lines(_description(quarantined))
 
 
 def _read_one(settings: Settings, partition: int, offset: int) -> Quarantined:
-    from runtime.record import TopicPartition
-    from runtime.topic_reader import end_offsets, read_to_end, topic_partitions
-
-    tp = TopicPartition(settings.topic(TOPIC), partition)
-    if tp in topic_partitions(settings, tp.topic) and offset < end_offsets(settings, [tp])[tp]:
-        for quarantined in _decoded(settings, read_to_end(settings, {tp: offset}, {tp: offset + 1})):
-            if quarantined.record.offset() == offset:
-                return quarantined
-    raise click.UsageError(f"{tp.topic} has no quarantined record {partition}:{offset}")
+    chosen = Choice(partition=partition, offsets=(offset, offset))
+    for quarantined in read_chosen(settings, chosen):
+        return quarantined
+    raise click.UsageError(f"the quarantine has no record {partition}:{offset}")
 
 
-def _decoded(settings: Settings, batches: Iterator[list[Record]]) -> Iterator[Quarantined]:
-    """Decode quarantine records; name one that nobody of ours has written, and go on."""
+def _replay_times(settings: Settings, recoveries: dict[str, bytes], shown: Iterable[Quarantined]) -> dict[str, str]:
+    """When each of these was replayed, by name; without an entry for one that wasn't."""
     from cli.decoding import open_decoder
-    from schemas.models import QuarantinedEvent
+    from schemas.models import QuarantineRecovery
 
     decode = open_decoder(settings)
-    for record in chain.from_iterable(batches):
-        try:
-            event = decode(record.value() or b"")
-        except ValueError as error:
-            event, problem = None, str(error)
-        else:
-            problem = f"it holds a {type(event).__name__}"
-        if isinstance(event, QuarantinedEvent):
-            yield Quarantined(record, event)
-        else:
-            place = f"{record.topic()}[{record.partition()}]@{record.offset()}"
-            click.echo(f"{place} is no quarantine record: {problem}", err=True)
+    times = {}
+    for name in {quarantined.name for quarantined in shown} & recoveries.keys():
+        recovery = decode(recoveries[name])
+        if isinstance(recovery, QuarantineRecovery):
+            times[name] = iso_millis(int(recovery.recovered_at.timestamp() * 1000))
+    return times
 
 
-def _row(quarantined: Quarantined) -> dict[str, str | None]:
+def _row(quarantined: Quarantined, replayed: str | None) -> dict[str, str | None]:
     event = quarantined.event
     detail = event.detail or ""
     return {
         "place": quarantined.place,
-        "time": iso_millis(quarantined.record.timestamp()[1]),
+        "time": iso_millis(quarantined.time_ms),
         "reason": event.reason,
         "stage": event.stage,
         "biz_type": event.biz_type,
         "source": quarantined.source,
         "account": _masked(event.key),
+        "replayed": replayed,
         "pointer": event.pointer,
         "detail": detail if len(detail) <= _DETAIL else f"{detail[: _DETAIL - 1]}…",
     }
@@ -175,7 +162,7 @@ def _description(quarantined: Quarantined) -> Iterator[str]:
     """Every member of the quarantine record, the headers and the value on lines of their own."""
     record, event = quarantined
     yield f"{'quarantined':<15}{record.topic()}[{record.partition()}]@{record.offset()}"
-    yield f"{'quarantined at':<15}{iso_millis(record.timestamp()[1])}"
+    yield f"{'quarantined at':<15}{iso_millis(quarantined.time_ms)}"
     yield f"{'source':<15}{quarantined.source}"
     for name, content in event.model_dump(exclude={"topic", "partition", "offset", "headers", "value"}).items():
         yield f"{name:<15}{'-' if content is None else printable(_one_line(content))}"

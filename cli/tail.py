@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
-import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 import click
 
+from cli.moments import moment_ms
 from cli.output import in_base64, iso_millis, json_line, reader_may_leave, text_or_base64, write_lines
 
 if TYPE_CHECKING:
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
     from runtime.settings import Settings
 
 CURSORS: Final = "ingest.cursors"
-_AGO: Final = re.compile(r"([0-9]+) *([smhd])(?: +ago)?")
-_UNIT_MS: Final = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 Starts = dict["TopicPartition", int]
 
@@ -93,14 +90,8 @@ def _starts(settings: Settings, partitions: list[TopicPartition], start: str) ->
 
 
 def _time_ms(text: str) -> int:
-    """Milliseconds since the epoch of a time, or of so long ago."""
-    from schemas.times import parse_time
-
-    ago = _AGO.fullmatch(text)
-    if ago is not None:
-        return int(time.time() * 1000) - int(ago[1]) * _UNIT_MS[ago[2]]
     try:
-        return -(-parse_time(text) // 1000)
+        return moment_ms(text)
     except ValueError as error:
         raise click.BadParameter(
             f"{text!r} is none of beginning, end, an offset, a time, how long ago ({error})", param_hint="--from"

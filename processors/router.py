@@ -19,7 +19,7 @@ from runtime.record import Record, TopicPartition
 from runtime.record_batch import RecordBatch
 from runtime.settings import Settings
 from runtime.topic_reader import read_to_end
-from runtime.topics import DERIVED_SIZE_FACTOR
+from runtime.topics import derived_size_limit
 from runtime.transaction import Transaction
 from schemas.catalog import Catalog, Contract, load_catalog
 from schemas.headers import RAW_OFFSET
@@ -29,8 +29,6 @@ log = logging.getLogger(__name__)
 
 NAME: Final = "router"
 SOURCE: Final = "raw"
-# A record's header and framing, which count towards the size limit of its topic.
-_OVERHEAD_BYTES: Final = 1024
 
 
 class Router(BatchProcessor):
@@ -49,8 +47,7 @@ class Router(BatchProcessor):
         metrics: Metrics,
     ) -> None:
         self._settings = settings
-        size_limit = settings.max_message_bytes * DERIVED_SIZE_FACTOR - _OVERHEAD_BYTES
-        self._routing = Routing(contracts, schema_ids, settings.topic, size_limit)
+        self._routing = Routing(contracts, schema_ids, settings.topic, derived_size_limit(settings))
         self._quarantine = quarantine
         self._transaction = transaction
         self._metrics = metrics

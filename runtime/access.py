@@ -59,6 +59,13 @@ _NEEDS: Final[Mapping[str, tuple[_Need, ...]]] = {
     ),
     "topics": ((TOPIC, "*", "Create Describe AlterConfigs"),),
     "operator": ((TOPIC, "*", "Read"), _READER),
+    "replayer": (
+        (TOPIC, "quarantine", "Read"),
+        (TOPIC, "quarantine.recoveries", "Read Write"),
+        (TOPIC, "raw", "Write"),
+        (TRANSACTIONAL_ID, "replay", "Write"),
+        _READER,
+    ),
     "subscriber": (
         (TOPIC, "event.*", "Read"),
         (TOPIC, "alerts", "Read"),

@@ -27,6 +27,8 @@ T = TypeVar("T")
 _DAY_MS: Final = 86_400_000
 # A record derived from a raw one is larger: quarantine adds coordinates, an alert holds two snapshots.
 DERIVED_SIZE_FACTOR: Final = 4
+# A record's framing and its headers, which count towards the size limit of its topic.
+_OVERHEAD_BYTES: Final = 1024
 _REQUEST_TIMEOUT_S: Final = 15.0
 # What can't be altered without changing what consumers see.
 _FIXED: Final = ("partitions", "cleanup.policy")
@@ -76,6 +78,11 @@ def plan_topics(catalog: Catalog, settings: Settings) -> tuple[TopicPlan, ...]:
             config["min.insync.replicas"] = "2"
         plans.append(TopicPlan(settings.topic(name), settings.partitions, settings.replication_factor, config))
     return tuple(plans)
+
+
+def derived_size_limit(settings: Settings) -> int:
+    """Bytes that key and value of a derived record may have together."""
+    return settings.max_message_bytes * DERIVED_SIZE_FACTOR - _OVERHEAD_BYTES
 
 
 def diff_topics(admin: AdminClient, plans: Sequence[TopicPlan]) -> list[Difference]:

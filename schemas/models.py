@@ -1168,6 +1168,40 @@ class Alert(Record):
     """Evidence of TRANSFER_RETURNED, null for other rules."""
 
 
+class QuarantineRecovery(Record):
+    """A quarantined record was written to the raw topic again, in the transaction that wrote this."""
+
+    recovered_from: str
+    """topic/partition/offset of the quarantine record."""
+
+    recovery_id: str
+    """Identifier of the replay, a UUID: one for all that one run of the command has replayed."""
+
+    recovered_at: datetime
+    """When it was replayed, UTC."""
+
+    note: str | None = None
+    """What the operator said about it, null if nothing."""
+
+    reason: str
+    """Why it was in quarantine."""
+
+    event_id: str | None = None
+    """Event id, as far as it could be read."""
+
+    biz_type: str | None = None
+    """Kind of event, as far as it could be read."""
+
+    topic: str
+    """Topic of the record that was refused."""
+
+    partition: int
+    """Partition of the record that was refused, and of the one written now."""
+
+    offset: int
+    """Offset of the record that was refused."""
+
+
 class Header(Record):
     """One record header."""
 
@@ -1252,6 +1286,7 @@ RECORDS: Mapping[str, type[Record]] = MappingProxyType(
         "broker.events.v1.AccountState": AccountState,
         "broker.events.v1.MovementState": MovementState,
         "broker.events.v1.Alert": Alert,
+        "broker.internal.v1.QuarantineRecovery": QuarantineRecovery,
         "broker.internal.v1.QuarantinedEvent": QuarantinedEvent,
     }
 )

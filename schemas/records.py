@@ -468,6 +468,21 @@ class Alert(TypedDict):
     transfer: TransferEvidence | None
 
 
+class QuarantineRecovery(TypedDict):
+    """A quarantined record was written to the raw topic again, in the transaction that wrote this."""
+
+    recovered_from: str
+    recovery_id: str
+    recovered_at: int
+    note: str | None
+    reason: str
+    event_id: str | None
+    biz_type: str | None
+    topic: str
+    partition: int
+    offset: int
+
+
 class Header(TypedDict):
     """One record header."""
 

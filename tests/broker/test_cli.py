@@ -74,6 +74,10 @@ def test_version(pipeline: Pipeline) -> None:
         ("tail",),
         ("tail", "nothing"),
         ("quarantine", "show", "x"),
+        ("quarantine", "show"),
+        ("quarantine", "list", "--since", "yesterday"),
+        ("quarantine", "list", "--offsets", "3"),
+        ("quarantine", "list", "--partition", "7"),
     ],
     ids=" ".join,
 )
@@ -242,7 +246,8 @@ def test_quarantine_list(pipeline: Pipeline) -> None:
     done = pipeline.command("quarantine", "list")
     assert done.returncode == 0, done.stderr
     header, bad, broken, summary = done.stdout.splitlines()
-    assert header.split() == ["place", "time", "reason", "stage", "biz_type", "source", "account", "pointer", "detail"]
+    columns = ("place", "time", "reason", "stage", "biz_type", "source", "account", "replayed", "pointer", "detail")
+    assert tuple(header.split()) == columns
     assert "0:0" in bad
     assert "bad_amount" in bad
     assert "CREDIT" in bad
@@ -266,6 +271,15 @@ def test_quarantine_list_chooses(pipeline: Pipeline) -> None:
     assert places("--biz-type", "CREDIT") == every[:1]
     assert places("--limit", "1") == every[1:], "newest last"
     assert places("--reason", "too_deep") == []
+    assert places("--account", "ACC-123456") == every[:1]
+    assert places("--event-id", "nobody's") == []
+    assert (places("--since", "1h ago"), places("--until", "1h ago")) == (every, [])
+    assert (places("--offsets", "1:"), places("--offsets", ":0"), places("--offsets", "2:9")) == (
+        every[1:],
+        every[:1],
+        [],
+    )
+    assert places("--partition", "0") == every
 
 
 def test_quarantine_list_as_json(pipeline: Pipeline) -> None:
@@ -286,6 +300,12 @@ def test_quarantine_show(pipeline: Pipeline) -> None:
     assert json.loads(value) == json.loads(BAD)
     assert '"rate": 8.010000000000000001' in value, "no digit is lost"
     assert value.count("\n") > 8
+
+
+def test_quarantine_show_chooses(pipeline: Pipeline) -> None:
+    done = pipeline.command("quarantine", "show", "--reason", "not_utf8")
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"^reason +(.+)$", done.stdout, re.MULTILINE) == ["not_utf8"]
 
 
 def test_quarantine_show_of_what_is_no_text(pipeline: Pipeline) -> None:

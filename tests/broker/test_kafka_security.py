@@ -40,12 +40,14 @@ READS = {
     "projector": EVENTS | STATE,
     "topics": set[str](),
     "operator": {*TOPICS},
+    "replayer": {"quarantine", "quarantine.recoveries"},
     "subscriber": EVENTS | ALERTS | STATE,
 }
 WRITES = {
     "bridge": {"raw", "ingest.cursors"},
     "router": EVENTS | {"quarantine"},
     "projector": STATE | ALERTS | {"quarantine"},
+    "replayer": {"raw", "quarantine.recoveries"},
 }
 ALERTING = envelope(
     "restricted",
@@ -123,6 +125,9 @@ def test_the_pipeline_runs_whole_with_these_rights(made: Pipeline, access: dict[
         listed = made.command("quarantine", "list", **access["operator"])
         assert listed.returncode == 0, listed.stderr
         assert "not_json" in listed.stdout
+        replayed = made.command("quarantine", "replay", "--yes", **access["replayer"])
+        assert replayed.returncode == 0, replayed.stderr
+        made.wait_for("quarantine", 2)
         assert its_router.wait_ready().stop() == 0, its_router.log
         assert its_projector.wait_ready().stop() == 0, its_projector.log
         assert PASSWORD not in bridge.log + its_router.log + its_projector.log

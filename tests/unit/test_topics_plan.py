@@ -36,9 +36,8 @@ def test_retention_is_as_the_contract_says() -> None:
 
 def test_state_is_compacted_and_events_are_not() -> None:
     compacted = {name for name, plan in plans().items() if plan.config["cleanup.policy"] == "compact"}
-    assert compacted == {
-        f"broker.{name}" for name in ("alerts.active", "state.accounts", "state.movements", "ingest.cursors")
-    }
+    tables = ("alerts.active", "state.accounts", "state.movements", "ingest.cursors", "quarantine.recoveries")
+    assert compacted == {f"broker.{name}" for name in tables}
 
 
 def test_what_is_derived_from_the_largest_raw_record_fits() -> None:

@@ -1,0 +1,175 @@
+"""`broker-events quarantine replay`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import click
+
+from cli.output import printable
+from cli.quarantine_records import Choice, choosing, read_chosen, read_quarantined
+
+if TYPE_CHECKING:
+    from runtime.replay import Quarantined
+    from runtime.settings import Settings
+    from schemas.catalog import Catalog
+
+_REPLAYED: Final = "replayed already, left out"
+_TYPED: Final = "typed already, left out: see `broker-events rebuild`"
+_TOO_LARGE: Final = "too large with the headers of a replay, left out: raise MAX_MESSAGE_BYTES"
+_LEFT_OUT: Final = (_REPLAYED, _TYPED, _TOO_LARGE)
+_BATCH_BYTES: Final = 4_000_000
+_PROGRESS_S: Final = 1.0
+
+
+class Line(NamedTuple):
+    """What is counted together."""
+
+    reason: str
+    biz_type: str
+    outcome: str
+
+
+class Plan(NamedTuple):
+    """What a replay would do: how many of what, and the records to be replayed."""
+
+    counts: Counter[Line]
+    offsets: dict[int, set[int]]
+    total: int
+
+
+@click.command("replay")
+@choosing
+@click.option("--limit", type=click.IntRange(min=1), help="The oldest so many of those that can be replayed.")
+@click.option(
+    "--dry-run", is_flag=True, help="Only show what would become of them now, by the contracts of this version."
+)
+@click.option("--note", help="Why; kept in the audit record.")
+@click.option("--yes", is_flag=True, help="Don't ask.")
+def replay(*, choice: Choice, limit: int | None, dry_run: bool, note: str | None, yes: bool) -> None:
+    """Send refused records through the router again: original bytes, key and headers.
+
+    Each quarantine record is replayed once, whatever happens: what was replayed before is left out, a run that was
+    interrupted can be repeated. One that is refused again has a new quarantine record, which can be replayed in its
+    turn. Two runs at a time: the newer one ends the older one. Who needs to know what was replayed finds it in the
+    topic quarantine.recoveries.
+
+    \b
+    Examples:
+      broker-events quarantine replay --reason unknown_biz_type --biz-type DIVIDEND --dry-run
+      broker-events quarantine replay --biz-type DIVIDEND --limit 10 --note "first dividends"
+      broker-events quarantine replay --since 2026-01-31T09:30:00Z --until "2h ago" --yes
+    """
+    from runtime.access import verify_access
+    from runtime.kafka import admin_client
+    from runtime.quarantine import QUARANTINE
+    from runtime.replay import RECOVERIES, ROLE, Replay
+    from runtime.schema_ids import resolve_schema_ids
+    from runtime.settings import load_settings
+    from schemas.catalog import load_catalog
+    from schemas.codec import Codec
+    from schemas.records import QuarantineRecovery
+
+    settings, catalog = load_settings(), load_catalog()
+    if dry_run:
+        plan = _plan(settings, catalog, choice, limit)
+        _print(plan)
+        click.echo(f"{plan.total} records would be replayed")
+        return
+    if not yes and not sys.stdin.isatty():
+        raise click.UsageError("there is no terminal to ask on; look with --dry-run, then say --yes")
+    topics = [settings.topic(name) for name in (QUARANTINE, "raw", RECOVERIES)]
+    verify_access(admin_client(settings), settings, ROLE, topics)
+    schema_id = resolve_schema_ids(settings, catalog)[RECOVERIES]
+    codec: Codec[QuarantineRecovery] = Codec(catalog.topics[RECOVERIES][0], schema_id)
+    with Replay(settings, codec, note) as run:
+        plan = _plan(settings, catalog, choice, limit)
+        _print(plan)
+        if plan.total and not yes:
+            click.confirm(f"Replay {plan.total} records into {settings.topic('raw')}?", abort=True)
+        sent, said_at = 0, 0.0
+        for batch in _batches(_planned(settings, plan), settings.transaction_records):
+            run.send(batch)
+            sent += len(batch)
+            if time.monotonic() - said_at >= _PROGRESS_S:
+                said_at = time.monotonic()
+                click.echo(f"{sent} of {plan.total} replayed", err=True)
+        click.echo(f"{sent} records replayed, recovery_id {run.recovery_id}")
+
+
+def _plan(settings: Settings, catalog: Catalog, choice: Choice, limit: int | None) -> Plan:
+    """Look at every chosen record; of those that can be replayed the oldest `limit` are planned."""
+    from processors.forecast import Forecast
+    from processors.routing import Routing
+    from runtime.replay import is_too_large, read_recoveries
+    from runtime.topics import derived_size_limit
+
+    replayed = read_recoveries(settings).keys()
+    # Ids of schemas don't matter: the records are not written.
+    ids = dict.fromkeys(catalog.topics, 0)
+    forecast = Forecast(
+        Routing(catalog.events, ids, settings.topic, derived_size_limit(settings)), settings.duplicate_window
+    )
+    counts: Counter[Line] = Counter()
+    candidates: list[tuple[int, int, int, Line]] = []
+    for quarantined in read_chosen(settings, choice):
+        event = quarantined.event
+        if event.topic != settings.topic("raw"):
+            outcome = _TYPED
+        elif quarantined.name in replayed:
+            outcome = _REPLAYED
+        elif is_too_large(event, settings.max_message_bytes):
+            outcome = _TOO_LARGE
+        else:
+            outcome = forecast.of(event)
+        line = Line(event.reason, event.biz_type or "-", outcome)
+        if outcome in _LEFT_OUT:
+            counts[line] += 1
+        else:
+            record = quarantined.record
+            candidates.append((quarantined.time_ms, record.partition(), record.offset(), line))
+    candidates.sort()
+    offsets: defaultdict[int, set[int]] = defaultdict(set)
+    for _, partition, offset, line in candidates[:limit]:
+        offsets[partition].add(offset)
+        counts[line] += 1
+    return Plan(counts, offsets, len(candidates[:limit]))
+
+
+def _print(plan: Plan) -> None:
+    rows = [(str(count), *line) for line, count in sorted(plan.counts.items(), key=lambda item: (-item[1], item[0]))]
+    cells = [("count", *Line._fields), *rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        click.echo(printable("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()))
+
+
+def _planned(settings: Settings, plan: Plan) -> Iterator[Quarantined]:
+    from runtime.quarantine import QUARANTINE
+    from runtime.record import TopicPartition
+
+    topic = settings.topic(QUARANTINE)
+    starts = {TopicPartition(topic, partition): min(offsets) for partition, offsets in plan.offsets.items()}
+    ends = {TopicPartition(topic, partition): max(offsets) + 1 for partition, offsets in plan.offsets.items()}
+    for quarantined in read_quarantined(settings, starts, ends):
+        record = quarantined.record
+        if record.offset() in plan.offsets[record.partition()]:
+            yield quarantined
+
+
+def _batches(chosen: Iterable[Quarantined], limit: int) -> Iterator[list[Quarantined]]:
+    """Parts of at most `limit` records, and of about 4 MB: what one transaction takes."""
+    batch: list[Quarantined] = []
+    size = 0
+    for quarantined in chosen:
+        batch.append(quarantined)
+        size += len(quarantined.record)
+        if len(batch) == limit or size >= _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch

@@ -1,0 +1,47 @@
+"""What would become of quarantined records if they were replayed now. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from functools import partial
+from typing import Final
+
+from processors.duplicates import DuplicateWindow
+from processors.routing import Routing
+from schemas.headers import RAW_OFFSET
+from schemas.invalid_event import InvalidEvent, Reason
+from schemas.models import QuarantinedEvent
+
+REFUSED: Final = "refused again: "
+REPEATED: Final = "known duplicate of one before it"
+# Replayed records come after everything that is there.
+_FIRST_OFFSET: Final = 2**62
+
+
+class Forecast:
+    """Judges records by the contracts of `routing`, in the order in which they would be replayed.
+
+    What routers remember of typed events isn't looked at: an event that was typed meanwhile would be a known duplicate.
+    """
+
+    def __init__(self, routing: Routing, window: int) -> None:
+        """`window`: how many events the routers remember of each partition (DUPLICATE_WINDOW)."""
+        self._routing = routing
+        self._windows = defaultdict[int, DuplicateWindow](partial(DuplicateWindow, window))
+        self._offset = _FIRST_OFFSET
+
+    def of(self, event: QuarantinedEvent) -> str:
+        """Say what would become of a record that the router has refused."""
+        if event.reason == Reason.ID_CONFLICT:
+            return REFUSED + Reason.ID_CONFLICT  # the event whose id it has is typed
+        headers = [(RAW_OFFSET, b"%d" % event.offset)]
+        self._offset += 1
+        try:
+            route, typed = self._routing.type(
+                event.value, event.key, self._offset, lambda: headers, self._windows[event.partition]
+            )
+        except InvalidEvent as problem:
+            return REFUSED + problem.reason
+        except Exception:  # noqa: BLE001 (as the router does)
+            return REFUSED + Reason.UNFORESEEN
+        return REPEATED if route is None or typed is None else f"typed into {route.topic}"
