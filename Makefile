@@ -26,7 +26,7 @@ demo: $(READY) ## the whole pipeline on a real broker, with a live view (DEMO_SE
 	@$(BIN)/broker-events run
 
 test: $(READY) ## every test, on the embedded broker (or TEST_BROKER=testcontainers|external)
-	@$(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder tests/chaos tests/broker tests/chart tests/contracts tests/unit
+	@$(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder tests/chaos tests/broker tests/chart tests/observe tests/contracts tests/unit
 
 test-unit: $(READY) ## contracts and pure logic: no I/O, seconds
 	@$(BIN)/pytest tests/contracts tests/unit

@@ -171,6 +171,10 @@ class Bridge:
         for stream, cursor in self._moved.items():
             transaction.produce(self._cursor_topic, cursor.encode(), cursor_key(self._source.name, stream), PARTITION)
         began = time.monotonic()
-        transaction.commit()
+        try:
+            transaction.commit()
+        except Exception:
+            self._counts.failed()
+            raise
         self.committed += self._counts.committed(self._moved, began - transaction.opened_at, time.monotonic() - began)
         self._moved.clear()

@@ -53,5 +53,9 @@ class IntakeMetrics:
         self._bytes = 0
         return count
 
+    def failed(self) -> None:
+        """A transaction didn't commit."""
+        self._metrics.transactions.labels("failed").inc()
+
     def _event_type(self, name: str) -> str:
         return name if name in self._event_types else OTHER

@@ -21,12 +21,14 @@ def run_push(settings: Settings, stop: threading.Event, name: str = "grpc") -> N
     """Bridge the broker's event push until `stop`; errors as of `Bridge.run`."""
     check_push_settings(settings)
     metrics, health = Metrics(), Health(settings.start_timeout_s)
+    metrics.identify("bridge", name)
     _run(settings, stop, BrokerPush(settings, metrics, health, name), metrics, health, lambda _: None)
 
 
 def run_files(settings: Settings, stop: threading.Event, files: NdjsonFiles, watch: Watch) -> int:
     """Import the files and return the number of events; errors as of `Bridge.run`."""
     metrics, health = Metrics(), Health(settings.start_timeout_s)
+    metrics.identify("import", files.name)
     return _run(settings, stop, files, metrics, health, watch)
 
 

@@ -77,6 +77,7 @@ def run_worker(
     if not IS_NATIVE:
         log.warning("installed without native code, as no Rust compiler was there: several times slower, else the same")
     metrics, health = Metrics(), Health(settings.start_timeout_s)
+    metrics.identify(name, settings.instance_id)
     with ExitStack() as resources:
         server = HealthServer(settings.http_host, settings.http_port, metrics, health)
         server.start()

@@ -9,9 +9,11 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+from processors.active_alerts import ACTIVE_ALERTS, ActiveAlerts
 from processors.app import BatchProcessor, run_worker
 from processors.cloudevents import alert_headers
 from processors.rules import PROJECTIONS, Flag, Outcome, Projection, Source, active_change
+from processors.rules.alerting import RULES
 from runtime.errors import MustRestart
 from runtime.metrics import Metrics
 from runtime.quarantine import Quarantine, unforeseen
@@ -32,7 +34,6 @@ log = logging.getLogger(__name__)
 NAME: Final = "projector"
 TABLES: Final = ("state.accounts", "state.movements")
 ALERTS: Final = "alerts"
-ACTIVE_ALERTS: Final = "alerts.active"
 # An alert quotes its event: what would be written for one event has to fit into one transaction.
 MAX_ALERT_BYTES: Final = 8_388_608
 
@@ -67,7 +68,11 @@ class Projector(BatchProcessor):
         self._alerts_topic = settings.topic(ALERTS)
         self._active_topic = settings.topic(ACTIVE_ALERTS)
         self._source_uri = f"/{settings.topic_prefix}/{NAME}"
-        self._alerted_ms: list[int] = []
+        self._active = ActiveAlerts(settings, metrics)
+        self._alerted: list[tuple[float, float]] = []  # when received by the bridge and when read here, Unix seconds
+        for rule in RULES:  # a rate needs the 0 before the first one
+            for status in ("FIRING", "RESOLVED") if rule.is_condition else ("FIRING",):
+                metrics.alerts.labels(rule.name, status)
 
     def restore(self, positions: Mapping[TopicPartition, int], unmoved: set[TopicPartition]) -> None:
         """Load the tables of the assigned partition numbers."""
@@ -78,9 +83,11 @@ class Projector(BatchProcessor):
             raise MustRestart(f"partitions {sorted(split)} of the typed topics are not all assigned to this worker")
         for table in self._tables.values():
             table.restore(numbers, kept)
+        self._active.restore(numbers, kept)
 
     def process(self, batch: RecordBatch) -> None:
         flags: Counter[tuple[Flag, str]] = Counter()
+        read_s = time.time()
         for tp, records in batch.partitions.items():
             typed = self._typed[tp.topic]
             folded = 0
@@ -94,7 +101,7 @@ class Projector(BatchProcessor):
                     raise MustRestart(f"looking up a schema: {error}") from None
                 folded += 1
                 for alert in outcome.alerts:
-                    self._produce_alert(alert, record)
+                    self._produce_alert(alert, record, read_s)
                 for flag in outcome.flags:
                     flags[flag, typed.biz_type] += 1
             self._metrics.projected.labels(typed.biz_type).inc(folded)
@@ -129,7 +136,7 @@ class Projector(BatchProcessor):
             table.put(partition, state_key, outcome.state)
         return outcome
 
-    def _produce_alert(self, alert: Alert, record: Record) -> None:
+    def _produce_alert(self, alert: Alert, record: Record, read_s: float) -> None:
         value = self._alert_codec.encode(alert)
         partition = record.partition()
         headers = alert_headers(alert, self._source_uri)
@@ -138,7 +145,8 @@ class Projector(BatchProcessor):
         if change is not None:
             active = None if change.alert is None else value
             self._transaction.produce(self._active_topic, active, change.dedup_key, partition, headers)
-        self._alerted_ms.append(record.timestamp()[1])
+            self._active.note(partition, change.dedup_key.encode(), holds=active is not None)
+        self._alerted.append((record.timestamp()[1] / 1000, read_s))
         self._metrics.alerts.labels(alert["rule"], alert["status"]).inc()
 
     def _counter_of(self, flag: Flag) -> Any:  # noqa: ANN401 (prometheus_client's Counter has no label types)
@@ -153,10 +161,14 @@ class Projector(BatchProcessor):
             table.flush(self._transaction)
 
     def after_commit(self) -> None:
-        now_ms = time.time() * 1000
-        for received_ms in self._alerted_ms:
-            self._metrics.push_to_alert.observe(max(now_ms - received_ms, 0) / 1000)
-        self._alerted_ms.clear()
+        if not self._alerted:
+            return
+        now_s = time.time()
+        for received_s, read_s in self._alerted:
+            self._metrics.push_to_alert.observe(max(now_s - received_s, 0))
+            self._metrics.typed_to_alert.observe(max(now_s - read_s, 0))
+        self._alerted.clear()
+        self._active.show()
 
 
 def run(settings: Settings, stop: threading.Event, catalog: Catalog | None = None) -> None:

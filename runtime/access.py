@@ -51,7 +51,7 @@ _NEEDS: Final[Mapping[str, tuple[_Need, ...]]] = {
         (TOPIC, "event.*", "Read"),
         (TOPIC, "state.*", "Read Write"),
         (TOPIC, "alerts", "Write"),
-        (TOPIC, "alerts.active", "Write"),
+        (TOPIC, "alerts.active", "Read Write"),
         (TOPIC, "quarantine", "Write"),
         (GROUP, "projector", "Read"),
         (TRANSACTIONAL_ID, "projector.*", "Write"),

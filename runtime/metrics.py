@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import Final
 
 from prometheus_client import (
@@ -10,6 +11,7 @@ from prometheus_client import (
     Gauge,
     GCCollector,
     Histogram,
+    Info,
     PlatformCollector,
     ProcessCollector,
 )
@@ -29,12 +31,17 @@ class Metrics:
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
 
+        self._worker = Info("worker", "Which worker this is", namespace=_NAMESPACE, registry=self.registry)
+
         # bridge
         self.received = self._counter("received", "Messages received from the push", "event_type", "biz_type")
         self.received_bytes = self._counter("received_bytes", "Payload bytes received from the push")
         self.reconnects = self._counter("reconnects", "Streams to the push that ended, by reason", "reason")
         self.connected = self._gauge("connected", "1 while a stream to the push is open")
-        self.last_message = self._gauge("last_message_timestamp_seconds", "When the push last sent anything")
+        self.last_message = self._gauge(
+            "last_message_timestamp_seconds", "When the push last sent anything; before that, when the bridge started"
+        )
+        self.last_event = self._gauge("last_event_timestamp_seconds", "When the push last sent an event; 0 before that")
         self.cursor = self._gauge("cursor_timestamp_seconds", "When the cursor last moved", "event_type")
         self.push_to_raw = self._latency("push_to_raw_seconds", "From received to committed in the raw topic")
 
@@ -42,7 +49,9 @@ class Metrics:
         self.routed = self._counter("routed", "Events written to a typed topic", "biz_type")
         self.duplicates = self._counter("duplicates", "Events that were pushed again with the same body", "biz_type")
         self.duplicate_keys = self._counter("duplicate_keys", "JSON members that a later one of the same name overrode")
-        self.raw_to_typed = self._latency("raw_to_typed_seconds", "From received to committed in a typed topic")
+        self.raw_to_typed = self._latency(
+            "raw_to_typed_seconds", "From the time of the raw record (received) to committed in a typed topic"
+        )
 
         # projector
         self.projected = self._counter("projected", "Typed events folded into state", "biz_type")
@@ -52,6 +61,8 @@ class Metrics:
             "illegal_transitions", "Status changes that no document allows", "biz_type"
         )
         self.alerts = self._counter("alerts", "Alerts written", "rule", "status")
+        self.active_alerts = self._gauge("active_alerts", "Conditions that hold, in the assigned partitions", "rule")
+        self.typed_to_alert = self._latency("typed_to_alert_seconds", "From read by the projector to alert committed")
         self.push_to_alert = self._latency("push_to_alert_seconds", "From received by the bridge to alert committed")
 
         # every worker
@@ -60,18 +71,25 @@ class Metrics:
             "quarantine_limit_exceeded", "1 while more goes into quarantine than the QUARANTINE_LIMIT settings allow"
         )
         self.consumed = self._counter("consumed", "Records consumed", "topic")
+        self.consumed_bytes = self._counter("consumed_bytes", "Bytes of the values of records consumed", "topic")
         self.transactions = self._counter("transactions", "Transactions, by result", "result")
+        for result in ("committed", "failed"):  # a rate needs the 0 before the first one
+            self.transactions.labels(result)
         self.transaction_seconds = self._duration("transaction_seconds", "From begin to committed")
         self.commit_seconds = self._duration("commit_seconds", "The commit alone")
         self.batch_records = Histogram(
             "batch_records", "Records in a batch", namespace=_NAMESPACE, buckets=_SIZES, registry=self.registry
         )
         self.lag_records = self._gauge("lag_records", "Offsets behind the end; markers count", "topic", "partition")
-        self.lag_seconds = self._gauge("lag_seconds", "Age of the newest record consumed, while there are newer ones")
+        self.lag_seconds = self._gauge("lag_seconds", "How long the oldest unread record has waited", "topic")
         self.assigned = self._gauge("assigned_partitions", "Partitions assigned to this worker")
         self.rebalances = self._counter("rebalances", "Changes of the assignment", "kind")
         self.restored = self._counter("restored_records", "Records read to restore state", "table")
         self.restore_seconds = self._duration("restore_seconds", "Time to restore state after an assignment")
+
+    def identify(self, role: str, instance_id: str) -> None:
+        """Say which worker this is: `bridge` (the push), `import` (files), `router` or `projector`."""
+        self._worker.info({"role": role, "instance_id": instance_id, "version": version("broker-events")})
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, namespace=_NAMESPACE, registry=self.registry)

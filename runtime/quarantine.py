@@ -44,6 +44,8 @@ class Quarantine:
         self._codec = codec
         self._metrics = metrics
         self._health = health
+        for reason in Reason:  # a rate needs the 0 before the first one
+            metrics.quarantined.labels(stage, reason.value)
         self._worker = f"{stage}/{version('broker-events')}"
         self._limit = QuarantineLimit(
             settings.quarantine_limit_share, settings.quarantine_limit_records, settings.quarantine_limit_consecutive

@@ -20,6 +20,7 @@ from mode import Service
 from runtime.errors import MustRestart, SettingsError
 from runtime.health import Health
 from runtime.kafka import consumer_config, raise_if_hopeless
+from runtime.lag import PartitionLag
 from runtime.metrics import Metrics
 from runtime.quarantine import Quarantine
 from runtime.record import Record, TopicPartition, partition_of
@@ -116,7 +117,8 @@ class RecordSource(Service):
         self._next_offsets: dict[TopicPartition, int] = {}  # to be committed
         self._committed: dict[TopicPartition, int] = {}  # as of this worker's last commit or assignment
         self._leaving = False
-        self._newest_ms = 0
+        self._newest_ms: dict[TopicPartition, int] = {}
+        self._lags: dict[TopicPartition, PartitionLag] = {}
         self._lag_at = 0.0
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -162,8 +164,9 @@ class RecordSource(Service):
         for tp, records in partitions.items():
             last = records[-1]
             self._next_offsets[tp] = last.offset() + 1
-            self._newest_ms = last.timestamp()[1]
+            self._newest_ms[tp] = last.timestamp()[1]
             self._metrics.consumed.labels(tp.topic).inc(len(records))
+            self._metrics.consumed_bytes.labels(tp.topic).inc(sum(map(len, records)))
         self._metrics.batch_records.observe(sum(map(len, partitions.values())))
         self._transaction.poll()
 
@@ -246,7 +249,8 @@ class RecordSource(Service):
         self._assigned, self._committed = set(positions), positions
         self._metrics.rebalances.labels("assigned").inc()
         self._metrics.assigned.set(len(positions))
-        self._metrics.lag_records.clear()
+        self._newest_ms.clear()
+        self._lags = {tp: PartitionLag() for tp in positions}
         self._processor.restore(positions, unmoved)
         self._consumer.assign([confluent_kafka.TopicPartition(*tp, offset) for tp, offset in positions.items()])
         log.info("assigned %d partitions, %d of them as they were left", len(positions), len(unmoved))
@@ -285,6 +289,8 @@ class RecordSource(Service):
         self._assigned.clear()
         self._metrics.rebalances.labels("revoked").inc()
         self._metrics.assigned.set(0)
+        for gauge in (self._metrics.lag_records, self._metrics.lag_seconds):
+            gauge.clear()
         log.info("gave back %d partitions", len(revoked))
 
     def _on_lost(self, _: Consumer, lost: list[confluent_kafka.TopicPartition]) -> None:
@@ -306,15 +312,20 @@ class RecordSource(Service):
             log.warning("leaving the consumer group: %s", error)
 
     def _measure_lag(self) -> None:
-        behind = 0
-        try:
-            for tp in self._consumer.position([confluent_kafka.TopicPartition(*tp) for tp in self._assigned]):
-                _, end = self._consumer.get_watermark_offsets(tp, cached=True) or (0, 0)
-                lag = max(end - tp.offset, 0) if tp.offset >= 0 else 0
-                behind += lag
-                self._metrics.lag_records.labels(tp.topic, tp.partition).set(lag)
-        except KafkaException as error:
-            log.warning("measuring lag: %s", error)
-        # A transaction's markers count as lag, one a partition and commit, until the next record is read.
-        newer = behind > len(self._assigned)
-        self._metrics.lag_seconds.set(max(time.time() - self._newest_ms / 1000, 0) if newer and self._newest_ms else 0)
+        """From the ends of the partitions as of the last fetch: nothing is asked of the cluster."""
+        waiting_s = dict.fromkeys((tp.topic for tp in self._assigned), 0.0)
+        now_s = time.time()
+        for tp in self._assigned:
+            position = self._next_offsets.get(tp, self._committed[tp])
+            try:
+                ends = self._consumer.get_watermark_offsets(confluent_kafka.TopicPartition(*tp), cached=True)
+            except KafkaException as error:
+                log.warning("measuring lag: %s", error)
+                continue
+            end = ends[1] if ends else 0
+            newest_ms = self._newest_ms.get(tp)
+            newest_s = None if newest_ms is None else newest_ms / 1000
+            waiting_s[tp.topic] = max(waiting_s[tp.topic], self._lags[tp].seconds(position, end, newest_s, now_s))
+            self._metrics.lag_records.labels(tp.topic, tp.partition).set(max(end - position, 0))
+        for topic, seconds in waiting_s.items():
+            self._metrics.lag_seconds.labels(topic).set(seconds)

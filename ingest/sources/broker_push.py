@@ -60,7 +60,10 @@ class BrokerPush:
         self._stopping = threading.Event()
         self._stream: PushStream | None = None
         self._last_message_s = 0.0
-        metrics.last_message.set_function(lambda: self._last_message_s)
+        self._last_event_s = 0.0
+        started_s = time.time()
+        metrics.last_message.set_function(lambda: self._last_message_s or started_s)
+        metrics.last_event.set_function(lambda: self._last_event_s)
 
     def receive(self, resume: Resume) -> Iterator[Received]:
         backoff = Backoff()
@@ -116,6 +119,7 @@ class BrokerPush:
                     message = decode(data)
                     kind = message.kind
                     if kind is Kind.EVENT:
+                        self._last_event_s = self._last_message_s
                         if message.event_type in unplaced and message.position:
                             unplaced.discard(message.event_type)
                             log.info("the first position of %s is %s", message.event_type, message.position)

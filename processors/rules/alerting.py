@@ -28,7 +28,8 @@ class Rule(NamedTuple):
 LIQUIDATE_ONLY: Final = Rule("LIQUIDATE_ONLY", version=1, severity="critical", is_condition=True)
 TRANSFER_RETURNED: Final = Rule("TRANSFER_RETURNED", version=1, severity="warning", is_condition=False)
 
-_CONDITIONS = frozenset(rule.name for rule in (LIQUIDATE_ONLY, TRANSFER_RETURNED) if rule.is_condition)
+RULES: Final = (LIQUIDATE_ONLY, TRANSFER_RETURNED)
+CONDITIONS: Final = frozenset(rule.name for rule in RULES if rule.is_condition)
 
 
 class Cause(TypedDict):
@@ -51,7 +52,7 @@ class ActiveChange(NamedTuple):
 
 def active_change(alert: Alert) -> ActiveChange | None:
     """Tell what an alert does to the table of conditions that hold now; None for an occurrence, never in that table."""
-    if alert["rule"] not in _CONDITIONS:
+    if alert["rule"] not in CONDITIONS:
         return None
     return ActiveChange(alert["dedup_key"], alert if alert["status"] == "FIRING" else None)
 

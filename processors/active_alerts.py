@@ -1,0 +1,54 @@
+"""How many conditions hold now: the keys of alerts.active, for the partitions that this worker is assigned."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+from processors.rules.alerting import CONDITIONS
+from runtime.metrics import Metrics
+from runtime.record import TopicPartition
+from runtime.settings import Settings
+from runtime.topic_reader import read_to_end
+
+ACTIVE_ALERTS: Final = "alerts.active"
+
+
+class ActiveAlerts:
+    """Counts by rule, for the gauge `active_alerts`; nothing is decided by them."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._topic = settings.topic(ACTIVE_ALERTS)
+        self._keys: dict[int, set[bytes]] = {}
+        self._counts: Counter[str] = Counter()
+
+    def restore(self, partitions: set[int], kept: set[int]) -> None:
+        """Hold these partitions and no others; read all but the `kept` ones from the topic. Raises MustRestart."""
+        self._keys = {number: self._keys[number] if number in kept else set() for number in partitions}
+        self._counts = Counter(_rule(key) for keys in self._keys.values() for key in keys)
+        for records in read_to_end(self._settings, {TopicPartition(self._topic, n): 0 for n in partitions - kept}):
+            for record in records:
+                self.note(record.partition(), record.key() or b"", holds=record.value() is not None)
+        self.show()
+
+    def note(self, partition: int, dedup_key: bytes, *, holds: bool) -> None:
+        """A record of the topic, read or written: the condition holds, or it has ended (a tombstone)."""
+        keys = self._keys[partition]
+        if holds == (dedup_key in keys):
+            return
+        if holds:
+            keys.add(dedup_key)
+        else:
+            keys.remove(dedup_key)
+        self._counts[_rule(dedup_key)] += 1 if holds else -1
+
+    def show(self) -> None:
+        """Bring the gauge up to date."""
+        for rule in CONDITIONS:
+            self._metrics.active_alerts.labels(rule).set(self._counts[rule])
+
+
+def _rule(dedup_key: bytes) -> str:
+    return dedup_key.split(b"/", 1)[0].decode("utf-8", "replace")
