@@ -15,6 +15,7 @@ from ingest.sources.source import Received
 from schemas import exact_json
 from schemas.account_key import account_key
 from schemas.invalid_event import InvalidEvent, Reason
+from schemas.trace_context import TRACEPARENT, pushed_traceparent
 
 EVENT_ID: Final = "event_id"
 EVENT_TYPE: Final = "event_type"
@@ -107,6 +108,7 @@ def _usable(received: Received, source: str) -> RawRecord:
         position = _text(event, POSITION) or received.position
     elif received.event_type:
         value, payload = wrap(received), event
+        event = {}  # what is inside is the payload's, not the envelope's
         event_id, event_type, position = received.event_id, received.event_type, received.position
     else:
         raise InvalidEvent(Reason.NO_ENVELOPE, "", "no members event_type and payload, and no event type beside it")
@@ -119,6 +121,7 @@ def _usable(received: Received, source: str) -> RawRecord:
         (BIZ_TYPE, biz_type),
         (POSITION, position),
         (VERSION, received.version),
+        (TRACEPARENT, pushed_traceparent(event)),
     )
     return RawRecord(value, account_key(payload), _headers(fields), event_id, event_type, biz_type, position)
 

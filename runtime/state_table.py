@@ -6,6 +6,7 @@ import logging
 import time
 from typing import Generic, Protocol, TypeVar
 
+from runtime.kafka import Headers
 from runtime.metrics import Metrics
 from runtime.record import TopicPartition
 from runtime.settings import Settings
@@ -40,6 +41,7 @@ class StateTable(Generic[R]):
         self._metrics = metrics
         self._values: dict[int, dict[bytes, bytes]] = {}
         self._changed: dict[int, dict[bytes, R]] = {}
+        self._headers: dict[tuple[int, bytes], Headers] = {}  # of changed ones; most have none
 
     def restore(self, partitions: set[int], kept: set[int]) -> None:
         """Hold these partitions and no others; read all but the `kept` ones from the topic, to its end.
@@ -73,8 +75,13 @@ class StateTable(Generic[R]):
         value = self._values[partition].get(key)
         return None if value is None else self._codec.decode(value)
 
-    def put(self, partition: int, key: bytes, record: R) -> None:
+    def put(self, partition: int, key: bytes, record: R, headers: Headers | None = None) -> None:
+        """Change a record; one that is changed again before it is written has the last headers."""
         self._changed[partition][key] = record
+        if headers:
+            self._headers[partition, key] = headers
+        elif self._headers:
+            self._headers.pop((partition, key), None)
 
     def flush(self, transaction: Transaction) -> None:
         """Produce every changed value, into the partition that it belongs to."""
@@ -83,8 +90,9 @@ class StateTable(Generic[R]):
             for key, record in changed.items():
                 value = self._codec.encode(record)
                 values[key] = value
-                transaction.produce(self._topic, value, key, partition)
+                transaction.produce(self._topic, value, key, partition, self._headers.get((partition, key)))
             changed.clear()
+        self._headers.clear()
 
     def __len__(self) -> int:
         return sum(len(values) for values in self._values.values())

@@ -22,6 +22,10 @@ PROGRAMS = {
     "amtool": ("amtool",),
 }
 PACKAGES = ("prometheus", "prometheus-alertmanager")
+# Debian's Alertmanager reads its templates from an absolute path. One that isn't installed there is made to read them
+# from the folder that it runs in: a path of the same length.
+TEMPLATES = b"/usr/share/prometheus/alertmanager"
+TEMPLATES_HERE = b".".ljust(len(TEMPLATES), b"/")
 FETCH_LIMIT_S = 120
 
 
@@ -39,6 +43,12 @@ def tool(name: str) -> str:
 
 def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([tool("promtool"), *arguments], check=False, capture_output=True, text=True, timeout=60)
+
+
+def provide_templates(folder: Path) -> None:
+    """Put the Alertmanager's templates into the folder that it will run in, if it needs them there."""
+    for template in (_cache() / TEMPLATES.decode().lstrip("/")).glob("*.tmpl"):
+        shutil.copy(template, folder)
 
 
 def _cache() -> Path:
@@ -69,6 +79,8 @@ def _fetch() -> bool:
         for package in partial.glob("*.deb"):
             subprocess.run([dpkg, "-x", package, partial], cwd=partial, check=True)
             package.unlink()
+        alertmanager = partial / "usr" / "bin" / "prometheus-alertmanager"
+        alertmanager.write_bytes(alertmanager.read_bytes().replace(TEMPLATES, TEMPLATES_HERE))
         shutil.rmtree(state)
         partial.rename(_cache())
     except (subprocess.SubprocessError, OSError):  # offline, or another process was first

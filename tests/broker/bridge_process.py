@@ -82,9 +82,12 @@ class BridgeProcess:
         """Return the exit code."""
         return self._process.wait(timeout_s)
 
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
     def stop(self) -> int:
         """Send SIGTERM; return the exit code."""
-        self._process.send_signal(signal.SIGTERM)
+        self.signal(signal.SIGTERM)
         return self.wait()
 
     def feed(self, content: bytes, *, end: bool = True) -> None:

@@ -37,7 +37,7 @@ ALERTS = {"alerts", "alerts.active"}
 READS = {
     "bridge": {"ingest.cursors"},
     "router": {"raw"} | EVENTS,
-    "projector": EVENTS | STATE,
+    "projector": EVENTS | STATE | {"alerts.active"},
     "topics": set[str](),
     "operator": {*TOPICS},
     "replayer": {"quarantine", "quarantine.recoveries"},

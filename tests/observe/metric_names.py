@@ -33,9 +33,10 @@ def exposed() -> dict[str, set[str]]:
             for suffix in _SUFFIXES[metric._type or ""]:
                 names = {*metric._labelnames} | ({"le"} if suffix == "_bucket" else set())
                 labels[metric._name + suffix] = names | (_WORKER_INFO if suffix == "_info" else set())
-    for family in metrics.registry.collect():  # the process's own
+    for family in metrics.registry.collect():
         for sample in family.samples:
-            labels.setdefault(sample.name, {*sample.labels})
+            if not sample.name.startswith("broker_events_"):  # the process's own
+                labels[sample.name] = {*sample.labels}
     return labels
 
 
