@@ -58,10 +58,11 @@ generate: $(READY) ## models from the schemas, gRPC code from the proto, the cha
 	@$(BIN)/python -m ingest.sources.generate
 	@$(BIN)/python -m devstack.chart
 
-lock: $(READY) ## both lock files from pyproject.toml (names no registry)
+lock: $(READY) ## the lock files from pyproject.toml (names no registry)
 	@$(BIN)/pip install --quiet uv
 	@$(BIN)/uv pip compile -q --python-version 3.11 --universal --generate-hashes --no-header --no-annotate --no-emit-index-url pyproject.toml -o requirements.lock
 	@$(BIN)/uv pip compile -q --python-version 3.11 --universal --generate-hashes --no-header --no-annotate --no-emit-index-url -c requirements.lock --extra stack --extra dev pyproject.toml -o requirements-dev.lock
+	@$(BIN)/uv pip compile -q --python-version 3.11 --universal --generate-hashes --no-header --no-annotate --no-emit-index-url -c requirements-dev.lock --group build -o requirements-build.lock
 
 audit: $(READY) ## known vulnerabilities in the locked Python packages, as OSV knows them
 	@test -x $(AUDIT)/bin/pip-audit || { $(PYTHON) -m venv $(AUDIT) && $(AUDIT)/bin/pip install --quiet --disable-pip-version-check pip-audit; }

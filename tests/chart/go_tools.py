@@ -1,7 +1,11 @@
-"""Command line tools that are written in Go: found on the PATH, or built once into the user's cache folder."""
+"""Command line tools that are written in Go: found on the PATH, or built once into the user's cache folder.
+
+Where they are neither there nor can be built, the tests that need them are skipped and say so.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -9,6 +13,7 @@ import tempfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -26,8 +31,9 @@ class GoTool:
     accepted: str
 
 
-HELM = GoTool("helm", "helm.sh/helm/v4/cmd/helm", "v4.3.1", ("version", "--short"), "v4.")
-KUBE_SCORE = GoTool("kube-score", "github.com/zegl/kube-score/cmd/kube-score", "v1.20.0", ("version",), "kube-score")
+HELM: Final = GoTool("helm", "helm.sh/helm/v4/cmd/helm", "v4.3.1", ("version", "--short"), "v4.")
+KUBE_SCORE: Final = GoTool("kube-score", "github.com/zegl/kube-score/cmd/kube-score", "v1.20.0", ("version",), "")
+_COMPOSE_CHECK: Final = Path(__file__).parent / "composecheck"
 
 
 @cache
@@ -38,27 +44,39 @@ def find(tool: GoTool) -> Path:
         said = subprocess.run([on_path, *tool.asked], capture_output=True, text=True, check=False).stdout
         if tool.accepted in said:
             return Path(on_path)
-    folder = cache_folder() / "go" / f"{tool.name}-{tool.version}"
-    with locked(folder.with_name(f"{folder.name}.lock"), lambda: None):
+    return _built(
+        f"{tool.name}-{tool.version}", tool.name, ["install", *_SMALL, f"{tool.package}@{tool.version}"], Path.home()
+    )
+
+
+@cache
+def find_compose_check() -> Path:
+    """Return the program of the folder composecheck; as `find`."""
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(_COMPOSE_CHECK.iterdir()))).hexdigest()[:12]
+    return _built(f"composecheck-{digest}", "composecheck", ["install", *_SMALL, "."], _COMPOSE_CHECK)
+
+
+_SMALL: Final = ("-trimpath", "-ldflags=-s -w")
+
+
+def _built(key: str, name: str, arguments: list[str], work: Path) -> Path:
+    folder = cache_folder() / "go" / key
+    with locked(folder.with_name(f"{key}.lock"), lambda: None):
         if not folder.is_dir():
-            _build(tool, folder)
-    return folder / tool.name
-
-
-def _build(tool: GoTool, folder: Path) -> None:
-    go = shutil.which("go")
-    if go is None:
-        pytest.skip(f"{tool.name} {tool.version} is not on the PATH, and neither is go to build it with")
-    with tempfile.TemporaryDirectory(dir=folder.parent) as partial:
-        done = subprocess.run(
-            [go, "install", "-trimpath", "-ldflags=-s -w", f"{tool.package}@{tool.version}"],
-            env=os.environ | {"GOBIN": f"{partial}/bin", "GOFLAGS": "", "CGO_ENABLED": "0"},
-            cwd=partial,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode != 0:
-            last_line = (done.stderr.strip() or "go install failed").splitlines()[-1]
-            pytest.skip(f"{tool.name} {tool.version} is not on the PATH, and can't be built: {last_line}")
-        Path(partial, "bin").rename(folder)
+            go = shutil.which("go")
+            if go is None:
+                pytest.skip(f"{name} is not on the PATH, and neither is go to build it with")
+            with tempfile.TemporaryDirectory(dir=folder.parent) as partial:
+                done = subprocess.run(
+                    [go, *arguments],
+                    env=os.environ | {"GOBIN": f"{partial}/bin", "GOFLAGS": "", "CGO_ENABLED": "0"},
+                    cwd=work,
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                )
+                if done.returncode != 0:
+                    last_line = (done.stderr.strip() or "go install failed").splitlines()[-1]
+                    pytest.skip(f"{name} is not on the PATH, and can't be built: {last_line}")
+                Path(partial, "bin").rename(folder)
+    return folder / name

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import urllib.request
 from pathlib import Path
-from typing import Any
 
 import pytest
+from command_line import parse
 from manifests import (
     FULL,
     MINIMAL,
@@ -21,7 +22,6 @@ from manifests import (
     rendered,
 )
 
-from cli.main import cli
 from devstack import chart
 from runtime.health import Health, HealthServer
 from runtime.metrics import Metrics
@@ -126,17 +126,6 @@ def test_every_container_runs_a_command_that_exists(values: Path) -> None:
                 parse(container["args"])
 
 
-def parse(words: list[str]) -> None:
-    """Parse a command line of the program without running it; raises click's UsageError where it's wrong."""
-    command: Any = cli
-    while hasattr(command, "get_command"):
-        context = command.make_context(words[0], [*words])
-        command = command.get_command(context, words[0])
-        assert command is not None, f"no such command: {words}"
-        words = words[1:]
-    command.make_context("broker-events", [*words])
-
-
 def test_probes_ask_for_pages_that_exist() -> None:
     pages = {
         container[probe]["httpGet"]["path"]
@@ -148,8 +137,6 @@ def test_probes_ask_for_pages_that_exist() -> None:
     server = HealthServer("127.0.0.1", 0, Metrics(), health)
     server.start()
     try:
-        import urllib.request  # noqa: PLC0415
-
         health.ready()
         for page in pages:
             with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{page}", timeout=5) as answer:
