@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
+from collections import Counter
 from importlib.metadata import version
 from itertools import chain
 from typing import Any, Final, Protocol
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 
 QUARANTINE: Final = "quarantine"
 _DETAIL: Final = 1000
+# Where there is no JSON, so nothing to be read of the event.
+_UNREADABLE: Final = {Reason.NO_VALUE, Reason.NOT_UTF8, Reason.NOT_JSON}
 
 
 class Encoder(Protocol):
@@ -51,18 +54,18 @@ class Quarantine:
             settings.quarantine_limit_share, settings.quarantine_limit_records, settings.quarantine_limit_consecutive
         )
         self._stops = settings.quarantine_limit_action == "stop"
-        self._refused: set[int] = set()  # ids of this batch's record objects
+        self._refused: dict[int, Reason] = {}  # by id of this batch's record objects
         self._is_exceeded = False
         # What the worker is to end with, once it has committed.
         self.end_of_work: QuarantineLimitExceeded | None = None
 
     def put(self, transaction: Transaction, record: Record, problem: InvalidEvent) -> None:
         """Produce the quarantine record of `record`."""
-        identity = _identity(record.value())
+        identity = {} if problem.reason in _UNREADABLE else _identity(record.value())
         headers = record.headers() or []
-        told = {name: value.decode("utf-8", "replace") for name, value in headers if value is not None}
+        told = dict(headers)
         quarantined: QuarantinedEvent = {
-            "reason": problem.reason.value,
+            "reason": str(problem.reason),
             "stage": self._stage,
             "detail": problem.detail or None,
             "pointer": problem.pointer,
@@ -77,16 +80,17 @@ class Quarantine:
             "event_type": identity.get("event_type"),
             "biz_type": identity.get("biz_type"),
             "worker": self._worker,
-            "recovered_from": told.get(RECOVERED_FROM),
-            "recovery_id": told.get(RECOVERY_ID),
+            "recovered_from": _text(told.get(RECOVERED_FROM)),
+            "recovery_id": _text(told.get(RECOVERY_ID)),
         }
         transaction.produce(self._topic, self._codec.encode(quarantined), record.key(), record.partition())
-        self._metrics.quarantined.labels(self._stage, problem.reason.value).inc()
-        self._refused.add(id(record))
+        self._refused[id(record)] = problem.reason
 
     def end_batch(self, partitions: Partitions) -> None:
-        """These records are done: raise or end the alarm of `QuarantineLimit`."""
+        """These records are done: count what was refused of them, raise or end the alarm of `QuarantineLimit`."""
         refused: list[int] = []
+        for reason, count in Counter(self._refused.values()).items():
+            self._metrics.quarantined.labels(self._stage, reason).inc(count)
         if self._refused:
             records = chain.from_iterable(partitions.values())
             refused = [index for index, record in enumerate(records) if id(record) in self._refused]
@@ -113,6 +117,10 @@ def unforeseen(record: Record, error: Exception) -> InvalidEvent:
     # It may quote megabytes, or what has no UTF-8 form: neither must keep the record out of quarantine.
     text = str(error)[:_DETAIL].encode("utf-8", "backslashreplace").decode()
     return InvalidEvent(Reason.UNFORESEEN, "", f"{type(error).__name__}: {text}")
+
+
+def _text(header: bytes | None) -> str | None:
+    return None if header is None else header.decode("utf-8", "replace")
 
 
 def _identity(value: bytes | None) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import Enum, IntEnum, auto
 from typing import Any
 
 from schemas.catalog import Contract, ContractError
@@ -22,7 +22,7 @@ class Kind(Enum):
     RECORDS = auto()
 
 
-class Holder(Enum):
+class Holder(IntEnum):  # not Enum, whose members take long as keys of a dict
     """The JSON object that a member is read from."""
 
     ENVELOPE = auto()

@@ -6,6 +6,7 @@ so no record could hold them. NaN and Infinity, which the standard library would
 
 import json
 import re
+import threading
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -38,24 +39,37 @@ class Document:
     duplicate_keys: int
 
 
+class _Decoder(threading.local):
+    """One for each thread: making a decoder takes about as long as reading an event."""
+
+    def __init__(self) -> None:
+        self.duplicate_keys = 0
+        self.decode = json.JSONDecoder(
+            parse_int=Number, parse_float=Number, parse_constant=_refuse_constant, object_pairs_hook=self._members
+        ).decode
+
+    def _members(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        self.duplicate_keys += len(pairs) - len(found)
+        return found
+
+
+def _refuse_constant(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
+
+
+_decoder = _Decoder()
+
+
 def parse(value: bytes) -> Document:
     """Parse one JSON text; of repeated keys the last one wins.
 
     Raises `InvalidEvent` with not_utf8, not_json or too_deep.
     """
-    duplicate_keys = 0
-
-    def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        nonlocal duplicate_keys
-        found = dict(pairs)
-        duplicate_keys += len(pairs) - len(found)
-        return found
-
+    _decoder.duplicate_keys = 0
     try:
         text = value.decode()
-        root = json.loads(
-            text, parse_int=Number, parse_float=Number, parse_constant=_refuse_constant, object_pairs_hook=members
-        )
+        root = _decoder.decode(text)
         if _SURROGATE_ESCAPE.search(text):
             json_text(root)
     except UnicodeDecodeError as error:
@@ -66,7 +80,7 @@ def parse(value: bytes) -> Document:
         raise InvalidEvent(Reason.NOT_JSON, "", str(error)) from error
     except RecursionError as error:
         raise InvalidEvent(Reason.TOO_DEEP, "", "arrays or objects are nested too deeply") from error
-    return Document(root, duplicate_keys)
+    return Document(root, _decoder.duplicate_keys)
 
 
 def json_text(value: Any) -> str:  # noqa: ANN401  (any JSON)
@@ -74,12 +88,23 @@ def json_text(value: Any) -> str:  # noqa: ANN401  (any JSON)
 
     Raises `RecursionError` for very deep values.
     """
+    try:
+        return orjson.dumps(value, default=_literal, option=orjson.OPT_PASSTHROUGH_DATACLASS).decode()
+    except orjson.JSONEncodeError:  # too deep for it, or half of a surrogate pair, which is found again
+        return _json_text(value)
+
+
+def _literal(number: Number) -> orjson.Fragment:
+    return orjson.Fragment(number.literal)
+
+
+def _json_text(value: Any) -> str:  # noqa: ANN401 (any JSON)
     if isinstance(value, Number):
         return value.literal
     if isinstance(value, list):
-        return "[" + ",".join([json_text(item) for item in value]) + "]"
+        return "[" + ",".join([_json_text(item) for item in value]) + "]"
     if isinstance(value, dict):
-        return "{" + ",".join([f"{json_text(key)}:{json_text(member)}" for key, member in value.items()]) + "}"
+        return "{" + ",".join([f"{_json_text(key)}:{_json_text(member)}" for key, member in value.items()]) + "}"
     return orjson.dumps(value).decode()
 
 
@@ -97,7 +122,3 @@ def excerpt(value: Any) -> str:  # noqa: ANN401  (any JSON)
 def pointer_token(name: str) -> str:
     """Return a member's name as a step of a JSON Pointer (RFC 6901, section 3), without the leading slash."""
     return name.replace("~", "~0").replace("/", "~1")
-
-
-def _refuse_constant(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")

@@ -34,10 +34,10 @@ class InvalidEvent(ValueError):
     """
 
     def __init__(self, reason: Reason, pointer: str = "", detail: str = "") -> None:
-        super().__init__(f"{reason}: {detail} at {pointer or 'the whole event'}")
+        super().__init__(reason, pointer, detail)
         self.reason = reason
         self.pointer = pointer
         self.detail = detail
 
-    def __reduce__(self) -> tuple[type["InvalidEvent"], tuple[Reason, str, str]]:
-        return type(self), (self.reason, self.pointer, self.detail)
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail} at {self.pointer or 'the whole event'}"
