@@ -9,7 +9,7 @@ NATIVE := schemas/native
 AUDIT := $(VENV)/audit
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-broker test-chaos test-chart chaos bench check audit generate lock clean
+.PHONY: help demo test test-unit test-broker test-chaos test-chart chaos mutants bench check audit generate lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -42,6 +42,9 @@ test-chart: $(READY) ## the Helm chart, compose file and image steps (builds hel
 
 chaos: $(READY) ## random faults of every kind under load, every event compared (CHAOS=--help)
 	@$(BIN)/python tests/chaos $(CHAOS)
+
+mutants: $(READY) ## a million changed events through a router, every one accounted for (MUTANTS=1000000 MUTANTS_SEED=)
+	@$(BIN)/python tests/broker/mutants.py $(if $(MUTANTS),--events $(MUTANTS)) $(if $(MUTANTS_SEED),--seed $(MUTANTS_SEED))
 
 bench: $(READY) ## everything side by side in one run: ours, the ceiling, Kafka Streams, Quix, Faust (BENCH=--quick)
 	@$(BIN)/python -m bench $(BENCH)

@@ -196,11 +196,21 @@ class Pipeline:
         assert written, f"{topic}: not written"
         return written[0]
 
-    def produce_all(self, topic: str, records: Iterable[tuple[str, bytes]]) -> None:
-        """Write keys and values as fast as it goes, and wait for the last one."""
+    def produce_all(
+        self, topic: str, records: Iterable[tuple[str | bytes | None, bytes]], headers: Headers | None = None
+    ) -> int:
+        """Write keys and values as fast as it goes, and wait for the last one; return how many there were."""
+        name, count = self.settings.topic(topic), 0
         for key, value in records:
-            self._producer.produce(self.settings.topic(topic), value, key)
+            while True:
+                try:
+                    self._producer.produce(name, value, key, headers=headers or [])
+                    break
+                except BufferError:
+                    self._producer.poll(0.1)
+            count += 1
         assert self._producer.flush(PATIENCE_S) == 0
+        return count
 
     def read(self, topic: str) -> list[Record]:
         """Every committed record, in order within a partition."""

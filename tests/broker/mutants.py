@@ -1,0 +1,171 @@
+"""`make mutants`: a flood of changed events through a real router; every one is accounted for, and it stays fast."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+from uuid import uuid4
+
+import click
+
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from fates import Fates, find_fates  # noqa: E402 (found by the line above)
+from kafka_cluster import KafkaCluster, embedded  # noqa: E402
+from mutator import Mutator  # noqa: E402
+from pipeline_processes import Pipeline, Worker  # noqa: E402
+
+from processors.duplicates import DuplicateWindow  # noqa: E402
+from processors.routing import Routing  # noqa: E402
+from runtime.kafka import Headers  # noqa: E402
+from schemas.catalog import load_catalog  # noqa: E402
+from schemas.invalid_event import InvalidEvent  # noqa: E402
+
+LEAST_SPEED = 1 / 3
+SPEED_EVENTS = 100_000
+ROUNDS = 3  # of which the fastest counts: what else the machine does takes time from some of them
+STALL_S = 60.0
+SAMPLE_S = 0.05
+PARTITIONS = 4
+# As the bridge writes them.
+HEADERS: Headers = [
+    ("event_id", b"mutant"),
+    ("event_type", b"FUNDING"),
+    ("biz_type", b"TRANSFER"),
+    ("position", b"0198f7a1-0000-7000-8000-000000000000"),
+    ("source", b"grpc"),
+    ("received_at", b"2026-01-31T09:30:00.123456Z"),
+]
+
+Event = tuple[bytes | None, bytes]
+
+
+class Speed(NamedTuple):
+    """Records a second, and microseconds of CPU for each."""
+
+    per_s: float
+    cpu_us: float
+
+
+@dataclass
+class Flood:
+    """What went through a router: what became of it, and at which speed."""
+
+    fates: Fates
+    speed: Speed
+
+
+def flood(cluster: KafkaCluster, folder: Path, events: Iterable[Event]) -> Flood:
+    """Write events into a raw topic of their own, let one router work it off and account for every one.
+
+    Raises AssertionError when the router ends or stands still.
+    """
+    pipeline = Pipeline(cluster, f"mutants-{uuid4().hex[:8]}", folder, partitions=PARTITIONS).made()
+    count = pipeline.produce_all("raw", events, HEADERS)
+    with pipeline.worker("router") as router:
+        speed = _speed(router, pipeline.settings.topic("raw"), count)
+        assert router.stop() == 0, router.log
+        assert "defect" not in router.log, router.log
+    return Flood(find_fates(pipeline), speed)
+
+
+def _speed(router: Worker, topic: str, count: int) -> Speed:
+    """Between the first look at which a tenth was done and the one at which all were."""
+    router.wait_ready()
+    began, first, cpu_s, done, moved = 0.0, 0.0, 0.0, 0.0, time.monotonic()
+    while done < count:
+        time.sleep(SAMPLE_S)
+        assert router.is_running, router.log
+        now, before, done = time.monotonic(), done, router.metric("consumed_total", topic=topic)
+        if done > before:
+            moved = now
+            if not first and done >= count / 10:
+                began, first, cpu_s = now, done, _cpu_s(router)
+        assert now - moved < STALL_S, (
+            f"no progress for {STALL_S:g} s after {done:.0f} of {count} records:\n{router.log}"
+        )
+    records = max(done - first, 1)
+    return Speed(records / max(moved - began, SAMPLE_S), (_cpu_s(router) - cpu_s) / records * 1e6)
+
+
+def _cpu_s(router: Worker) -> float:
+    """CPU seconds that a process has taken so far."""
+    user, system = Path(f"/proc/{router.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def refused(mutator: Mutator) -> Iterator[Event]:
+    """Mutants of which nothing can be typed."""
+    catalog = load_catalog()
+    routing = Routing(catalog.events, dict.fromkeys(catalog.topics, 1), str, 33_000_000)
+    window = DuplicateWindow(0)
+    for key, value in mutator.mutants(sys.maxsize):
+        try:
+            routing.type(value, key, 0, tuple, window)
+        except InvalidEvent:
+            yield key, value
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.option("--events", envvar="MUTANTS", type=click.IntRange(min=1), default=1_000_000, help="How many mutants.")
+@click.option("--seed", envvar="MUTANTS_SEED", type=int, show_default="a new one", help="Repeats a run's events.")
+def main(events: int, seed: int | None) -> None:
+    """Change the sample events at random, send them through a router and account for every single one.
+
+    Bytes flipped, cut off and inserted, members dropped, renamed and repeated, types changed, huge numbers, deep
+    nesting, odd Unicode, repeated ids. Then as many good as bad events, for the speed. Exit code 0: each raw record is
+    typed, whole in quarantine or a known duplicate, and bad events go at a third of the good ones' speed or faster.
+
+    \b
+    Examples:
+      make mutants
+      make mutants MUTANTS=50000 MUTANTS_SEED=7
+    """
+    seed = secrets.randbelow(10**6) if seed is None else seed
+    click.echo(f"seed {seed}: {events:,} mutants")
+    many = min(events, SPEED_EVENTS)
+    with embedded() as cluster, tempfile.TemporaryDirectory(prefix="broker-events-mutants-") as folder:
+        mutants = flood(cluster, Path(folder), Mutator(seed).mutants(events))
+        _show("mutants", mutants)
+        for reason, number in mutants.fates.refused.most_common():
+            click.echo(f"  {number:>9,} {reason}")
+        wrong = mutants.fates.wrong
+        kinds = {"good": [*Mutator(seed).good(many)], "bad": [*islice(refused(Mutator(seed + 1)), many)]}
+        per_s = dict.fromkeys(kinds, 0.0)
+        for kind in [*kinds] * ROUNDS:
+            done = flood(cluster, Path(folder), kinds[kind])
+            _show(kind, done)
+            per_s[kind] = max(per_s[kind], done.speed.per_s)
+            wrong += done.fates.wrong
+            if (done.fates.typed, done.fates.quarantined) != ((many, 0) if kind == "good" else (0, many)):
+                wrong.append(f"not all {kind} events were so")
+    ratio = per_s["bad"] / per_s["good"]
+    click.echo(f"speed of bad to good events, the best of each: {ratio:.2f}")
+    if ratio < LEAST_SPEED:
+        wrong.append(f"bad events are slower than {LEAST_SPEED:.2f} of the good ones' speed")
+    if wrong:
+        click.echo("\n".join(wrong), err=True)
+        click.echo(f"FAILED. Again: make mutants MUTANTS={events} MUTANTS_SEED={seed}", err=True)
+        sys.exit(1)
+
+
+def _show(name: str, done: Flood) -> None:
+    fates = done.fates
+    click.echo(
+        f"{name}: {fates.raw:,} raw = {fates.typed:,} typed + {fates.quarantined:,} in quarantine"
+        f" + {fates.duplicates:,} duplicates; {done.speed.per_s:,.0f} a second"
+        f", {done.speed.cpu_us:.0f} us of CPU each"
+    )
+
+
+if __name__ == "__main__":
+    main()
