@@ -76,7 +76,7 @@ def command(
         peers = set_up(progress)
         if peers.left_out:
             progress(peers.left_out)
-        with tempfile.TemporaryDirectory(prefix="bench-") as folder, Stack(progress=progress) as stack:
+        with tempfile.TemporaryDirectory(prefix="bench-") as folder, Stack(full_jit=True, progress=progress) as stack:
             document: dict[str, Any] = run_sections(
                 sections or (QUICK_SECTIONS if quick else tuple(SECTIONS)), plan, stack, peers, Path(folder), progress
             )

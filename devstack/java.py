@@ -64,8 +64,8 @@ class JavaProgram:
     """A main class of an artifact, run in a data folder of its own.
 
     `heap_mb`: the largest heap. `removed`: the data folder goes when this process ends or is killed. `training`:
-    instead of using the ahead-of-time cache, write it to that file when the program ends. `environment` can be added
-    to before a start.
+    instead of using the ahead-of-time cache, write it to that file when the program ends. `full_jit`: compile as a
+    server does, which takes longer to be fast and is faster then. `environment` can be added to before a start.
     """
 
     def __init__(
@@ -77,6 +77,7 @@ class JavaProgram:
         heap_mb: int,
         removed: bool,
         training: Path | None = None,
+        full_jit: bool = False,
     ) -> None:
         self.artifact = artifact
         self.folder = folder.absolute()
@@ -86,6 +87,7 @@ class JavaProgram:
         self._removed = removed
         self.environment = {key: os.environ[key] for key in ENVIRONMENT if key in os.environ}
         self._training = training
+        self._full_jit = full_jit
         self._process: GuardedProcess | None = None
 
     @property
@@ -103,7 +105,7 @@ class JavaProgram:
         flags = [
             f"-Xmx{self._heap_mb}m",
             "-XX:+UseSerialGC",
-            "-XX:TieredStopAtLevel=1",
+            f"-XX:TieredStopAtLevel={4 if self._full_jit else 1}",
             "-XX:-UsePerfData",
             "-Xlog:disable",
             "-Xlog:all=error:stderr",

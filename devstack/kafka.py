@@ -37,7 +37,8 @@ class EmbeddedKafka:
     without it a temporary folder, removed at the end. `progress` takes one line of text at a time. `advertised` takes
     the port of a node's plain listener and gives the one that clients are told, where something stands in between.
     `listeners`: the security protocols of more than the plain one, by name; `settings`: what those need, over ours.
-    start(), restart() and wait_until_ready() raise StackError, with the end of the broker's log.
+    `full_jit`: see JavaProgram. start(), restart() and wait_until_ready() raise StackError, with the end of the broker's
+    log.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class EmbeddedKafka:
         advertised: Callable[[int], int] = lambda port: port,
         progress: Progress = lambda _line: None,
         training: Path | None = None,
+        full_jit: bool = False,
         listeners: Mapping[str, str] | None = None,
         settings: Mapping[str, object] | None = None,
     ) -> None:
@@ -65,6 +67,7 @@ class EmbeddedKafka:
                 heap_mb=heap_mb,
                 removed=folder is None,
                 training=training,
+                full_jit=full_jit,
             )
             for node in range(1, nodes + 1)
         ]

@@ -30,9 +30,10 @@ class Stack:
         *,
         nodes: int = 1,
         advertised: Callable[[int], int] = lambda port: port,
+        full_jit: bool = False,
         progress: Progress = lambda _line: None,
     ) -> None:
-        self.kafka = EmbeddedKafka(folder, nodes=nodes, advertised=advertised, progress=progress)
+        self.kafka = EmbeddedKafka(folder, nodes=nodes, advertised=advertised, full_jit=full_jit, progress=progress)
         self.registry = EmbeddedRegistry(folder, progress=progress)
         self._stopping: list[int | None] = []
 

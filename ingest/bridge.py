@@ -19,6 +19,7 @@ from ingest.inbox import Inbox
 from ingest.intake_metrics import IntakeMetrics
 from ingest.sources.source import Received, Source
 from runtime.access import verify_access
+from runtime.commit_rule import CommitRule
 from runtime.errors import Fenced, MustRestart, SettingsError
 from runtime.health import Health
 from runtime.kafka import admin_client
@@ -36,6 +37,8 @@ ROLE: Final = "bridge"
 # Within what a process gets to stop (runtime.process); what isn't committed by then is received again.
 STOP_LIMIT_S: Final = 8.0
 _POLL_S: Final = 0.2
+# From one commit to the next: each costs the broker, and the readers of raw another one, however few events it has.
+_GATHER_S: Final = 0.025
 # Key, headers and the record's own framing, which Kafka counts too.
 _OVERHEAD_BYTES: Final = 4096
 
@@ -53,6 +56,8 @@ class Bridge:
         self._raw_topic = settings.topic(RAW)
         self._cursor_topic = settings.topic(CURSORS)
         self._inbox = Inbox()
+        self._commit_rule = CommitRule(settings.commit_interval_ms / 1000, settings.transaction_records)
+        self._committed_at = 0.0  # monotonic
         self._positions: dict[str, str] = {}
         self._moved: dict[str, Cursor] = {}
         self._exhausted = False
@@ -104,13 +109,15 @@ class Bridge:
             while not stop.is_set():
                 self._health.beat()
                 finished = self._exhausted  # read before the inbox: what came earlier is in it
-                events = self._inbox.take(_POLL_S)
+                gathering_s = self._committed_at + _GATHER_S - time.monotonic() if transaction.is_open else _POLL_S
+                events = self._inbox.take(max(gathering_s, 0))
                 if events:
                     self._add(transaction, events)
                 elif finished:
                     break
                 else:
                     transaction.poll()
+                self._commit_if_due(transaction)
             self._commit(transaction)
         except Fenced as error:
             raise Fenced(f"another bridge of source {name} has taken over ({error})") from None
@@ -132,7 +139,7 @@ class Bridge:
         return dict(self._positions)
 
     def _add(self, transaction: Transaction, events: list[Received]) -> None:
-        """Produce the events, committing when the transaction is full, old, or there is nothing more to add."""
+        """Produce the events, committing whenever a transaction is full."""
         name = self._source.name
         largest = self._settings.max_message_bytes - _OVERHEAD_BYTES
         for received in events:
@@ -161,8 +168,13 @@ class Bridge:
             self._counts.received(record, received)
             if transaction.records >= self._settings.transaction_records:
                 self._commit(transaction)
-        age_s = time.monotonic() - transaction.opened_at
-        if self._inbox.is_empty() or age_s >= self._settings.commit_interval_ms / 1000:
+
+    def _commit_if_due(self, transaction: Transaction) -> None:
+        now = time.monotonic()
+        at_end = self._inbox.is_empty() and now - self._committed_at >= _GATHER_S
+        if transaction.is_open and self._commit_rule.is_due(
+            now - transaction.opened_at, transaction.records, at_end=at_end
+        ):
             self._commit(transaction)
 
     def _commit(self, transaction: Transaction) -> None:
@@ -176,5 +188,8 @@ class Bridge:
         except Exception:
             self._counts.failed()
             raise
-        self.committed += self._counts.committed(self._moved, began - transaction.opened_at, time.monotonic() - began)
+        self._committed_at = time.monotonic()
+        took_s = self._committed_at - began
+        self._commit_rule.committed(took_s)
+        self.committed += self._counts.committed(self._moved, began - transaction.opened_at, took_s)
         self._moved.clear()

@@ -84,7 +84,7 @@ def producer_config(settings: Settings, **more: Any) -> Config:  # noqa: ANN401 
             "acks": "all",
             "partitioner": PARTITIONER,
             "compression.type": "lz4",
-            "linger.ms": 5,
+            "linger.ms": 50,  # every commit sends what is there; waiting fills the batches of those that catch up
             "batch.size": 500_000,
             "message.max.bytes": settings.max_message_bytes,
             "queue.buffering.max.messages": 500_000,

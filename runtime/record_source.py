@@ -17,6 +17,7 @@ import confluent_kafka
 from confluent_kafka import Consumer, KafkaException
 from mode import Service
 
+from runtime.commit_rule import CommitRule
 from runtime.errors import MustRestart, SettingsError
 from runtime.health import Health
 from runtime.kafka import consumer_config, raise_if_hopeless
@@ -40,6 +41,8 @@ BATCH_BYTES: Final = 4_000_000
 _IDLE_POLL_S: Final = 0.1
 # With a transaction open: how long a quiet source may go on before it counts as idle and the transaction commits.
 _LINGER_S: Final = 0.003
+# The marker of the transaction that wrote the last record takes an offset of its own.
+_MARKER: Final = 1
 _LAG_INTERVAL_S: Final = 2.0
 _COMMITTED_TIMEOUT_S: Final = 10.0
 # Below max.poll.interval.ms: by then the group has given the partitions to somebody else.
@@ -69,9 +72,9 @@ class RecordSource(Service):
 
     The assignor is `range`. It is eager, so nobody's generation changes while a transaction commits (a cooperative
     member would learn of a new one by its commit being refused), and it gives partition k of all topics to one worker.
-    Outputs and offsets commit in one transaction: as soon as the source is idle, else every `commit_interval_ms` or
-    `transaction_records`. Revoked partitions are committed inside the revoke callback. `ended` resolves when the source
-    has stopped, or raises what ended it; after an error the process must end.
+    Outputs and offsets commit in one transaction, when `CommitRule` says so. Revoked partitions are committed inside
+    the revoke callback. `ended` resolves when the source has stopped, or raises what ended it; after an error the
+    process must end.
     """
 
     def __init__(
@@ -117,6 +120,8 @@ class RecordSource(Service):
         self._next_offsets: dict[TopicPartition, int] = {}  # to be committed
         self._committed: dict[TopicPartition, int] = {}  # as of this worker's last commit or assignment
         self._leaving = False
+        self._commit_rule = CommitRule(settings.commit_interval_ms / 1000, settings.transaction_records)
+        self._read = 0  # records of the open transaction
         self._newest_ms: dict[TopicPartition, int] = {}
         self._lags: dict[TopicPartition, PartitionLag] = {}
         self._lag_at = 0.0
@@ -136,7 +141,7 @@ class RecordSource(Service):
                 partitions = await self._in_thread(self._fetch)
                 for part in limited(partitions, BATCH_BYTES):
                     await self._process(part)
-                    if self._commit_is_due():
+                    if self._commit_is_due(part):
                         await self._in_thread(self._commit)
                 if not partitions and self._transaction.is_open:
                     await self._in_thread(self._commit)
@@ -167,13 +172,18 @@ class RecordSource(Service):
             self._newest_ms[tp] = last.timestamp()[1]
             self._metrics.consumed.labels(tp.topic).inc(len(records))
             self._metrics.consumed_bytes.labels(tp.topic).inc(sum(map(len, records)))
+            self._read += len(records)
         self._metrics.batch_records.observe(sum(map(len, partitions.values())))
         self._transaction.poll()
 
-    def _commit_is_due(self) -> bool:
-        age_ms = (time.monotonic() - self._transaction.opened_at) * 1000
-        full = self._transaction.records >= self._settings.transaction_records
-        return full or age_ms >= self._settings.commit_interval_ms
+    def _commit_is_due(self, processed: Partitions) -> bool:
+        age_s = time.monotonic() - self._transaction.opened_at
+        return self._commit_rule.is_due(age_s, self._read, at_end=all(map(self._is_at_end, processed)))
+
+    def _is_at_end(self, tp: TopicPartition) -> bool:
+        """Whether the partition held no more than what is read when it was fetched last."""
+        _, end = self._consumer.get_watermark_offsets(confluent_kafka.TopicPartition(*tp), cached=True) or (0, 0)
+        return self._next_offsets[tp] + _MARKER >= end
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)
@@ -228,6 +238,8 @@ class RecordSource(Service):
             raise
         self._committed.update(self._next_offsets)
         self._next_offsets.clear()
+        self._read = 0
+        self._commit_rule.committed(time.monotonic() - started)
         self._processor.after_commit()
         self._metrics.transactions.labels("committed").inc()
         self._metrics.transaction_seconds.observe(time.monotonic() - self._transaction.opened_at)

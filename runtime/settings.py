@@ -64,8 +64,12 @@ class Settings(BaseSettings):
         description="stable name of this worker; a new worker of the same name fences the old one at once",
     )
 
-    commit_interval_ms: int = Field(100, ge=5, le=5000, description="a transaction commits at the latest after this")
-    transaction_records: int = Field(10_000, ge=1, description="a transaction commits at the latest after this many")
+    commit_interval_ms: int = Field(
+        100, ge=5, le=5000, description="while catching up, a transaction stays open so long at least"
+    )
+    transaction_records: int = Field(
+        100_000, ge=1, description="a transaction commits at the latest with this many records read"
+    )
     transaction_timeout_ms: int = Field(
         10_000, ge=2000, le=60_000, description="the broker aborts a dead worker's after this"
     )

@@ -88,10 +88,8 @@ class Transaction:
         """
         while True:
             try:
-                if headers:
-                    self._producer.produce(topic, value, key, partition, timestamp=timestamp, headers=headers)
-                else:
-                    self._producer.produce(topic, value, key, partition, timestamp=timestamp)
+                # By position, which is faster; the two in between are callbacks.
+                self._producer.produce(topic, value, key, partition, None, None, timestamp, headers)
             except BufferError:
                 self._producer.poll(0.1)
             except KafkaException as error:

@@ -1,0 +1,38 @@
+"""When a transaction commits."""
+
+from __future__ import annotations
+
+import pytest
+
+from runtime.commit_rule import CommitRule
+
+INTERVAL_S = 0.1
+MOST = 1000
+
+
+def test_what_is_read_to_its_end_commits_at_once() -> None:
+    assert CommitRule(INTERVAL_S, MOST).is_due(0, 1, at_end=True)
+
+
+def test_while_catching_up_it_is_a_matter_of_age_and_size() -> None:
+    rule = CommitRule(INTERVAL_S, MOST)
+    assert not rule.is_due(0.09, 999, at_end=False)
+    assert rule.is_due(0.1, 1, at_end=False)
+    assert rule.is_due(0, 1000, at_end=False)
+
+
+@pytest.mark.parametrize(("took_s", "open_s"), [(0.001, 0.1), (0.02, 0.18), (0.05, 0.45), (3.0, 1.0)])
+def test_commits_take_a_tenth_of_the_time_at_most_up_to_a_limit(took_s: float, open_s: float) -> None:
+    rule = CommitRule(INTERVAL_S, MOST)
+    rule.committed(took_s)
+    assert not rule.is_due(open_s - 1e-6, 1, at_end=False)
+    assert rule.is_due(open_s + 1e-6, 1, at_end=False)
+    rule.committed(0)
+    assert rule.is_due(INTERVAL_S, 1, at_end=False)
+
+
+def test_an_interval_that_is_set_longer_than_the_limit_holds() -> None:
+    rule = CommitRule(2.0, MOST)
+    rule.committed(3.0)
+    assert not rule.is_due(1.9, 1, at_end=False)
+    assert rule.is_due(2.0, 1, at_end=False)
