@@ -37,8 +37,8 @@ class EmbeddedKafka:
     without it a temporary folder, removed at the end. `progress` takes one line of text at a time. `advertised` takes
     the port of a node's plain listener and gives the one that clients are told, where something stands in between.
     `listeners`: the security protocols of more than the plain one, by name; `settings`: what those need, over ours.
-    `full_jit`: see JavaProgram. start(), restart() and wait_until_ready() raise StackError, with the end of the broker's
-    log.
+    `full_jit`: see JavaProgram. start(), restart() and wait_until_ready() raise StackError, with the end of the
+    broker's log.
     """
 
     def __init__(
