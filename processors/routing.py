@@ -9,6 +9,7 @@ from processors.duplicates import DuplicateWindow, Seen, body_hash
 from schemas.catalog import Contract
 from schemas.envelope import parse_event
 from schemas.event_reader import EventReader, Readable
+from schemas.exact_json import excerpt
 from schemas.headers import raw_offset
 from schemas.invalid_event import InvalidEvent, Reason
 from schemas.transcoder import Transcoder
@@ -69,13 +70,14 @@ class Routing:
         """
         found = self._read(value)
         if found is None:
-            event = parse_event(value)
+            document = parse_event(value)
+            event: dict[str, Any] = document.root
             event_id, body = event["id"], body_hash(value or b"")
             if _is_known(event_id, body, headers, window):
                 biz_type = event["payload"].get("biz_type")
                 return self._routes.get(biz_type) if isinstance(biz_type, str) else None, None
             route = find_route(event, self._routes)
-            typed = route.transcoder.encode(value or b"")
+            typed = route.transcoder.encode_event(document)
         else:
             route, event_id, typed, hidden = found
             body = body_hash(value or b"")
@@ -111,7 +113,7 @@ def find_route(event: dict[str, Any], routes: Mapping[str, Route]) -> Route:
     if type(biz_type) is not str:
         if biz_type is None:
             raise InvalidEvent(Reason.MISSING_FIELD, "/payload/biz_type", "required, says what the event is")
-        raise InvalidEvent(Reason.WRONG_TYPE, "/payload/biz_type", f"expected a string, got {type(biz_type).__name__}")
+        raise InvalidEvent(Reason.WRONG_TYPE, "/payload/biz_type", f"expected a string, got {excerpt(biz_type)}")
     route = routes.get(biz_type)
     if route is None:
         raise InvalidEvent(Reason.UNKNOWN_BIZ_TYPE, "/payload/biz_type", f"no contract for {biz_type[:80]!r}")

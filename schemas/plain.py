@@ -47,19 +47,21 @@ def _read_fields(
     record: dict[str, Any] = {}
     kept: set[str] = set()
     for field in plan.fields:
-        found = [
-            (base + source.pointer, value)
-            for source in field.sources
-            if (value := holders[source.holder].get(source.member)) is not None
-        ]
-        if found:
-            pointer, value = found[0]
-            record[field.name] = _read_value(field, value, pointer, nested)
-            kept.add(pointer)
-            kept.update(other for other, text in found[1:] if json_text(text) == json_text(value))
-        elif field.nullable:
+        found = None
+        for source in field.sources:
+            value = holders[source.holder].get(source.member)
+            if value is None:
+                continue
+            pointer = base + source.pointer
+            if found is None:
+                found = value
+                record[field.name] = _read_value(field, value, pointer, nested)
+                kept.add(pointer)
+            elif json_text(value) == json_text(found):
+                kept.add(pointer)
+        if found is None and field.nullable:
             record[field.name] = None
-        else:
+        elif found is None:
             raise InvalidEvent(Reason.MISSING_FIELD, base + field.sources[0].pointer, _expected(field.kind, "none"))
     return record, kept
 

@@ -8,10 +8,10 @@ import io
 
 import fastavro
 
-from schemas import exact_json
 from schemas.catalog import Contract
-from schemas.envelope import check_envelope
+from schemas.envelope import parse_event
 from schemas.event_plan import plan_event
+from schemas.exact_json import Document
 from schemas.frame import frame
 from schemas.plain import read_record
 from schemas.storage_schema import storage_schema
@@ -38,9 +38,12 @@ class Transcoder:
 
         Raises `InvalidEvent` if the event does not fit the contract.
         """
-        document = exact_json.parse(value)
-        self.duplicate_keys += document.duplicate_keys
-        record = read_record(self._plan, check_envelope(document.root))
+        return self.encode_event(parse_event(value))
+
+    def encode_event(self, event: Document) -> bytes:
+        """As `encode`, for an event that `parse_event` has parsed."""
+        self.duplicate_keys += event.duplicate_keys
+        record = read_record(self._plan, event.root)
         body = io.BytesIO()
         body.write(self._frame)
         fastavro.schemaless_writer(body, self._schema, record)

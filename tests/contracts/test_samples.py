@@ -66,7 +66,7 @@ def name(path: Path) -> str:
 def read(value: bytes) -> tuple[Route, bytes]:
     """Read an event to its route and record, both ways. Raises `InvalidEvent` as the router would quarantine it."""
     fast = READER.read(value)
-    event = parse_event(value)
+    event = parse_event(value).root
     route = find_route(event, ROUTES)
     typed = route.transcoder.encode(value)
     assert fast is None or fast[:3] == (route, event["id"], typed)

@@ -15,7 +15,8 @@ EVENT: dict[str, Any] = {"id": "1", "event_type": "TEST", "timestamp": "whenever
 
 def test_an_envelope_passes_with_what_else_it_has() -> None:
     event = {**EVENT, "version": [1.5]}
-    assert parse_event(json.dumps(event).encode()) == event
+    encoded = json.dumps(event).encode()
+    assert parse_event(encoded) == parse(encoded)
 
 
 def without(member: str) -> dict[str, Any]:
@@ -61,7 +62,7 @@ def test_what_is_no_envelope_has_a_reason(value: Any, reason: Reason, pointer: s
 
 def test_a_number_that_no_float_can_hold_is_no_reason_to_refuse_an_event() -> None:
     event = parse_event(b'{"id":"1","event_type":"TEST","timestamp":"t","payload":{"a":1e999,"b":1}}')
-    assert event["payload"] == {"a": Number("1e999"), "b": Number("1")}
+    assert event.root["payload"] == {"a": Number("1e999"), "b": Number("1")}
 
 
 def test_a_payload_nested_deeper_than_we_read_is_too_deep_or_passes_but_does_not_crash() -> None:
