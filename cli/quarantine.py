@@ -80,7 +80,7 @@ def list_(*, choice: Choice, limit: int | None, as_json: bool) -> None:
 @command.command("show")
 @click.argument("place", metavar="[PARTITION:OFFSET]", callback=_place, required=False)
 @choosing
-@click.option("--limit", type=click.IntRange(min=1), help="Only the oldest so many of each partition.")
+@click.option("--limit", type=click.IntRange(min=1), help="Only so many.")
 def show(*, place: tuple[int, int] | None, choice: Choice, limit: int | None) -> None:
     """Show quarantined records: why, where each was read, its headers and its value.
 
