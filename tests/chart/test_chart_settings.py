@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import urllib.request
 from pathlib import Path
 
@@ -22,7 +21,6 @@ from manifests import (
     rendered,
 )
 
-from devstack import chart
 from runtime.health import Health, HealthServer
 from runtime.metrics import Metrics
 from runtime.settings import PREFIX, Settings, load_settings
@@ -30,21 +28,6 @@ from runtime.topics import plan_topics
 from schemas.catalog import load_catalog
 
 pytestmark = pytest.mark.timeout(1200)  # the first one builds Helm
-
-
-def test_the_schema_and_the_topics_are_the_programs() -> None:
-    assert chart.SCHEMA.read_text(encoding="utf-8") == chart.schema_text(), "run: make generate"
-    assert chart.TOPICS.read_text(encoding="utf-8") == chart.topics_text(), "run: make generate"
-
-
-def test_every_setting_has_its_place_in_the_values() -> None:
-    definitions = json.loads(chart.SCHEMA.read_text(encoding="utf-8"))["$defs"]
-    reached = {
-        name for title in ("settings", "secrets", "files") for name in definitions[f"{title}OfBridge"]["properties"]
-    }
-    assert reached == Settings.model_fields.keys() - chart.OF_THE_CHART
-    plain = definitions["settingsOfBridge"]["properties"].keys()
-    assert not [name for name in plain if "secret" in name or "password" in name or name.endswith("_auth")]
 
 
 def environment(container: Manifest, manifests: tuple[Manifest, ...], some_file: Path) -> dict[str, str]:

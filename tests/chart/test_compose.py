@@ -13,6 +13,7 @@ import go_tools
 import pytest
 import yaml
 from command_line import parse
+from manifests import FULL, named, rendered
 
 from devstack.chart import HELM
 from runtime.process import STOP_LIMIT_S
@@ -30,7 +31,9 @@ HTTP_PORT: Final = 9464  # the image's
 
 
 def check(file: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([go_tools.find_compose_check(), file], capture_output=True, text=True, check=False, cwd=ROOT)
+    return subprocess.run(
+        [go_tools.build(go_tools.COMPOSE_CHECK), file], capture_output=True, text=True, check=False, cwd=ROOT
+    )
 
 
 @cache
@@ -133,6 +136,15 @@ def test_prometheus_asks_every_worker() -> None:
     assert f"PIPELINE_HTTP_PORT={HTTP_PORT}" in image
     (alerting,) = config["alerting"]["alertmanagers"]
     assert alerting["static_configs"] == [{"targets": ["alertmanager:9093"]}]
+
+
+def test_targets_are_named_as_on_kubernetes() -> None:
+    monitor = named(rendered(FULL), "ServiceMonitor", "monitoring")
+    (endpoint,) = monitor["spec"]["endpoints"]
+    config = yaml.safe_load((ROOT / "deploy/prometheus.yml").read_text(encoding="utf-8"))
+    (job,) = config["scrape_configs"]
+    assert endpoint["relabelings"][0] == {"targetLabel": "job", "replacement": job["job_name"]}
+    assert endpoint["relabelings"][1]["targetLabel"] == job["relabel_configs"][0]["target_label"] == "component"
 
 
 def test_rules_and_board_are_the_charts() -> None:

@@ -1,0 +1,23 @@
+"""What the Helm chart repeats from the program is as the program has it; how it renders is tests/chart's."""
+
+from __future__ import annotations
+
+import json
+
+from devstack import chart
+from runtime.settings import Settings
+
+
+def test_the_schema_and_the_topics_are_the_programs() -> None:
+    assert chart.SCHEMA.read_text(encoding="utf-8") == chart.schema_text(), "run: make generate"
+    assert chart.TOPICS.read_text(encoding="utf-8") == chart.topics_text(), "run: make generate"
+
+
+def test_every_setting_has_its_place_in_the_values() -> None:
+    definitions = json.loads(chart.SCHEMA.read_text(encoding="utf-8"))["$defs"]
+    reached = {
+        name for title in ("settings", "secrets", "files") for name in definitions[f"{title}OfBridge"]["properties"]
+    }
+    assert reached == Settings.model_fields.keys() - chart.OF_THE_CHART
+    plain = definitions["settingsOfBridge"]["properties"].keys()
+    assert not [name for name in plain if "secret" in name or "password" in name or name.endswith("_auth")]
