@@ -5,7 +5,9 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
+from hypothesis import HealthCheck
 from kafka_cluster import BROKERS, KafkaCluster, chosen_broker
 
 from devstack.artifacts import StackError
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
 
 
 def pytest_configure() -> None:
+    # How long an example takes is a matter of the machine's load, not of the code.
+    hypothesis.settings.register_profile("any-machine", suppress_health_check=[HealthCheck.too_slow])
+    hypothesis.settings.load_profile("any-machine")
     chosen_broker()  # a wrong TEST_BROKER stops the run before the first test
 
 

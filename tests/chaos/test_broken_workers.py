@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 from signal import SIGKILL
 
@@ -11,7 +14,7 @@ from kafka_cluster import KafkaCluster
 from pipeline_run import Load, Pipeline, pipeline
 from progress import drain
 from violations import Kind, Report, Stage
-from workers import Group, Worker
+from workers import POLL_S, Group, Worker
 
 BROKEN_WORKER = Path(__file__).with_name("broken_worker.py")
 LOAD = Load(events=4000, rate=1000, seed=7, accounts=100, faults=("duplicate:2=0.005",))
@@ -57,3 +60,22 @@ def test_a_worker_whose_offsets_and_outputs_are_apart(
         report = run_to_the_end(run, broken(run, flaw, app), well)
     assert (tmp_path / "has-struck").exists()
     assert expected & set(report.counters), report
+
+
+def test_a_router_that_gives_partitions_back_without_a_commit(
+    cluster: KafkaCluster, topic_prefix: str, tmp_path: Path
+) -> None:
+    load = replace(LOAD, rate=200)  # long enough for the second router to come in the middle of it
+    with pipeline(cluster, topic_prefix, tmp_path, load) as run:
+        second = run.router("r0")
+        second.start_at = math.inf
+        workers = [run.bridge(), broken(run, "revoke-without-commit", "router"), second, run.projector("p0")]
+        with Group(workers) as group:
+            while not (tmp_path / "has-struck").exists():
+                group.tend()
+                time.sleep(POLL_S)
+            second.start_at = 0.0
+            drain(run, group)
+            group.stop()
+        report = run.judge()
+    assert report.found(Stage.TYPED, Kind.DOUBLED) > 5, report

@@ -60,7 +60,7 @@ def test_writes_and_reads_what_fastavro_does(contract: Any) -> None:
     parsed = fastavro.parse_schema(schema)
     codec: Codec[Any] = Codec(contract, 7)
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(values(schema, {}))
     def law(record: Any) -> None:
         body = io.BytesIO()

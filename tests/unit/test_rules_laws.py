@@ -67,7 +67,7 @@ def interleave(drawn: list[list[Event]], order: list[int]) -> list[Event]:
     return [next(rest[number]) for number in order]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(topics(), st.data())
 def test_states_and_alerts_do_not_depend_on_how_the_topics_interleave(
     drawn: list[list[Event]], data: st.DataObject
@@ -88,7 +88,7 @@ def updates(drawn: list[tuple[list[str], int]]) -> list[Event]:
     return [account_update(codes, ns=ns, event_id=f"e{n}") for n, (codes, ns) in enumerate(drawn)]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(snapshots)
 def test_there_is_one_alert_for_each_transition_between_snapshots_that_are_not_stale(
     drawn: list[tuple[list[str], int]],
@@ -112,7 +112,6 @@ def test_there_is_one_alert_for_each_transition_between_snapshots_that_are_not_s
     assert folded.flags.count(Flag.STALE) == stale
 
 
-@settings(deadline=None)
 @given(snapshots)
 def test_each_condition_fires_and_resolves_in_turn_and_the_pair_belongs_together(
     drawn: list[tuple[list[str], int]],
@@ -135,7 +134,6 @@ def test_each_condition_fires_and_resolves_in_turn_and_the_pair_belongs_together
         assert sorted(since["fired_alert_id"] for since in held) == sorted(open_alerts.values())
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["PENDING", "COMPLETED", "RETURNED", "REJECTED"]), TIMES), max_size=12))
 def test_a_movement_shows_its_newest_event_and_its_history_in_order(drawn: list[tuple[str, int]]) -> None:
     events = [

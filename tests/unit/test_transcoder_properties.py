@@ -166,7 +166,7 @@ def normal(text: str) -> Any:
 def test_what_goes_in_comes_out_and_both_ways_agree(contract: Contract) -> None:
     name, plan = contract.name, PLANS[contract.name]
 
-    @settings(max_examples=EXAMPLES[name], deadline=None)
+    @settings(max_examples=EXAMPLES[name])
     @given(events(contract))
     def check(event: dict[str, Any]) -> None:
         value = dump(event).encode()
@@ -228,7 +228,7 @@ def mutated(draw: st.DrawFn, contract: Contract) -> bytes:
 def test_a_mutated_event_is_refused_with_a_reason_or_read_alike_by_both_ways(contract: Contract) -> None:
     name = contract.name
 
-    @settings(max_examples=EXAMPLES[name], deadline=None)
+    @settings(max_examples=EXAMPLES[name])
     @given(mutated(contract))
     def check(value: bytes) -> None:
         fast = READERS[name].read(value)
