@@ -18,7 +18,7 @@ from confluent_kafka import Consumer, KafkaException
 from mode import Service
 
 from runtime.commit_rule import CommitRule
-from runtime.errors import MustRestart, SettingsError
+from runtime.errors import MustRestart
 from runtime.health import Health
 from runtime.kafka import consumer_config, raise_if_hopeless
 from runtime.lag import PartitionLag
@@ -27,8 +27,8 @@ from runtime.quarantine import Quarantine
 from runtime.record import Record, TopicPartition, partition_of
 from runtime.record_batch import Partitions, RecordBatch, limited
 from runtime.settings import Settings
+from runtime.start_offsets import start_offsets
 from runtime.startup import keep_trying
-from runtime.topic_reader import end_offsets, first_offsets, read_to_end
 from runtime.transaction import Transaction
 
 log = logging.getLogger(__name__)
@@ -256,7 +256,8 @@ class RecordSource(Service):
             self._settings.start_timeout_s,
             (KafkaException,),
         )
-        positions = self._starts({TopicPartition(tp.topic, tp.partition): tp.offset for tp in committed})
+        offsets = {TopicPartition(tp.topic, tp.partition): tp.offset for tp in committed}
+        positions = start_offsets(self._settings, self._group, offsets, self._outputs)
         unmoved = {tp for tp, offset in positions.items() if self._committed.get(tp) == offset}
         self._assigned, self._committed = set(positions), positions
         self._metrics.rebalances.labels("assigned").inc()
@@ -267,32 +268,6 @@ class RecordSource(Service):
         self._consumer.assign([confluent_kafka.TopicPartition(*tp, offset) for tp, offset in positions.items()])
         log.info("assigned %d partitions, %d of them as they were left", len(positions), len(unmoved))
         self._health.ready()
-
-    def _starts(self, committed: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
-        """Where to begin: at the committed offset, or with the oldest record where the group has none yet.
-
-        Raises SettingsError where that would lose records (they are deleted already) or write them again (the group's
-        offsets have expired though its outputs are there): what to do then is a person's decision.
-        """
-        firsts = first_offsets(self._settings, committed)
-        ends = end_offsets(self._settings, committed)
-        for tp, offset in committed.items():
-            if offset >= 0 and not firsts[tp] <= offset <= ends[tp]:
-                raise SettingsError(
-                    f"{tp.topic}[{tp.partition}]: the group {self._group} has read up to {offset}, the topic holds "
-                    f"{firsts[tp]} to {ends[tp]}: records are gone that were never read. Set the group's offset with "
-                    "kafka-consumer-groups --reset-offsets once it is clear what became of them"
-                )
-        unread = {tp.partition for tp in committed} - {tp.partition for tp, offset in committed.items() if offset >= 0}
-        outputs = {TopicPartition(topic, number): 0 for number in unread for topic in self._outputs}
-        for records in read_to_end(self._settings, outputs):
-            record = records[0]
-            raise SettingsError(
-                f"the group {self._group} has no offset for partition {record.partition()}, yet it has written "
-                f"{record.topic()}: its offsets have expired. Set them with kafka-consumer-groups --reset-offsets to "
-                "where the outputs end; to begin anew would write every event again"
-            )
-        return {tp: offset if offset >= 0 else firsts[tp] for tp, offset in committed.items()}
 
     def _on_revoke(self, _: Consumer, revoked: list[confluent_kafka.TopicPartition]) -> None:
         if self._transaction.is_open:

@@ -48,6 +48,13 @@ def test_records_that_retention_took_before_they_were_read(pipeline: Pipeline, a
     assert len(pipeline.read("event.credit")) == 5
 
 
+def test_records_that_were_deleted_before_the_first_start(pipeline: Pipeline, admin: AdminClient) -> None:
+    pipeline.produce_all("raw", [("ACC-1", credit(f"e{number}")) for number in range(5)])
+    [deleted] = admin.delete_records([TopicPartition(pipeline.settings.topic("raw"), 0, 3)]).values()
+    deleted.result()
+    assert "has read nothing yet" in refused(pipeline)
+
+
 def test_an_offset_behind_the_end_of_the_topic(pipeline: Pipeline, admin: AdminClient) -> None:
     route(pipeline, 0, 3)
     group = pipeline.settings.group("router")
