@@ -37,7 +37,7 @@ class Forecast:
         headers = [(RAW_OFFSET, b"%d" % event.offset)]
         self._offset += 1
         try:
-            route, typed = self._routing.type(
+            route, typed, _ = self._routing.type(
                 event.value, event.key, self._offset, lambda: headers, self._windows[event.partition]
             )
         except InvalidEvent as problem:

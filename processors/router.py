@@ -15,7 +15,7 @@ from processors.routing import Routing
 from runtime.kafka import Headers
 from runtime.metrics import Metrics
 from runtime.quarantine import Quarantine, unforeseen
-from runtime.record import Record, TopicPartition
+from runtime.record import Record, TopicPartition, trace_headers
 from runtime.record_batch import RecordBatch
 from runtime.settings import Settings
 from runtime.topic_reader import read_to_end
@@ -98,7 +98,7 @@ class Router(BatchProcessor):
         for record in records:
             key, offset = record.key(), record.offset()
             try:
-                route, typed = read(record.value(), key, offset, record.headers, window)
+                route, typed, traced = read(record.value(), key, offset, record.headers, window)
                 if route is None or typed is None:
                     duplicates[route.biz_type if route else "unknown"] += 1
                     continue
@@ -111,6 +111,8 @@ class Router(BatchProcessor):
                 self._quarantine.put(self._transaction, record, unforeseen(record, error))
                 continue
             headers: Headers = [(RAW_OFFSET, b"%d" % offset)]
+            if traced:
+                headers += trace_headers(record)
             produce(route.topic, typed, key, partition, headers, record.timestamp()[1])
             routed[route.biz_type] += 1
 

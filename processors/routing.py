@@ -12,6 +12,7 @@ from schemas.event_reader import EventReader, Readable
 from schemas.exact_json import excerpt
 from schemas.headers import raw_offset
 from schemas.invalid_event import InvalidEvent, Reason
+from schemas.trace_context import TRACEPARENT
 from schemas.transcoder import Transcoder
 
 
@@ -26,8 +27,8 @@ class Route(NamedTuple):
 
 # Reads a record's headers: asked for only where an event is known, as that takes a while.
 ReadHeaders = Callable[[], Sequence[tuple[str, bytes | None]] | None]
-# A known duplicate has no record, and no route either if its biz_type has none.
-Typed = tuple[Route, bytes] | tuple[Route | None, None]
+# A known duplicate has no record, and no route either if its biz_type has none. Last: whether there is trace context.
+Typed = tuple[Route, bytes, bool] | tuple[Route | None, None, bool]
 
 
 class Routing:
@@ -75,14 +76,15 @@ class Routing:
             event_id, body = event["id"], body_hash(value or b"")
             if _is_known(event_id, body, headers, window):
                 biz_type = event["payload"].get("biz_type")
-                return self._routes.get(biz_type) if isinstance(biz_type, str) else None, None
+                return self._routes.get(biz_type) if isinstance(biz_type, str) else None, None, False
             route = find_route(event, self._routes)
             typed = route.transcoder.encode_event(document)
+            traced = TRACEPARENT in event
         else:
-            route, event_id, typed, hidden = found
+            route, event_id, typed, hidden, traced = found
             body = body_hash(value or b"")
             if _is_known(event_id, body, headers, window):
-                return route, None
+                return route, None, False
             self._duplicate_keys += hidden
         if key is None:
             raise InvalidEvent(
@@ -91,7 +93,7 @@ class Routing:
         if len(typed) + len(key) > self._size_limit:
             raise InvalidEvent(Reason.TOO_LARGE, "", f"{len(typed)} bytes as a typed record")
         window.remember(event_id, body, offset)
-        return route, typed
+        return route, typed, traced
 
 
 def _is_known(event_id: str, body: int, headers: ReadHeaders, window: DuplicateWindow) -> bool:

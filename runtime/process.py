@@ -5,21 +5,19 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
 import threading
-import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Final
 
 from runtime.errors import MustRestart, PipelineError, Stopped
+from runtime.logs import configure_logging
 from runtime.settings import Settings
 
 log = logging.getLogger(__name__)
 
 # A stop that takes longer has hung: end the process, the broker aborts its transaction.
 STOP_LIMIT_S: Final = 9.0
-_QUIET: Final = ("faust", "mode", "processors.app", "asyncio", "httpx", "httpx2", "httpcore", "httpcore2", "urllib3")
 
 
 def run_process(settings: Settings, name: str, work: Callable[[threading.Event], None]) -> int:
@@ -56,20 +54,6 @@ def run_process(settings: Settings, name: str, work: Callable[[threading.Event],
         deadline.cancel()
     log.info("stopped")
     return 0
-
-
-def configure_logging(settings: Settings, name: str) -> None:
-    """One line an entry on stderr: UTC time, level, process, text."""
-    logging.Formatter.converter = time.gmtime
-    logging.basicConfig(
-        level=settings.log_level,
-        stream=sys.stderr,
-        format=f"%(asctime)s.%(msecs)03dZ %(levelname)-7s {name} %(message)s",
-        datefmt="%Y-%m-%dT%H:%M:%S",
-        force=True,
-    )
-    for logger in _QUIET:
-        logging.getLogger(logger).setLevel(logging.WARNING)
 
 
 def _give_up() -> None:

@@ -94,6 +94,7 @@ class Settings(BaseSettings):
     http_host: str = Field("127.0.0.1", description="address of /metrics, /live and /ready")
     http_port: int = Field(0, ge=0, le=65535, description="port of /metrics, /live and /ready; 0 takes a free one")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level that is logged")
+    log_format: Literal["text", "json"] = Field("text", description="a log entry is a line of text, or a JSON object")
 
     grpc_target: str | None = Field(None, description="host:port of the broker's event push")
     grpc_tls: bool = Field(default=True, description="TLS to the event push; off only for a local simulator")

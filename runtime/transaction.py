@@ -107,6 +107,7 @@ class Transaction:
 
         Waits through broker outages that are shorter than the transaction timeout. Raises Fenced or MustRestart.
         """
+        began = time.monotonic()
         if offsets:
             self._until_done(
                 "send_offsets_to_transaction",
@@ -115,6 +116,23 @@ class Transaction:
             )
         self._until_done("commit_transaction", self._producer.commit_transaction, self._timeout_s)
         self.is_open = False
+        if log.isEnabledFor(logging.DEBUG):
+            self._log_commit(time.monotonic() - began, len(offsets))
+
+    def _log_commit(self, commit_s: float, partitions: int) -> None:
+        """The one line that a transaction is worth; an event has none."""
+        open_s = time.monotonic() - self.opened_at
+        log.debug(
+            "committed %d records with the offsets of %d partitions; open for %.3f s, of it %.3f s to commit",
+            *(self.records, partitions, open_s, commit_s),
+            extra={
+                "transactional_id": self.transactional_id,
+                "records": self.records,
+                "partitions": partitions,
+                "open_s": round(open_s, 6),
+                "commit_s": round(commit_s, 6),
+            },
+        )
 
     def abort(self) -> None:
         """Abort what is open, if the broker lets us: readers then need not wait for its time-out."""

@@ -44,10 +44,11 @@ class EventReader(Generic[L]):
         ]
         self._native = None if _native is None else _native.EventReader(routes)
 
-    def read(self, value: bytes | None) -> tuple[L, str, bytes, int] | None:
-        """Return the label, the event's id, its record with frame, and how many members a later namesake has hidden.
+    def read(self, value: bytes | None) -> tuple[L, str, bytes, int, bool] | None:
+        """Return the label, the event's id, its record with frame, how many members a later namesake has hidden.
 
-        None for whatever is not plain sailing. `value`: the envelope's JSON text.
+        Last, whether the envelope has a `traceparent` (schemas.trace_context). None for whatever is not plain sailing.
+        `value`: the envelope's JSON text.
         """
         return None if self._native is None else self._native.read(value)
 

@@ -177,3 +177,31 @@ def test_any_bytes_whatever_become_a_record_that_holds_them(payload: bytes, even
 )
 def test_times_are_utc_with_microseconds(micros: int, text: str) -> None:
     assert iso_micros(micros) == text
+
+
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def test_the_trace_context_that_came_is_kept_as_a_header() -> None:
+    traced = WHOLE.replace(b'"payload"', f'"traceparent":"{TRACE}","payload"'.encode())
+    record = to_raw(message(traced), "grpc")
+    assert record.value == traced
+    assert header(record, "traceparent") == TRACE
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        WHOLE,
+        WHOLE.replace(b'"account_id"', f'"traceparent":"{TRACE}","account_id"'.encode()),  # the payload's own business
+        INNER.replace(b'"account_id"', f'"traceparent":"{TRACE}","account_id"'.encode()),
+        WHOLE.replace(b'"payload"', b'"traceparent":"","payload"'),
+        WHOLE.replace(b'"payload"', b'"traceparent":1,"payload"'),
+        WHOLE.replace(b'"payload"', f'"traceparent":"{TRACE.upper()}","payload"'.encode()),
+        WHOLE.replace(b'"payload"', f'"traceparent":"ff{TRACE[2:]}","payload"'.encode()),
+        WHOLE.replace(b'"payload"', f'"traceparent":"00-{"0" * 32}-{TRACE[36:]}","payload"'.encode()),
+        WHOLE.replace(b'"payload"', f'"traceparent":"{TRACE}\\n","payload"'.encode()),
+    ],
+)
+def test_no_trace_context_is_made_up(value: bytes) -> None:
+    assert header(to_raw(message(value), "grpc"), "traceparent") is None

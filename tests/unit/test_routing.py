@@ -69,7 +69,7 @@ def test_the_same_without_native_code(monkeypatch: pytest.MonkeyPatch) -> None:
         routing, window = Routing(EVENTS, ids, "test.{}".format, 10_000), DuplicateWindow(100)
         typed = [routing.type(value, b"key", offset, lambda: None, window) for offset, value in enumerate(SAMPLES * 2)]
         assert routing.duplicate_keys == 1
-        return [(route and route.topic, value) for route, value in typed]
+        return [(route and route.topic, value) for route, value, _ in typed]
 
     fast = routed()
     monkeypatch.setattr(event_reader, "_native", None)
@@ -99,7 +99,7 @@ class Partition:
         headers = [("raw_offset", repeats)] if repeats is not None else None
         self.offset += 1
         try:
-            route, typed = self.routing.type(value, key, self.offset - 1, lambda: headers, self.window)
+            route, typed, _ = self.routing.type(value, key, self.offset - 1, lambda: headers, self.window)
         except InvalidEvent as problem:
             return problem.reason.value
         assert route is not None

@@ -76,7 +76,7 @@ def test_an_ordinary_event_takes_the_fast_way_to_the_same_bytes(
     transcoder: Transcoder, reader: EventReader[str], made: dict[str, Any]
 ) -> None:
     value = dump(made)
-    assert reader.read(value) == ("label", made["id"], plainly(value), 0)
+    assert reader.read(value) == ("label", made["id"], plainly(value), 0, False)
     assert transcoder.encode(value) == plainly(value)
     assert transcoder.duplicate_keys == 0
 
@@ -174,7 +174,7 @@ def test_repeated_keys_are_counted_once_and_nothing_else_is(
     except InvalidEvent as problem:
         assert problem.reason is Reason.BAD_TIME  # noqa: PT017  (one of the cases)
     assert transcoder.duplicate_keys == duplicates
-    assert fast is None or fast[2:] == (plainly(value), duplicates)
+    assert fast is None or fast[2:] == (plainly(value), duplicates, False)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_a_hidden_member_has_to_be_json_too(transcoder: Transcoder, reader: Even
 )
 def test_times_at_the_edges(reader: EventReader[str], text: str) -> None:
     value = dump(event(made=text))
-    assert reader.read(value) == ("label", "event_1", plainly(value), 0)
+    assert reader.read(value) == ("label", "event_1", plainly(value), 0, False)
 
 
 def test_an_event_nested_too_deeply_is_refused(transcoder: Transcoder, reader: EventReader[str]) -> None:
@@ -227,3 +227,15 @@ def test_a_schema_that_events_cannot_have_is_refused_at_the_start(avro_type: Any
 def test_a_contract_without_a_schema_has_no_transcoder() -> None:
     with pytest.raises(ContractError, match="missing"):
         Transcoder(load_catalog().contracts["raw"], SCHEMA_ID)
+
+
+@pytest.mark.parametrize(
+    ("value", "traced"),
+    [
+        (dump(event() | {"traceparent": "00-1-2-3"}), True),
+        (dump(event(traceparent="00-1-2-3")), False),
+        (dump(event(odd="traceparent")), False),
+    ],
+)
+def test_trace_context_is_noticed_in_the_envelope(reader: EventReader[str], value: bytes, *, traced: bool) -> None:
+    assert reader.read(value) == ("label", "event_1", plainly(value), 0, traced)

@@ -303,7 +303,7 @@ struct Route {
 #[derive(FromPyObject)]
 struct RoutePlan(String, String, Py<PyAny>, Vec<u8>, RecordPlan);
 
-type Read<'a, 'py> = (&'a Py<PyAny>, Bound<'py, PyString>, Bound<'py, PyBytes>, usize);
+type Read<'a, 'py> = (&'a Py<PyAny>, Bound<'py, PyString>, Bound<'py, PyBytes>, usize, bool);
 
 /// Reads events of all contracts.
 #[pyclass(frozen)]
@@ -322,19 +322,19 @@ impl EventReader {
         Ok(EventReader { routes: routes.collect::<PyResult<_>>()? })
     }
 
-    /// The route's label, the event's id, its framed record, and how many members of it were hidden by a later one of
-    /// the same name; None for what has to be read the plain way.
+    /// The route's label, the event's id, its framed record, how many members of it were hidden by a later one of the
+    /// same name, and whether the envelope has trace context; None for what has to be read the plain way.
     fn read<'py>(&self, py: Python<'py>, value: Option<&[u8]>) -> Option<Read<'_, 'py>> {
         let text = value?;
         let mut out = Vec::with_capacity(text.len() + 128);
-        let (route, id, hidden) = self.write(text, &mut out)?;
+        let (route, id, hidden, traced) = self.write(text, &mut out)?;
         let id = PyString::new(py, std::str::from_utf8(id).ok()?);
-        Some((&route.label, id, PyBytes::new(py, &out), hidden))
+        Some((&route.label, id, PyBytes::new(py, &out), hidden, traced))
     }
 }
 
 impl EventReader {
-    fn write<'a>(&self, text: &'a [u8], out: &mut Vec<u8>) -> Option<(&Route, &'a [u8], usize)> {
+    fn write<'a>(&self, text: &'a [u8], out: &mut Vec<u8>) -> Option<(&Route, &'a [u8], usize, bool)> {
         std::str::from_utf8(text).ok()?;
         let mut envelope = Vec::with_capacity(8);
         let mut cursor = Cursor::new(text);
@@ -364,11 +364,15 @@ impl EventReader {
         let record = &route.record;
         let mut members = Members::new(record.width());
         let mut extra = Extra(Vec::new());
+        let mut traced = false;
         for &(name, value) in &envelope {
             match record.names.find(name) {
                 Some(place) => members.put(place, value)?,
                 None if name == b"payload" => {}
-                None => extra.put("", name, value)?,
+                None => {
+                    traced |= name == b"traceparent";
+                    extra.put("", name, value)?;
+                }
             }
         }
         let payload_names = record.payload_names.as_ref()?;
@@ -381,7 +385,7 @@ impl EventReader {
         out.extend_from_slice(&route.header);
         record.write(&members.values, out)?;
         extra.write(out)?;
-        Some((route, id, members.hidden))
+        Some((route, id, members.hidden, traced))
     }
 }
 

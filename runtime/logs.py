@@ -1,0 +1,55 @@
+"""How a process logs: one line an entry on stderr, as text or as JSON."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from typing import Any, Final
+
+from runtime.settings import Settings
+
+# Ours alone at INFO and below: others say too much, and some of it a line an event.
+_QUIET: Final = ("faust", "mode", "processors.app", "asyncio", "httpx", "httpx2", "httpcore", "httpcore2", "urllib3")
+_STANDARD: Final = {*vars(logging.makeLogRecord({})), "message", "asctime"}
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object an entry: time (UTC), level, process, logger, message, then what `extra` holds.
+
+    An exception is in `traceback`. Values that JSON has no form for are written as text.
+    """
+
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry: dict[str, Any] = {
+            "time": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03d}Z",
+            "level": record.levelname,
+            "process": self._process,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        entry |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        if record.exc_info:
+            entry["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(entry, default=str)
+
+
+def configure_logging(settings: Settings, process: str) -> None:
+    """Log as LOG_LEVEL and LOG_FORMAT say; `process` names this one in each entry."""
+    handler = logging.StreamHandler(sys.stderr)
+    if settings.log_format == "json":
+        handler.setFormatter(JsonFormatter(process))
+    else:
+        text = logging.Formatter(
+            f"%(asctime)s.%(msecs)03dZ %(levelname)-7s {process} %(message)s", datefmt="%Y-%m-%dT%H:%M:%S"
+        )
+        text.converter = time.gmtime
+        handler.setFormatter(text)
+    logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
+    for logger in _QUIET:
+        logging.getLogger(logger).setLevel(logging.WARNING)
