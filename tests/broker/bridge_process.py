@@ -1,10 +1,12 @@
 """A bridge as a process of its own, and what it has written."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -77,6 +79,18 @@ class BridgeProcess:
     @property
     def output(self) -> str:
         return self._log.read_text(encoding="utf-8")
+
+    @property
+    def port(self) -> int:
+        """Port of /metrics, /live and /ready."""
+        found = re.search(r"http://[^/]+:(\d+)/metrics", self.output)
+        assert found, self.output
+        return int(found[1])
+
+    def get(self, path: str) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+            body: bytes = answer.read()
+        return body.decode()
 
     def wait(self, timeout_s: float = PATIENCE_S) -> int:
         """Return the exit code."""

@@ -5,7 +5,6 @@ The committed rules with their durations divided by 60, and silence judged after
 
 from __future__ import annotations
 
-import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -43,9 +42,8 @@ def test_a_stalled_bridge_pages_and_its_recovery_resolves(
     settings = with_topics(cluster, topic_prefix)
     with PushServer([], pings) as server, BridgeProcess(settings, tmp_path, port=server.port) as bridge:
         bridge.wait_for("the push stream is open")
-        found = re.search(r"http://([^/]+)/metrics", bridge.output)
-        assert found
-        with Monitoring(tmp_path, {"bridge": found[1]}) as monitoring:
+        target = f"127.0.0.1:{bridge.port}"
+        with Monitoring(tmp_path, {"bridge": target}) as monitoring:
 
             def paged(status: str, alert: str, **labels: str) -> None:
                 eventually(
@@ -67,5 +65,5 @@ def test_a_stalled_bridge_pages_and_its_recovery_resolves(
 
             assert monitoring.statuses("BrokerEventsWorkerMissing", role="bridge") == ["firing", "resolved"]
             notice = next(n for n in monitoring.notified if n["labels"]["alertname"] == "BrokerEventsBridgeSilent")
-            assert f"The bridge {found[1]} has heard nothing from the broker for " in notice["annotations"]["summary"]
+            assert f"The bridge {target} has heard nothing from the broker for " in notice["annotations"]["summary"]
             assert notice["labels"]["severity"] == "page"
