@@ -19,6 +19,7 @@ COPY schemas schemas
 COPY runtime runtime
 COPY ingest ingest
 COPY processors processors
+COPY audit audit
 COPY devstack devstack
 COPY cli cli
 # The native code is optional for the wheel, not for the image: the import fails where it was left out.

@@ -17,6 +17,7 @@ from bench.peers.environment import Peers
 from bench.throughput import Progress
 from devstack.simulator.account_traffic import Account, AccountTraffic
 from processors.rules import PROJECTIONS, Source
+from runtime.partitioner import partition_for
 from schemas.codec import Codec
 from schemas.records import AccountState, AccountUpdate
 
@@ -78,7 +79,7 @@ def account_states(pipeline: Pipeline, accounts: int) -> Iterator[tuple[bytes, b
             templates[form] = codec.encode(_state(Account("#" * form[0], "@" * form[1], account.account_type)))
         key = account.account_id.encode()
         value = templates[form].replace(b"#" * form[0], key).replace(b"@" * form[1], account.number.encode())
-        yield key, value, murmur2(key) % pipeline.settings.partitions
+        yield key, value, partition_for(key, pipeline.settings.partitions)
 
 
 def _state(account: Account) -> AccountState:
@@ -100,18 +101,3 @@ def _state(account: Account) -> AccountState:
     outcome = PROJECTIONS["ACCOUNT_UPDATE"].apply(None, event, account.account_id, Source("", 0, 0))
     state: AccountState = outcome.state
     return state
-
-
-def murmur2(key: bytes) -> int:
-    """Hash of a key as Kafka's clients partition by, its sign bit cleared."""
-    length = len(key)
-    value = 0x9747B28C ^ length
-    whole = length & ~3
-    for start in range(0, whole, 4):
-        word = int.from_bytes(key[start : start + 4], "little") * 0x5BD1E995 & 0xFFFFFFFF
-        word = (word ^ word >> 24) * 0x5BD1E995 & 0xFFFFFFFF
-        value = value * 0x5BD1E995 & 0xFFFFFFFF ^ word
-    if whole < length:
-        value = (value ^ int.from_bytes(key[whole:], "little")) * 0x5BD1E995 & 0xFFFFFFFF
-    value = (value ^ value >> 13) * 0x5BD1E995 & 0xFFFFFFFF
-    return (value ^ value >> 15) & 0x7FFFFFFF

@@ -23,6 +23,9 @@ COMMANDS: Final = {
     "schemas": "cli.schemas",
     "tail": "cli.tail",
     "quarantine": "cli.quarantine",
+    "ledger": "cli.ledger",
+    "explain": "cli.explain",
+    "rebuild": "cli.rebuild",
 }
 
 # Packages of the extra `stack`, which an image for a cluster has no use for.

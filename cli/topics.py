@@ -87,9 +87,10 @@ def _principals(_context: click.Context, _parameter: click.Parameter, texts: tup
 def acls(*, roles: tuple[str, ...], principals: dict[str, str], group: str | None) -> None:
     """Print the kafka-acls commands that give every part of the pipeline what it needs, and no more.
 
-    ROLE is bridge, router, projector, topics (who runs `topics apply`), operator (who runs tail and quarantine list),
-    replayer (who runs quarantine replay) or subscriber; all of them by default. Nothing is asked of the cluster. The
-    commands read its admin's credentials from admin.properties. The same as a table: docs/security.md.
+    ROLE is bridge, router, projector, topics (who runs `topics apply`), operator (who runs tail, ledger and the like),
+    replayer (who runs quarantine replay), repairer (who runs rebuild --apply) or subscriber; all of them by default.
+    Nothing is asked of the cluster. The commands read its admin's credentials from admin.properties. The same as a
+    table: docs/security.md.
 
     \b
     Examples:

@@ -7,16 +7,17 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from processors.active_alerts import ACTIVE_ALERTS, ActiveAlerts
 from processors.app import BatchProcessor, run_worker
 from processors.cloudevents import alert_headers
-from processors.rules import PROJECTIONS, Flag, Outcome, Projection, Source, active_change
+from processors.fold import TypedTopic, fold, typed_topics
+from processors.rules import PROJECTIONS, Flag, active_change
 from processors.rules.alerting import RULES
 from runtime.errors import MustRestart
 from runtime.metrics import Metrics
-from runtime.quarantine import Quarantine, unforeseen
+from runtime.quarantine import Quarantine
 from runtime.record import Record, TopicPartition, trace_headers
 from runtime.record_batch import RecordBatch
 from runtime.schema_ids import open_registry
@@ -25,26 +26,15 @@ from runtime.state_table import StateTable
 from runtime.transaction import Transaction
 from schemas.catalog import Catalog, load_catalog
 from schemas.codec import Codec
-from schemas.invalid_event import InvalidEvent, Reason
+from schemas.invalid_event import InvalidEvent
 from schemas.records import Alert
 from schemas.registry import RegistryError
-from schemas.trace_context import TRACEPARENT
 
 log = logging.getLogger(__name__)
 
 NAME: Final = "projector"
 TABLES: Final = ("state.accounts", "state.movements")
 ALERTS: Final = "alerts"
-# An alert quotes its event: what would be written for one event has to fit into one transaction.
-MAX_ALERT_BYTES: Final = 8_388_608
-
-
-class TypedTopic(NamedTuple):
-    """What to do with the records of one typed topic."""
-
-    biz_type: str
-    codec: Codec[Any]
-    projection: Projection
 
 
 class Projector(BatchProcessor):
@@ -68,7 +58,7 @@ class Projector(BatchProcessor):
         self._metrics = metrics
         self._alerts_topic = settings.topic(ALERTS)
         self._active_topic = settings.topic(ACTIVE_ALERTS)
-        self._source_uri = f"/{settings.topic_prefix}/{NAME}"
+        self._source_uri = source_uri(settings)
         self._active = ActiveAlerts(settings, metrics)
         self._alerted: list[tuple[float, float]] = []  # when received by the bridge and when read here, Unix seconds
         for rule in RULES:  # a rate needs the 0 before the first one
@@ -94,7 +84,7 @@ class Projector(BatchProcessor):
             folded = 0
             for record in records:
                 try:
-                    outcome = self._project(typed, record)
+                    _, outcome = fold(typed, record, self._tables)
                 except InvalidEvent as problem:
                     self._quarantine.put(self._transaction, record, problem)
                     continue
@@ -108,36 +98,6 @@ class Projector(BatchProcessor):
             self._metrics.projected.labels(typed.biz_type).inc(folded)
         for (flag, biz_type), count in flags.items():
             self._counter_of(flag).labels(biz_type).inc(count)
-
-    def _project(self, typed: TypedTopic, record: Record) -> Outcome[Any]:
-        """Fold one record into its table. Raises InvalidEvent or RegistryError, the table unchanged."""
-        value, key = record.value(), record.key()
-        if value is None or key is None:
-            raise InvalidEvent(Reason.NO_VALUE, "", "a typed record has a key and a value")
-        try:
-            event = typed.codec.decode(value)
-            account_key = key.decode()
-        except ValueError as error:
-            raise InvalidEvent(Reason.UNDECODABLE, "", str(error)) from None
-        partition = record.partition()
-        table = self._tables[typed.projection.topic]
-        source = Source(record.topic(), partition, record.offset())
-        try:
-            state_key = typed.projection.key(event, account_key).encode()
-            state = table.get(partition, state_key)
-            outcome = typed.projection.apply(state, event, account_key, source)
-        except RegistryError:
-            raise
-        except Exception as error:  # noqa: BLE001 (rules are pure: a restart would meet it again)
-            raise unforeseen(record, error) from None
-        if len(outcome.alerts) * len(value) > MAX_ALERT_BYTES:
-            detail = f"{len(outcome.alerts)} alerts, each with the whole of its {len(value)} bytes"
-            raise InvalidEvent(Reason.TOO_LARGE, "", detail)
-        if outcome.state is not state:
-            # Reading a record's headers costs as much as a tenth of all else: only where the event says it has one.
-            traced = bool(event["extra"]) and f"/{TRACEPARENT}" in event["extra"]
-            table.put(partition, state_key, outcome.state, trace_headers(record) if traced else None)
-        return outcome
 
     def _produce_alert(self, alert: Alert, record: Record, read_s: float) -> None:
         value = self._alert_codec.encode(alert)
@@ -174,11 +134,15 @@ class Projector(BatchProcessor):
         self._active.show()
 
 
+def source_uri(settings: Settings) -> str:
+    """CloudEvents source of every alert: the pipeline's projector, not one worker of it."""
+    return f"/{settings.topic_prefix}/{NAME}"
+
+
 def run(settings: Settings, stop: threading.Event, catalog: Catalog | None = None) -> None:
     """Run a projector until `stop` is set. Raises SettingsError or MustRestart."""
     contracts = catalog or load_catalog()
     registry = open_registry(settings)
-    topics = {biz_type: contracts.events[biz_type].topics[0].name for biz_type in PROJECTIONS}
 
     def build(
         schema_ids: Mapping[str, int], quarantine: Quarantine, transaction: Transaction, metrics: Metrics
@@ -186,12 +150,9 @@ def run(settings: Settings, stop: threading.Event, catalog: Catalog | None = Non
         def codec(topic: str) -> Codec[Any]:
             return Codec(contracts.topics[topic][0], schema_ids[topic], registry.schema_text)
 
-        typed = {
-            settings.topic(topic): TypedTopic(biz_type, codec(topic), PROJECTIONS[biz_type])
-            for biz_type, topic in topics.items()
-        }
+        typed = typed_topics(contracts, settings.topic, codec)
         tables: dict[str, StateTable[Any]] = {name: StateTable(settings, name, codec(name), metrics) for name in TABLES}
         return Projector(settings, typed, tables, codec(ALERTS), quarantine, transaction, metrics)
 
-    sources = [settings.topic(topic) for topic in topics.values()]
+    sources = [settings.topic(contracts.events[biz_type].topics[0].name) for biz_type in PROJECTIONS]
     run_worker(settings, NAME, contracts, sources, [settings.topic(name) for name in TABLES], build, stop)

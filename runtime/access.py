@@ -58,12 +58,25 @@ _NEEDS: Final[Mapping[str, tuple[_Need, ...]]] = {
         _READER,
     ),
     "topics": ((TOPIC, "*", "Create Describe AlterConfigs"),),
-    "operator": ((TOPIC, "*", "Read"), _READER),
+    "operator": (
+        (TOPIC, "*", "Read"),
+        (GROUP, "router", "Describe"),
+        (GROUP, "projector", "Describe"),
+        _READER,
+    ),
     "replayer": (
         (TOPIC, "quarantine", "Read"),
         (TOPIC, "quarantine.recoveries", "Read Write"),
         (TOPIC, "raw", "Write"),
         (TRANSACTIONAL_ID, "replay", "Write"),
+        _READER,
+    ),
+    "repairer": (
+        (TOPIC, "event.*", "Read"),
+        (TOPIC, "state.*", "Read Write"),
+        (TOPIC, "alerts.active", "Read Write"),
+        (GROUP, "projector", "Describe"),
+        (TRANSACTIONAL_ID, "rebuild", "Write"),
         _READER,
     ),
     "subscriber": (

@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from runtime.errors import MustRestart, SettingsError
-from runtime.kafka import admin_client, client_config, consumer_config, raise_if_hopeless
+from runtime.kafka import admin_client, client_config, consumer_config, raise_if_hopeless, refused
 from runtime.record import Record, TopicPartition, partition_of
 from runtime.settings import Settings
 from runtime.startup import keep_trying
@@ -19,6 +19,7 @@ from runtime.startup import keep_trying
 # Nobody joins this group: librdkafka asks for its coordinator all the same.
 READER: Final = "reader"
 BATCH_RECORDS: Final = 10_000
+_PREFETCH_KBYTES: Final = 262_144  # of all partitions together
 _REQUEST_TIMEOUT_S: Final = 15.0
 _OFFSETS_TIMEOUT_S: Final = 5.0  # so long a broker that has just died is waited for, before its successor is asked
 # Longer than the transaction of a dead worker can hold the last stable offset back.
@@ -50,6 +51,35 @@ def offsets_at(settings: Settings, partitions: Sequence[TopicPartition], time_ms
     return end_offsets(settings, partitions) | {tp: offset for tp, offset in found.items() if offset >= 0}
 
 
+def committed_offsets(
+    settings: Settings, group: str, partitions: Sequence[TopicPartition]
+) -> dict[TopicPartition, int | None]:
+    """Next offset that a group (Kafka name) reads in each partition; None where it has none.
+
+    Waits for transactions that commit offsets (KIP-447). Nobody joins the group; it needs Describe on it. Raises
+    SettingsError where an ACL forbids it, MustRestart when the cluster doesn't answer within `start_timeout_s`.
+    """
+    consumer = Consumer(consumer_config(settings, group_id=group))
+    wanted = [confluent_kafka.TopicPartition(*tp) for tp in partitions]
+    refusals = {KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError.TOPIC_AUTHORIZATION_FAILED}
+
+    def ask() -> dict[TopicPartition, int | None]:
+        try:
+            found = consumer.committed(wanted, _REQUEST_TIMEOUT_S)
+        except KafkaException as error:
+            if error.args[0].code() in refusals:
+                raise refused(f"Describe on group {group} ({error.args[0].str()})") from None
+            raise
+        if failed := next((tp.error for tp in found if tp.error is not None), None):
+            raise KafkaException(failed)
+        return {TopicPartition(tp.topic, tp.partition): tp.offset if tp.offset >= 0 else None for tp in found}
+
+    try:
+        return keep_trying(f"the offsets of the group {group}", ask, settings.start_timeout_s, (KafkaException,))
+    finally:
+        consumer.close()
+
+
 def read_to_end(
     settings: Settings, starts: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int] | None = None
 ) -> Iterator[list[Record]]:
@@ -66,7 +96,13 @@ def read_to_end(
         return
     group = settings.group(READER)
     consumer = Consumer(
-        consumer_config(settings, group_id=group, enable_partition_eof=True, queued_min_messages=100_000)
+        consumer_config(
+            settings,
+            group_id=group,
+            enable_partition_eof=True,
+            queued_min_messages=100_000,
+            queued_max_messages_kbytes=max(_PREFETCH_KBYTES // len(unfinished), 1024),
+        )
     )
     try:
         consumer.assign([confluent_kafka.TopicPartition(*tp, max(starts[tp], firsts[tp])) for tp in unfinished])

@@ -102,6 +102,11 @@ class Transaction:
         """Serve the producer's callbacks (errors, logs) without waiting."""
         self._producer.poll(0)
 
+    def flush(self) -> None:
+        """Wait until the broker has everything produced so far; a reader waits for it from then on."""
+        with self._watchdog.limit("flush", self._timeout_s + _HANGS_AFTER_S):
+            self._producer.flush(self._timeout_s)
+
     def commit(self, offsets: Sequence[TopicPartition] = (), group: object = None) -> None:
         """Commit everything produced, and `offsets` (next offset to read) for the consumer `group` metadata.
 

@@ -41,6 +41,7 @@ READS = {
     "topics": set[str](),
     "operator": {*TOPICS},
     "replayer": {"quarantine", "quarantine.recoveries"},
+    "repairer": EVENTS | STATE | {"alerts.active"},
     "subscriber": EVENTS | ALERTS | STATE,
 }
 WRITES = {
@@ -48,6 +49,7 @@ WRITES = {
     "router": EVENTS | {"quarantine"},
     "projector": STATE | ALERTS | {"quarantine"},
     "replayer": {"raw", "quarantine.recoveries"},
+    "repairer": STATE | {"alerts.active"},
 }
 ALERTING = envelope(
     "restricted",
@@ -128,8 +130,14 @@ def test_the_pipeline_runs_whole_with_these_rights(made: Pipeline, access: dict[
         replayed = made.command("quarantine", "replay", "--yes", **access["replayer"])
         assert replayed.returncode == 0, replayed.stderr
         made.wait_for("quarantine", 2)
+        for command in (("ledger",), ("explain", "paid", "--account", "ACC-1"), ("rebuild",)):
+            audited = made.command(*command, **access["operator"])
+            assert audited.returncode == 0, audited.stderr
         assert its_router.wait_ready().stop() == 0, its_router.log
         assert its_projector.wait_ready().stop() == 0, its_projector.log
+        made.produce("state.movements", b"wrong", "of-nobody")
+        repaired = made.command("rebuild", "--apply", **access["repairer"])
+        assert (repaired.returncode, repaired.stdout.splitlines()[-1]) == (0, "1 records written"), repaired.stderr
         assert PASSWORD not in bridge.log + its_router.log + its_projector.log
 
 

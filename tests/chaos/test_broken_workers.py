@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from signal import SIGKILL
@@ -15,6 +16,10 @@ from pipeline_run import Load, Pipeline, pipeline
 from progress import drain
 from violations import Kind, Report, Stage
 from workers import POLL_S, Group, Worker
+
+from audit import balance
+from audit.ledger import audit_ranges, settled_ranges
+from runtime.topic_reader import topic_partitions
 
 BROKEN_WORKER = Path(__file__).with_name("broken_worker.py")
 LOAD = Load(events=4000, rate=1000, seed=7, accounts=100, faults=("duplicate:2=0.005",))
@@ -33,11 +38,22 @@ def run_to_the_end(run: Pipeline, *workers: Worker) -> Report:
     return run.judge()
 
 
+def ledger(run: Pipeline) -> Counter[balance.Kind]:
+    """What the ledger finds wrong, counted."""
+    partitions = topic_partitions(run.settings, run.settings.topic("raw"))
+    found: Counter[balance.Kind] = Counter()
+    for each in audit_ranges(run.settings, settled_ranges(run.settings, partitions), processes=1, deep=True):
+        found.update(each.discrepancies)
+    return +found
+
+
 def test_a_router_without_memory_of_duplicates(cluster: KafkaCluster, topic_prefix: str, tmp_path: Path) -> None:
     with pipeline(cluster, topic_prefix, tmp_path, LOAD) as run:
         report = run_to_the_end(run, run.router("r0", duplicate_window=0), run.projector("p0"))
+        found = ledger(run)
     assert report.found(Stage.TYPED, Kind.DOUBLED) > 20, report
     assert report.found(Stage.RAW, Kind.DOUBLED) == 0, report
+    assert found == {balance.Kind.REPEATED: report.found(Stage.TYPED, Kind.DOUBLED)}
 
 
 # What the one batch of a projector that is lost would have changed depends on the events in it.
@@ -45,21 +61,29 @@ OF_A_LOST_BATCH = {(stage, kind) for stage in (Stage.ALERTS, Stage.ACCOUNTS, Sta
 
 
 @pytest.mark.parametrize(
-    ("app", "flaw", "expected"),
+    ("app", "flaw", "expected", "in_ledger"),
     [
-        ("router", "outputs-first", {(Stage.TYPED, Kind.DOUBLED)}),
-        ("router", "offsets-first", {(Stage.TYPED, Kind.LOST)}),
-        ("projector", "offsets-first", OF_A_LOST_BATCH),
+        ("router", "outputs-first", {(Stage.TYPED, Kind.DOUBLED)}, {balance.Kind.DOUBLED}),
+        ("router", "offsets-first", {(Stage.TYPED, Kind.LOST)}, {balance.Kind.LOST}),
+        ("projector", "offsets-first", OF_A_LOST_BATCH, set()),
     ],
 )
 def test_a_worker_whose_offsets_and_outputs_are_apart(
-    cluster: KafkaCluster, topic_prefix: str, tmp_path: Path, app: str, flaw: str, expected: set[tuple[Stage, Kind]]
+    cluster: KafkaCluster,
+    topic_prefix: str,
+    tmp_path: Path,
+    app: str,
+    flaw: str,
+    expected: set[tuple[Stage, Kind]],
+    in_ledger: set[balance.Kind],
 ) -> None:
     with pipeline(cluster, topic_prefix, tmp_path, LOAD) as run:
         well = run.projector("p0") if app == "router" else run.router("r0")
         report = run_to_the_end(run, broken(run, flaw, app), well)
+        found = ledger(run)
     assert (tmp_path / "has-struck").exists()
     assert expected & set(report.counters), report
+    assert found.keys() == in_ledger, found
 
 
 def test_a_router_that_gives_partitions_back_without_a_commit(

@@ -7,7 +7,8 @@ from unittest.mock import Mock
 
 import pytest
 
-from processors.projector import Projector, TypedTopic
+from processors.fold import TypedTopic
+from processors.projector import Projector
 from processors.rules import PROJECTIONS
 from runtime.errors import MustRestart
 from runtime.metrics import Metrics

@@ -1,0 +1,56 @@
+"""What the ledger says of a raw partition. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Kind(StrEnum):
+    """How the outputs of a raw record can be wrong."""
+
+    LOST = "lost"
+    """It has no output and repeats no earlier record that was typed."""
+    DOUBLED = "doubled"
+    """It has two outputs."""
+    REPEATED = "repeated"
+    """It was typed, though it repeats a typed one of the last DUPLICATE_WINDOW records."""
+    FOREIGN = "foreign"
+    """An output that names no raw record, or is in the topic of another biz_type."""
+    ALTERED = "altered"
+    """Event id, key or timestamp of the output are not the raw record's; with `encode`, the typed value."""
+
+
+class Discrepancy(NamedTuple):
+    """`raw_offset` is None where the output doesn't say it; `output` is topic[partition]@offset, None without one."""
+
+    kind: Kind
+    raw_offset: int | None
+    output: str | None
+
+
+@dataclass(frozen=True)
+class Balance:
+    """raw = typed + quarantined + duplicates + expired + lost, for the raw records from `start` to before `end`.
+
+    `expired`: without an output, which retention may have deleted. `other_schema`: typed values that could not be
+    compared because they were written by another version of the schema. `listed` has the first of each kind.
+    """
+
+    partition: int
+    start: int
+    end: int
+    raw: int
+    typed: int
+    quarantined: int
+    duplicates: int
+    expired: int
+    other_schema: int
+    discrepancies: Mapping[Kind, int]
+    listed: list[Discrepancy]
+
+    @property
+    def is_balanced(self) -> bool:
+        return not any(self.discrepancies.values())

@@ -1,0 +1,125 @@
+"""Finds everything in the topics that bears an event's id."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from audit.ledger import RAW, ROUTER
+from audit.way import Decoded, Found, mentions, place_of
+from runtime.partitioner import partition_for
+from runtime.record import Record, TopicPartition
+from runtime.replay import RECOVERIES
+from runtime.settings import Settings
+from runtime.topic_reader import committed_offsets, offsets_at, read_to_end, topic_partitions
+from schemas.catalog import load_catalog
+from schemas.envelope import parse_event
+from schemas.invalid_event import InvalidEvent
+from schemas.models import QuarantinedEvent
+from schemas.models import Record as Model
+
+log = logging.getLogger(__name__)
+
+# Clocks of the bridge, which stamps raw records, and of the workers may differ by so much.
+_SKEW_MS: Final = 3_600_000
+
+Decode = Callable[[bytes], Model]
+
+
+def find_event(settings: Settings, event_id: str, account: str | None, decode: Decode) -> Found:
+    """Search the partition of an account key, or all; `decode` raises ValueError for a value that it can't read.
+
+    Raises SettingsError where a topic is missing, MustRestart where Kafka doesn't answer.
+    """
+    partitions = topic_partitions(settings, settings.topic(RAW))
+    if account is not None:
+        partitions = [partitions[partition_for(account.encode(), len(partitions))]]
+    search = _Search(settings, event_id, decode)
+    for number, tp in enumerate(partitions, 1):
+        search.raw(tp)
+        log.info("%s[%d] searched, %d of %d partitions", *tp, number, len(partitions))
+    # What has left the raw topic may be in the others still.
+    hits = {record.partition() for record in search.found.raw} or {tp.partition for tp in partitions}
+    for number, partition in enumerate(sorted(hits), 1):
+        search.outputs(partition)
+        log.info("outputs of partition %d searched, %d of %d", partition, number, len(hits))
+    search.recoveries()
+    committed = committed_offsets(settings, settings.group(ROUTER), partitions)
+    search.found.routed_to = {tp.partition: offset or 0 for tp, offset in committed.items()}
+    return search.found
+
+
+class _Search:
+    def __init__(self, settings: Settings, event_id: str, decode: Decode) -> None:
+        self.found = Found()
+        self._settings = settings
+        self._event_id = event_id
+        self._wanted = event_id.encode("utf-8", "backslashreplace")
+        self._decode = decode
+        topics = [
+            (name, topic.cleanup)
+            for name, (contract, topic) in load_catalog().topics.items()
+            if contract.schema is not None and name != RECOVERIES
+        ]
+        self._kept = [settings.topic(name) for name, cleanup in topics if cleanup != "compact"]
+        self._compacted = [settings.topic(name) for name, cleanup in topics if cleanup == "compact"]
+
+    def raw(self, tp: TopicPartition) -> None:
+        for records in read_to_end(self._settings, {tp: 0}):
+            self.found.raw += [record for record in records if self._is_it(record)]
+
+    def outputs(self, partition: int) -> None:
+        """Typed records, quarantine, alerts, and what is present in compacted topics."""
+        kept = [TopicPartition(topic, partition) for topic in self._kept]
+        oldest_ms = min((record.timestamp()[1] for record in self.found.raw), default=None)
+        starts = dict.fromkeys(kept, 0)
+        if oldest_ms is not None:
+            starts = offsets_at(self._settings, kept, oldest_ms - _SKEW_MS)
+        for records in read_to_end(self._settings, starts):
+            for record in records:
+                self._keep(record)
+        present: dict[tuple[str, bytes | None], Record] = {}
+        for records in read_to_end(self._settings, {TopicPartition(topic, partition): 0 for topic in self._compacted}):
+            for record in records:
+                present.pop((record.topic(), record.key()), None)
+                if self._wanted in (record.value() or b""):
+                    present[record.topic(), record.key()] = record
+        for record in present.values():
+            self._keep(record)
+
+    def recoveries(self) -> None:
+        """The audit of replays, in whatever partition: its key is a quarantine record."""
+        topic = self._settings.topic(RECOVERIES)
+        for records in read_to_end(self._settings, dict.fromkeys(topic_partitions(self._settings, topic), 0)):
+            for record in records:
+                self._keep(record)
+
+    def _keep(self, record: Record) -> None:
+        """Keep a record of which the event's id is a part."""
+        value = record.value() or b""
+        if self._wanted not in value:
+            return
+        try:
+            model = self._decode(value)
+        except ValueError as error:
+            log.warning("%s: %s", place_of(record), error)
+            return
+        if isinstance(model, QuarantinedEvent):
+            headers = {(header.name, header.value) for header in model.headers}
+            is_it = model.event_id == self._event_id or ("event_id", self._wanted) in headers
+        else:
+            is_it = any(mentions(self._event_id, model.model_dump()))
+        if is_it:
+            self.found.decoded.append(Decoded(record, model))
+
+    def _is_it(self, record: Record) -> bool:
+        value = record.value() or b""
+        if ("event_id", self._wanted) in (record.headers() or ()):
+            return True
+        if self._wanted not in value:
+            return False
+        try:
+            return bool(parse_event(value).root["id"] == self._event_id)
+        except InvalidEvent:
+            return False

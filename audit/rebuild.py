@@ -1,0 +1,187 @@
+"""The state tables, folded anew from the typed topics and compared with the live ones.
+
+The order in which events of different topics are folded makes no difference: a movement is of one topic alone, and each
+part of an account's state is the newest word on one thing, by event time and rank (processors.rules.recency). So every
+topic is folded in the order of its offsets, whatever comes between them.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+from audit.books import typed_id
+from audit.comparison import Comparison, Finding, Kept, compare, doubtful_accounts
+from processors.active_alerts import ACTIVE_ALERTS
+from processors.cloudevents import alert_headers
+from processors.fold import fold, typed_topics
+from processors.projector import ALERTS, NAME, TABLES, source_uri
+from processors.rules import active_change
+from runtime.kafka import Headers
+from runtime.record import Record, TopicPartition
+from runtime.schema_ids import open_registry, registry_problem, resolve_schema_ids
+from runtime.settings import Settings
+from runtime.topic_reader import committed_offsets, first_offsets, read_to_end
+from schemas.catalog import load_catalog
+from schemas.codec import Codec
+from schemas.invalid_event import InvalidEvent
+from schemas.registry import RegistryError
+
+log = logging.getLogger(__name__)
+
+_REPORT_EVERY_S: Final = 5.0
+_CHANGED: Final = 20_000
+
+Values = dict[bytes, bytes]
+
+
+class FoldedTable:
+    """One partition of a table, folded in memory: encoded, but for what changed last."""
+
+    def __init__(self, codec: Codec[Any]) -> None:
+        self._codec = codec
+        self._values: Values = {}
+        self._changed: dict[bytes, Any] = {}
+
+    def get(self, _partition: int, key: bytes) -> Any:  # noqa: ANN401 (a table of any states)
+        changed = self._changed.get(key)
+        if changed is not None:
+            return changed
+        value = self._values.get(key)
+        return None if value is None else self._codec.decode(value)
+
+    def put(self, _partition: int, key: bytes, record: Any, _headers: Headers | None = None) -> None:  # noqa: ANN401
+        self._changed[key] = record
+        if len(self._changed) >= _CHANGED:
+            self.values()
+
+    def remove(self, key: bytes) -> None:
+        self._changed.pop(key, None)
+        self._values.pop(key, None)
+
+    def values(self) -> Values:
+        """Everything, encoded."""
+        for key, record in self._changed.items():
+            self._values[key] = self._codec.encode(record)
+        self._changed.clear()
+        return self._values
+
+
+class Rebuild:
+    """Folds and compares one partition number after another.
+
+    Raises SettingsError where the registry lacks a schema, MustRestart where Kafka or the registry don't answer.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        catalog = load_catalog()
+        ids, registry = resolve_schema_ids(settings, catalog), open_registry(settings)
+
+        def codec(topic: str) -> Codec[Any]:
+            return Codec(catalog.topics[topic][0], ids[topic], registry.schema_text)
+
+        self._typed = typed_topics(catalog, settings.topic, codec)
+        # The record of an active alert is the very value that the alert has.
+        self._codecs = {name: codec(name) for name in TABLES} | {ACTIVE_ALERTS: codec(ALERTS)}
+
+    def compare(self, partition: int) -> tuple[list[Comparison], dict[TopicPartition, int]]:
+        """Compare the tables of a partition; return also the projectors' offsets that this holds for.
+
+        What the projectors do meanwhile is told apart: the live tables are read between two looks at their offsets, and
+        a key that an event between these two has changed is `moving`.
+        """
+        sources = [TopicPartition(topic, partition) for topic in self._typed]
+        before = self._committed(sources)
+        live = {name: self._live(name, partition) for name in self._codecs}
+        after = self._committed(sources)
+        is_cut = any(first > 0 for first in first_offsets(self._settings, sources).values())
+        kept = self._named(live) if is_cut else None
+        folded, moving = self._fold(before, after, kept)
+        accounts, comparisons = self._codecs["state.accounts"].decode, []
+        for name, codec in self._codecs.items():
+            doubtful: set[str] = set()
+            if kept is not None and name == ACTIVE_ALERTS:
+                doubtful = doubtful_accounts(live["state.accounts"], accounts, kept)
+            comparison = Comparison(name, partition)
+            compare(comparison, live[name], folded[name].values(), codec.decode, moving[name], kept, doubtful)
+            comparisons.append(comparison)
+        return comparisons, after
+
+    def headers(self, finding: Finding) -> Headers | None:
+        """What the projector would have put beside a value: an active alert has CloudEvents attributes."""
+        if finding.table != ACTIVE_ALERTS or finding.value is None:
+            return None
+        return alert_headers(self._codecs[ACTIVE_ALERTS].decode(finding.value), source_uri(self._settings))
+
+    def _committed(self, sources: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        group = self._settings.group(NAME)
+        return {tp: offset or 0 for tp, offset in committed_offsets(self._settings, group, sources).items()}
+
+    def _live(self, name: str, partition: int) -> Values:
+        values: Values = {}
+        for records in read_to_end(self._settings, {TopicPartition(self._settings.topic(name), partition): 0}):
+            for record in records:
+                key, value = record.key() or b"", record.value()
+                if value is None:
+                    values.pop(key, None)
+                else:
+                    values[key] = value
+        return values
+
+    def _named(self, live: Mapping[str, Values]) -> Kept:
+        kept = Kept()
+        for name, values in live.items():
+            for value in values.values():
+                with suppress(ValueError):
+                    kept.name(self._codecs[name].decode(value))
+        return kept
+
+    def _fold(
+        self, before: Mapping[TopicPartition, int], after: Mapping[TopicPartition, int], kept: Kept | None
+    ) -> tuple[dict[str, FoldedTable], dict[str, set[bytes]]]:
+        """Tables of one partition number as of the offsets `after`, and the keys changed since `before`."""
+        tables = {name: FoldedTable(codec) for name, codec in self._codecs.items()}
+        moving: dict[str, set[bytes]] = {name: set() for name in tables}
+        folded, due = 0, time.monotonic() + _REPORT_EVERY_S
+        for tp, end in after.items():
+            for records in read_to_end(self._settings, {tp: 0}, {tp: end}):
+                for record in records:
+                    changed = self._fold_one(record, tables, kept)
+                    if record.offset() >= before[tp]:
+                        for name, key in changed:
+                            moving[name].add(key)
+                folded += len(records)
+                if time.monotonic() >= due:
+                    due = time.monotonic() + _REPORT_EVERY_S
+                    log.info("partition %d: folded %s events", tp.partition, f"{folded:,}")
+        return tables, moving
+
+    def _fold_one(
+        self, record: Record, tables: Mapping[str, FoldedTable], kept: Kept | None
+    ) -> list[tuple[str, bytes]]:
+        """Fold a record; return table and key of everything that it may have changed."""
+        typed = self._typed[record.topic()]
+        try:
+            state_key, outcome = fold(typed, record, tables)
+        except InvalidEvent:
+            return []  # in quarantine
+        except RegistryError as error:
+            raise registry_problem(error) from None
+        if kept is not None:
+            kept.find(typed_id(record.value() or b""))
+        changed: list[tuple[str, bytes]] = [(typed.projection.topic, state_key)]
+        active = tables[ACTIVE_ALERTS]
+        for alert in outcome.alerts:
+            change = active_change(alert)
+            if change is not None:
+                key = change.dedup_key.encode()
+                if change.alert is None:
+                    active.remove(key)
+                else:
+                    active.put(record.partition(), key, change.alert)
+                changed.append((ACTIVE_ALERTS, key))
+        return changed

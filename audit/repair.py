@@ -1,0 +1,101 @@
+"""Writing what a rebuild has found into the live tables, with no projector at work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
+from typing import Final
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+
+from audit.comparison import Finding
+from processors.projector import NAME
+from runtime.errors import SettingsError
+from runtime.kafka import Headers, admin_client, refused
+from runtime.record import TopicPartition
+from runtime.settings import Settings
+from runtime.startup import keep_trying
+from runtime.topic_reader import committed_offsets
+from runtime.topics import DERIVED_SIZE_FACTOR
+from runtime.transaction import Transaction
+
+ROLE: Final = "repairer"
+_REQUEST_TIMEOUT_S: Final = 15.0
+
+
+class Repair:
+    """Refuses, with SettingsError, while the projectors' group has a member.
+
+    A projector that starts meanwhile can't get between: it joins the group before it reads the tables, and reads them
+    to the end of every open transaction. So a transaction that is written in full before the group is seen to be empty
+    is one that it waits for. A second repair fences the first.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._group = settings.group(NAME)
+        self._admin = admin_client(settings)
+        self.refuse_if_live()
+        self._transaction = Transaction(settings, f"{settings.topic_prefix}.rebuild", DERIVED_SIZE_FACTOR)
+        self._transaction.init()
+
+    def refuse_if_live(self) -> None:
+        """Raise SettingsError where a projector is at work."""
+        members = _members(self._admin, self._settings, self._group)
+        if members:
+            raise SettingsError(
+                f"the group {self._group} has {members} members: stop every projector (scale to 0, or SIGTERM) and run "
+                "it again. One that was killed counts until its session has timed out"
+            )
+
+    def apply(
+        self,
+        findings: Iterable[Finding],
+        offsets: Mapping[TopicPartition, int],
+        headers: Callable[[Finding], Headers | None],
+    ) -> int:
+        """Write what each key has to have and return how many that were.
+
+        `offsets`: the projectors' offsets that the findings hold for; `headers` are those of the new record. Raises
+        SettingsError where the offsets have moved or a projector has come, MustRestart where Kafka doesn't answer; what
+        transactions before have written stays.
+        """
+        waiting, written = iter(findings), 0
+        while chunk := [*islice(waiting, self._settings.transaction_records)]:
+            self._transaction.begin()
+            for finding in chunk:
+                topic = self._settings.topic(finding.table)
+                self._transaction.produce(topic, finding.value, finding.key, finding.partition, headers(finding))
+            try:
+                self._transaction.flush()
+                self._refuse_if_moved(offsets)
+            except BaseException:
+                self._transaction.abort()
+                raise
+            self._transaction.commit()
+            written += len(chunk)
+        return written
+
+    def _refuse_if_moved(self, offsets: Mapping[TopicPartition, int]) -> None:
+        self.refuse_if_live()
+        found = committed_offsets(self._settings, self._group, [*offsets])
+        if {tp: offset or 0 for tp, offset in found.items()} != offsets:
+            raise SettingsError("a projector has been at work since the tables were compared: run it again")
+
+
+def _members(admin: AdminClient, settings: Settings, group: str) -> int:
+    """How many members a group has; one that nobody has ever joined has none."""
+
+    def ask() -> int:
+        try:
+            described = admin.describe_consumer_groups([group], request_timeout=_REQUEST_TIMEOUT_S)[group].result()
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+                raise refused(f"Describe on group {group}") from None
+            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return 0
+            raise
+        return len(described.members)
+
+    return keep_trying(f"the group {group}", ask, settings.start_timeout_s, (KafkaException,))

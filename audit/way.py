@@ -1,0 +1,146 @@
+"""The way of one event through the pipeline, from what was found of it in the topics. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from processors.duplicates import body_hash
+from runtime.record import Record
+from schemas.headers import RECOVERED_FROM, raw_offset
+from schemas.models import Alert, QuarantinedEvent, QuarantineRecovery
+from schemas.models import Record as Model
+from schemas.times import parse_time
+
+_SHOWN_OF_QUARANTINE: Final = ("reason", "pointer", "detail", "stage", "worker", "recovered_from", "recovery_id")
+_SHOWN_OF_ALERT: Final = ("rule", "status", "dedup_key", "alert_id", "summary")
+
+
+class Decoded(NamedTuple):
+    """A record and what its value says."""
+
+    record: Record
+    model: Model
+
+
+@dataclass
+class Found:
+    """Everything that bears the event's id. `routed_to`: the routers' committed offset by raw partition."""
+
+    raw: list[Record] = field(default_factory=list)
+    decoded: list[Decoded] = field(default_factory=list)
+    routed_to: dict[int, int] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.raw or self.decoded)
+
+
+class Step(NamedTuple):
+    """One thing that happened. `at_us`: microseconds since the epoch; `place`: topic[partition]@offset."""
+
+    at_us: int
+    what: str
+    place: str | None
+    facts: dict[str, Any]
+
+
+def steps(event_id: str, found: Found) -> list[Step]:
+    """What became of the event, in the order of time; what has the same time, in the order of the data flow.
+
+    A typed record carries its raw record's timestamp, so it does not say when it was written.
+    """
+    typed = [each for each in found.decoded if raw_offset(each.record.headers()) is not None]
+    listed = [*_happened(typed), *(_received(record, found, typed) for record in found.raw)]
+    listed += [_decoded_step(event_id, each, is_typed=each in typed) for each in found.decoded]
+    return sorted(listed, key=lambda step: step.at_us)
+
+
+def place_of(record: Record) -> str:
+    return f"{record.topic()}[{record.partition()}]@{record.offset()}"
+
+
+def mentions(event_id: str, content: Any, pointer: str = "") -> Iterator[str]:  # noqa: ANN401 (a model's dump)
+    """JSON Pointers to every member of a record that is this event id."""
+    if isinstance(content, dict):
+        for name, member in content.items():
+            yield from mentions(event_id, member, f"{pointer}/{name}")
+    elif isinstance(content, list):
+        for number, item in enumerate(content):
+            yield from mentions(event_id, item, f"{pointer}/{number}")
+    elif content == event_id:
+        yield pointer
+
+
+def _happened(typed: Sequence[Decoded]) -> Iterator[Step]:
+    """When the broker says that it happened."""
+    for text in sorted({str(getattr(each.model, "event_time_text", "")) for each in typed}):
+        try:
+            yield Step(parse_time(text), "happened", None, {"event_time_text": text})
+        except ValueError:
+            continue
+
+
+def _received(record: Record, found: Found, typed: Sequence[Decoded]) -> Step:
+    headers = {name: (value or b"").decode(errors="backslashreplace") for name, value in record.headers() or ()}
+    timestamp_us = record.timestamp()[1] * 1000
+    facts = headers | {"key": _text(record.key()), "bytes": len(record), "outcome": _outcome(record, found, typed)}
+    try:
+        at_us = parse_time(headers.get("received_at", ""))
+    except ValueError:
+        at_us = timestamp_us
+    what = "received again, from quarantine" if RECOVERED_FROM in headers else "received"
+    return Step(at_us, what, place_of(record), facts)
+
+
+def _outcome(record: Record, found: Found, typed: Sequence[Decoded]) -> str:
+    """What the router made of a raw record."""
+    at = (record.partition(), record.offset())
+    outputs = [f"typed as {place_of(each.record)}" for each in typed if _source(each.record) == at]
+    for each in found.decoded:
+        source = each.model
+        if isinstance(source, QuarantinedEvent) and (source.topic, source.partition, source.offset) == (
+            record.topic(),
+            *at,
+        ):
+            outputs.append(f"quarantined as {place_of(each.record)}")
+    if outputs:
+        return ", ".join(outputs)
+    if record.offset() >= found.routed_to.get(record.partition(), 0):
+        return "not routed yet"
+    sources = {_source(each.record) for each in typed}
+    for twin in found.raw:
+        before = twin.partition() == record.partition() and twin.offset() < record.offset()
+        same = body_hash(twin.value() or b"") == body_hash(record.value() or b"")
+        if before and same and (twin.partition(), twin.offset()) in sources:
+            return f"known duplicate of {place_of(twin)}"
+    return "no output is left; `broker-events ledger` tells whether it is lost or deleted by retention"
+
+
+def _decoded_step(event_id: str, each: Decoded, *, is_typed: bool) -> Step:
+    record, model = each
+    at_us = record.timestamp()[1] * 1000
+    content = model.model_dump()
+    if is_typed:
+        return Step(at_us, "typed", place_of(record), {"key": _text(record.key()), "record": content})
+    if isinstance(model, QuarantinedEvent):
+        facts = {name: content[name] for name in _SHOWN_OF_QUARANTINE if content[name] is not None}
+        source = f"{model.topic}[{model.partition}]@{model.offset}"
+        return Step(at_us, "quarantined", place_of(record), {"source": source} | facts)
+    if isinstance(model, QuarantineRecovery):
+        return Step(at_us, "replayed from quarantine", place_of(record), content)
+    parts = [*mentions(event_id, content)]
+    if isinstance(model, Alert):
+        facts = {name: content[name] for name in _SHOWN_OF_ALERT} | {"mentioned_in": parts}
+        caused = model.event_id == event_id
+        what = f"{'caused' if caused else 'mentioned in'} alert {model.status}"
+        return Step(at_us, what, place_of(record), {"key": _text(record.key())} | facts)
+    return Step(at_us, "in state", place_of(record), {"key": _text(record.key()), "mentioned_in": parts})
+
+
+def _source(typed: Record) -> tuple[int, int | None]:
+    return typed.partition(), raw_offset(typed.headers())
+
+
+def _text(key: bytes | None) -> str | None:
+    return None if key is None else key.decode(errors="backslashreplace")

@@ -1,0 +1,209 @@
+"""The books of a raw partition: each way in which its outputs can be wrong is found, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from audit.balance import Balance, Kind
+from audit.books import Books
+from schemas.invalid_event import InvalidEvent, Reason
+from schemas.records import QuarantinedEvent
+
+TOPICS = {"broker.event.credit": "CREDIT", "broker.event.transfer": "TRANSFER"}
+FRAMES = dict.fromkeys(TOPICS, b"\0\0\0\0\7")
+CREDIT, TRANSFER = TOPICS
+
+
+@dataclass(frozen=True)
+class Rec:
+    """A record of partition 0; without an account in its key it is `ACC`'s."""
+
+    offset_: int
+    value_: bytes | None
+    topic_: str = "broker.raw"
+    key_: bytes | None = b"ACC"
+    timestamp_: int = 1000
+    headers_: dict[str, bytes] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.value_ or b"")
+
+    def topic(self) -> str:
+        return self.topic_
+
+    def partition(self) -> int:
+        return 0
+
+    def offset(self) -> int:
+        return self.offset_
+
+    def key(self) -> bytes | None:
+        return self.key_
+
+    def value(self) -> bytes | None:
+        return self.value_
+
+    def headers(self) -> list[tuple[str, bytes | None]]:
+        return [*self.headers_.items()]
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, self.timestamp_
+
+
+def raw(offset: int, event_id: str, amount: int = 1, biz_type: str = "CREDIT") -> Rec:
+    value = b'{"id":"%s","timestamp":"%d","payload":{"amount":%d}}' % (event_id.encode(), offset, amount)
+    return Rec(offset, value, headers_={"event_id": event_id.encode(), "biz_type": biz_type.encode()})
+
+
+def typed(offset: int, event_id: str, raw_offset: int, topic: str = CREDIT) -> Rec:
+    value = b"\0\0\0\0\7" + bytes([2 * len(event_id)]) + event_id.encode() + b"rest"
+    return Rec(offset, value, topic, headers_={"raw_offset": b"%d" % raw_offset})
+
+
+def quarantined(source: Rec) -> QuarantinedEvent:
+    return {  # type: ignore[typeddict-item]  # what the books read of it
+        "offset": source.offset_,
+        "timestamp": source.timestamp_ * 1000,
+        "key": source.key_,
+        "value": source.value_,
+        "headers": [{"name": name, "value": value} for name, value in source.headers_.items()],
+    }
+
+
+RAW = [raw(0, "a"), raw(1, "b"), raw(2, "a"), raw(4, "c")]  # 3 is a transaction's marker
+TYPED = [typed(0, "a", 0), typed(1, "b", 1)]
+
+
+def balance(
+    raws: list[Rec],
+    outputs: list[Rec],
+    refused: list[Rec],
+    start: int = 0,
+    window: int = 10,
+    kept_from: dict[str, int] | None = None,
+) -> Balance:
+    books = Books(0, start, 5, window, TOPICS)
+    books.add_raw([record for record in raws if record.offset_ >= books.origin])
+    books.add_typed(outputs, FRAMES)
+    for record in refused:
+        books.add_quarantined(Rec(record.offset_, b"", "broker.quarantine"), quarantined(record))
+    return books.close(kept_from or {}, 0)
+
+
+def test_a_balance() -> None:
+    found = balance(RAW, TYPED, [RAW[3]])
+    assert (found.raw, found.typed, found.quarantined, found.duplicates, found.expired) == (4, 2, 1, 1, 0)
+    assert found.is_balanced
+    assert found.listed == []
+
+
+@pytest.mark.parametrize(
+    ("outputs", "refused", "expected"),
+    [
+        ([TYPED[0]], [RAW[3]], (Kind.LOST, 1, None)),
+        (TYPED, [], (Kind.LOST, 4, None)),
+        ([TYPED[1], typed(2, "c", 4)], [RAW[0]], (Kind.LOST, 2, None)),
+        ([*TYPED, typed(7, "b", 1)], [RAW[3]], (Kind.DOUBLED, 1, f"{CREDIT}[0]@7")),
+        (TYPED, [RAW[1], RAW[3]], (Kind.DOUBLED, 1, "broker.quarantine[0]@1")),
+        ([*TYPED, typed(7, "x", 3)], [RAW[3]], (Kind.FOREIGN, 3, f"{CREDIT}[0]@7")),
+        ([*TYPED, replace(TYPED[0], headers_={})], [RAW[3]], (Kind.FOREIGN, None, f"{CREDIT}[0]@0")),
+        ([TYPED[0], typed(7, "b", 1, TRANSFER)], [RAW[3]], (Kind.FOREIGN, 1, f"{TRANSFER}[0]@7")),
+        ([TYPED[0], replace(TYPED[1], key_=b"other")], [RAW[3]], (Kind.ALTERED, 1, f"{CREDIT}[0]@1")),
+        ([TYPED[0], replace(TYPED[1], timestamp_=1001)], [RAW[3]], (Kind.ALTERED, 1, f"{CREDIT}[0]@1")),
+        ([TYPED[0], typed(1, "B", 1)], [RAW[3]], (Kind.ALTERED, 1, f"{CREDIT}[0]@1")),
+        (TYPED, [replace(RAW[3], value_=b"{}")], (Kind.ALTERED, 4, "broker.quarantine[0]@4")),
+        ([*TYPED, typed(2, "a", 2)], [RAW[3]], (Kind.REPEATED, 2, None)),
+    ],
+)
+def test_what_is_wrong(outputs: list[Rec], refused: list[Rec], expected: tuple[Kind, int | None, str | None]) -> None:
+    found = balance(RAW, outputs, refused)
+    assert found.listed == [expected]
+    assert found.discrepancies[expected[0]] == 1
+    assert not found.is_balanced
+
+
+def test_a_record_of_the_same_id_and_another_body_is_no_repetition() -> None:
+    found = balance([RAW[0], RAW[1], raw(2, "a", amount=2), RAW[3]], TYPED, [RAW[3]])
+    assert found.listed == [(Kind.LOST, 2, None)]
+
+
+def test_a_repetition_before_its_typed_twin_is_lost() -> None:
+    assert balance(RAW[:3], [typed(0, "b", 1), typed(1, "a", 2)], []).listed == [(Kind.LOST, 0, None)]
+
+
+def test_what_is_repeated_beyond_the_window_is_typed_again() -> None:
+    raws = [raw(0, "a"), raw(1, "b"), raw(2, "c"), raw(3, "a")]
+    outputs = [typed(n, record.headers_["event_id"].decode(), n) for n, record in enumerate(raws)]
+    assert balance(raws, outputs, [], window=2).is_balanced
+    assert balance(raws, outputs, [], window=3).listed == [(Kind.REPEATED, 3, None)]
+    # A refused record counts, a transaction's marker doesn't.
+    assert balance(raws, [outputs[0], outputs[3]], raws[1:3], window=2).is_balanced
+    assert balance([raws[0], raws[3]], [outputs[0], outputs[3]], [], window=1).listed == [(Kind.REPEATED, 3, None)]
+
+
+def test_a_range_knows_duplicates_by_what_was_before_it() -> None:
+    found = balance(RAW, TYPED, [RAW[3]], start=2)
+    assert (found.raw, found.duplicates, found.quarantined, found.typed) == (2, 1, 1, 0)
+    assert found.is_balanced
+
+
+def test_a_duplicate_of_a_record_that_is_deleted() -> None:
+    assert balance(RAW[2:], TYPED, [RAW[3]], start=2).is_balanced
+    assert balance(RAW[2:], TYPED[1:], [RAW[3]], start=2).listed == [(Kind.LOST, 2, None)]
+
+
+def test_what_retention_has_deleted_is_not_lost() -> None:
+    found = balance(RAW, [], [], kept_from={CREDIT: 2})  # 2 repeats 0
+    assert (found.expired, found.listed) == (3, [(Kind.LOST, 4, None)])
+    assert balance(RAW, [], [RAW[3]], kept_from={TRANSFER: 5}).discrepancies == {Kind.LOST: 3}
+
+
+def test_outputs_of_later_and_of_deleted_records_are_none_of_its_business() -> None:
+    assert balance(RAW[2:], [*TYPED, typed(9, "later", 5)], [RAW[3]], start=2).is_balanced
+
+
+def test_a_type_is_read_from_the_value_where_no_header_has_it() -> None:
+    record = Rec(0, b'{"id":"a","event_type":"FUNDING","timestamp":"t","payload":{"biz_type":"CREDIT"}}')
+    assert balance([record], [], [], kept_from={CREDIT: 5}).expired == 1
+
+
+def test_what_is_wrong_before_the_range_is_none_of_its_business() -> None:
+    assert balance(RAW, [*TYPED, typed(7, "b", 1)], [RAW[0], RAW[3]], start=4).is_balanced
+
+
+def test_an_id_is_read_from_the_value_where_no_header_has_it() -> None:
+    timestamp = b'"event_type":"FUNDING","timestamp":"t"'
+    record = Rec(0, b'{"id":"a",%b,"payload":{}}' % timestamp)
+    assert balance([record], [typed(0, "a", 0)], []).is_balanced
+    assert balance([record], [typed(0, "b", 0)], []).discrepancies == {Kind.ALTERED: 1}
+
+
+def test_a_long_id() -> None:
+    event_id = "x" * 100
+    value = b"\0\0\0\0\7" + b"\xc8\x01" + event_id.encode() + b"rest"
+    output = Rec(0, value, CREDIT, headers_={"raw_offset": b"0"})
+    assert balance([raw(0, event_id)], [output], []).is_balanced
+
+
+@pytest.mark.parametrize(("value", "differs"), [(b"\0\0\0\0\7\2arest", 0), (b"\0\0\0\0\7\2aREST", 1)])
+def test_values_compared(value: bytes, differs: int) -> None:
+    def encode(_: bytes | None) -> bytes:
+        return b"\0\0\0\0\7\2arest"
+
+    books = Books(0, 0, 1, 10, TOPICS, encode)
+    books.add_raw([raw(0, "a")])
+    books.add_typed([Rec(0, value, CREDIT, headers_={"raw_offset": b"0"})], FRAMES)
+    assert books.close({}, 0).discrepancies.get(Kind.ALTERED, 0) == differs
+
+
+def test_values_of_another_schema_are_counted_and_not_compared() -> None:
+    def encode(_: bytes | None) -> bytes:
+        raise InvalidEvent(Reason.MISSING_FIELD, "/payload", "under the present schema")
+
+    books = Books(0, 0, 1, 10, TOPICS, encode)
+    books.add_raw([raw(0, "a")])
+    books.add_typed([Rec(0, b"\0\0\0\0\6\2arest", CREDIT, headers_={"raw_offset": b"0"})], FRAMES)
+    found = books.close({}, 0)
+    assert (found.other_schema, found.is_balanced) == (1, True)
