@@ -14,6 +14,7 @@ import yaml
 from manifests import (
     FULL,
     MINIMAL,
+    SIMULATOR,
     VALUES,
     WORKERS,
     component_of,
@@ -197,11 +198,25 @@ def test_every_pod_has_a_network_policy_of_its_own() -> None:
             assert policy["policyTypes"] == ["Ingress", "Egress"]
 
 
-@pytest.mark.parametrize("component", ["bridge", "router"])
-def test_network_policies_follow_the_addresses_in_the_settings(component: str) -> None:
-    egress = named(rendered(FULL), "NetworkPolicy", component)["spec"]["egress"]
-    ports = [{port["port"] for port in rule["ports"]} for rule in egress]
-    assert ports == [{53}, {9093}, {443}] + ([{443}] if component == "bridge" else [])
+@pytest.mark.parametrize(
+    ("values", "component", "expected"),
+    [
+        (MINIMAL, "router", [{53}, {9092}, {8081}]),
+        (MINIMAL, "bridge", [{53}, {9092}, {8081}, {443}]),
+        (SIMULATOR, "bridge", [{53}, {9092}, {8080}, {7010}]),
+        (FULL, "projector", [{53}, {9093}, {443}]),
+    ],
+    ids=lambda value: value.stem if isinstance(value, Path) else None,
+)
+def test_network_policies_follow_the_addresses_in_the_settings(
+    values: Path, component: str, expected: list[set[int]]
+) -> None:
+    egress = named(rendered(values), "NetworkPolicy", component)["spec"]["egress"]
+    assert [{port["port"] for port in rule["ports"]} for rule in egress] == expected
+
+
+def test_network_policies_know_the_addresses_that_are_given() -> None:
+    egress = named(rendered(FULL), "NetworkPolicy", "router")["spec"]["egress"]
     assert egress[1]["to"] == [{"ipBlock": {"cidr": "10.20.0.0/16"}}]
 
 
