@@ -64,6 +64,8 @@ class BrokerPush:
         started_s = time.time()
         metrics.last_message.set_function(lambda: self._last_message_s or started_s)
         metrics.last_event.set_function(lambda: self._last_event_s)
+        for reason in (*_ENDED_BY.values(), "silence", "closed", "unavailable"):  # a rate needs their 0
+            metrics.reconnects.labels(reason)
 
     def receive(self, resume: Resume) -> Iterator[Received]:
         backoff = Backoff()
