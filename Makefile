@@ -9,7 +9,7 @@ NATIVE := schemas/native
 AUDIT := $(VENV)/audit
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-broker test-chaos test-chart chaos mutants bench check audit generate lock clean
+.PHONY: help demo test test-unit test-broker test-chaos test-chart chart-live chaos mutants bench check audit generate lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -39,6 +39,9 @@ test-chaos: $(READY) ## the small form of chaos, and broken workers that it has 
 
 test-chart: $(READY) ## the Helm chart, compose file and image steps (builds helm once where there is Go)
 	@$(BIN)/pytest tests/chart
+
+chart-live: $(READY) ## the chart on a real kube-apiserver: dry run, install, upgrade, rollback (needs Go; builds it once, minutes)
+	@$(BIN)/pytest tests/chart/live_chart.py
 
 chaos: $(READY) ## random faults of every kind under load, every event compared (CHAOS=--help)
 	@$(BIN)/python tests/chaos $(CHAOS)
