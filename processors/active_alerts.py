@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from typing import Final
 
@@ -17,18 +18,24 @@ ACTIVE_ALERTS: Final = "alerts.active"
 class ActiveAlerts:
     """Counts by rule, for the gauge `active_alerts`; nothing is decided by them."""
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, stop: threading.Event) -> None:
+        """`stop`: once it is set, a restore ends early."""
         self._settings = settings
+        self._stop = stop
         self._metrics = metrics
         self._topic = settings.topic(ACTIVE_ALERTS)
         self._keys: dict[int, set[bytes]] = {}
         self._counts: Counter[str] = Counter()
 
     def restore(self, partitions: set[int], kept: set[int]) -> None:
-        """Hold these partitions and no others; read all but the `kept` ones from the topic. Raises MustRestart."""
+        """Hold these partitions and no others; read all but the `kept` ones from the topic.
+
+        Raises MustRestart, and Stopped when it was ended early.
+        """
         self._keys = {number: self._keys[number] if number in kept else set() for number in partitions}
         self._counts = Counter(_rule(key) for keys in self._keys.values() for key in keys)
-        for records in read_to_end(self._settings, {TopicPartition(self._topic, n): 0 for n in partitions - kept}):
+        starts = {TopicPartition(self._topic, number): 0 for number in partitions - kept}
+        for records in read_to_end(self._settings, starts, stop=self._stop):
             for record in records:
                 self.note(record.partition(), record.key() or b"", holds=record.value() is not None)
         self.show()

@@ -106,7 +106,7 @@ def run_worker(
                         processor.process(batch)
 
             source = RecordSource(
-                settings, name, topics, outputs, channel, transaction, processor, quarantine, metrics, health
+                settings, name, topics, outputs, channel, transaction, processor, quarantine, metrics, health, stop
             )
             await _serve(app, source, stop)
 

@@ -62,7 +62,7 @@ def fold(typed: TypedTopic, record: Record, tables: Mapping[str, Table]) -> tupl
         state_key = typed.projection.key(event, account_key).encode()
         state = table.get(partition, state_key)
         outcome = typed.projection.apply(state, event, account_key, source)
-    except RegistryError:
+    except (RegistryError, MemoryError):  # nothing that the record has done
         raise
     except Exception as error:  # noqa: BLE001 (rules are pure: a restart would meet it again)
         raise unforeseen(record, error) from None

@@ -49,6 +49,7 @@ class Projector(BatchProcessor):
         quarantine: Quarantine,
         transaction: Transaction,
         metrics: Metrics,
+        active: ActiveAlerts,
     ) -> None:
         self._typed = typed
         self._tables = tables
@@ -59,7 +60,7 @@ class Projector(BatchProcessor):
         self._alerts_topic = settings.topic(ALERTS)
         self._active_topic = settings.topic(ACTIVE_ALERTS)
         self._source_uri = source_uri(settings)
-        self._active = ActiveAlerts(settings, metrics)
+        self._active = active
         self._alerted: list[tuple[float, float]] = []  # when received by the bridge and when read here, Unix seconds
         for rule in RULES:  # a rate needs the 0 before the first one
             for status in ("FIRING", "RESOLVED") if rule.is_condition else ("FIRING",):
@@ -151,8 +152,11 @@ def run(settings: Settings, stop: threading.Event, catalog: Catalog | None = Non
             return Codec(contracts.topics[topic][0], schema_ids[topic], registry.schema_text)
 
         typed = typed_topics(contracts, settings.topic, codec)
-        tables: dict[str, StateTable[Any]] = {name: StateTable(settings, name, codec(name), metrics) for name in TABLES}
-        return Projector(settings, typed, tables, codec(ALERTS), quarantine, transaction, metrics)
+        tables: dict[str, StateTable[Any]] = {
+            name: StateTable(settings, name, codec(name), metrics, stop) for name in TABLES
+        }
+        active = ActiveAlerts(settings, metrics, stop)
+        return Projector(settings, typed, tables, codec(ALERTS), quarantine, transaction, metrics, active)
 
     sources = [settings.topic(contracts.events[biz_type].topics[0].name) for biz_type in PROJECTIONS]
     run_worker(settings, NAME, contracts, sources, [settings.topic(name) for name in TABLES], build, stop)

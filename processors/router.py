@@ -45,8 +45,11 @@ class Router(BatchProcessor):
         quarantine: Quarantine,
         transaction: Transaction,
         metrics: Metrics,
+        stop: threading.Event,
     ) -> None:
+        """`stop`: once it is set, a restore ends early."""
         self._settings = settings
+        self._stop = stop
         self._routing = Routing(contracts, schema_ids, settings.topic, derived_size_limit(settings))
         self._quarantine = quarantine
         self._transaction = transaction
@@ -65,7 +68,7 @@ class Router(BatchProcessor):
         # Twice the window: in the worst case every event has a transaction of its own, whose marker takes an offset.
         starts = {tp: max(position - 2 * size, 0) for tp, position in moved.items()}
         restored = 0
-        for records in read_to_end(self._settings, starts, moved):
+        for records in read_to_end(self._settings, starts, moved, self._stop):
             restored += len(records)
             for record in records:
                 try:
@@ -136,7 +139,7 @@ def run(settings: Settings, stop: threading.Event, catalog: Catalog | None = Non
     def build(
         schema_ids: Mapping[str, int], quarantine: Quarantine, transaction: Transaction, metrics: Metrics
     ) -> Router:
-        return Router(settings, contracts.events, schema_ids, quarantine, transaction, metrics)
+        return Router(settings, contracts.events, schema_ids, quarantine, transaction, metrics, stop)
 
     outputs = [settings.topic(contract.topics[0].name) for contract in contracts.events.values()]
     run_worker(settings, NAME, contracts, [settings.topic(SOURCE)], outputs, build, stop)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -55,7 +56,8 @@ class Processor(Protocol):
     def restore(self, positions: Mapping[TopicPartition, int], unmoved: set[TopicPartition]) -> None:
         """These partitions, and no others, are assigned: load the state that records from these offsets on need.
 
-        Nobody has moved the offset of an `unmoved` one since this worker held it last: what it had still holds.
+        Nobody has moved the offset of an `unmoved` one since this worker held it last: what it had still holds. May end
+        with Stopped once a stop is asked for: no transaction is open then.
         """
 
     def before_commit(self) -> None:
@@ -68,7 +70,8 @@ class Processor(Protocol):
 class RecordSource(Service):
     """Consumes `topics` in the consumer group of `app`, one batch at a time through `channel`.
 
-    `outputs`: topics that nobody else writes, into the partition number that a record came from.
+    `outputs`: topics that nobody else writes, into the partition number that a record came from. `stop`: set where a
+    stop was asked for; what waits for Kafka at an assignment ends early then, with Stopped.
 
     The assignor is `range`. It is eager, so nobody's generation changes while a transaction commits (a cooperative
     member would learn of a new one by its commit being refused), and it gives partition k of all topics to one worker.
@@ -89,9 +92,11 @@ class RecordSource(Service):
         quarantine: Quarantine,
         metrics: Metrics,
         health: Health,
+        stop: threading.Event,
     ) -> None:
         super().__init__()
         self._settings = settings
+        self._stop_asked = stop
         self._topics = topics
         self._outputs = outputs
         self._group = settings.group(app)
@@ -255,6 +260,7 @@ class RecordSource(Service):
             lambda: self._consumer.committed(assigned, _COMMITTED_TIMEOUT_S),
             self._settings.start_timeout_s,
             (KafkaException,),
+            self._stop_asked,
         )
         offsets = {TopicPartition(tp.topic, tp.partition): tp.offset for tp in committed}
         positions = start_offsets(self._settings, self._group, offsets, self._outputs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from typing import Generic, Protocol, TypeVar
 
@@ -33,8 +34,12 @@ class StateTable(Generic[R]):
     returned by `get` must not be mutated.
     """
 
-    def __init__(self, settings: Settings, name: str, codec: RecordCodec[R], metrics: Metrics) -> None:
+    def __init__(
+        self, settings: Settings, name: str, codec: RecordCodec[R], metrics: Metrics, stop: threading.Event
+    ) -> None:
+        """`stop`: once it is set, a restore ends early."""
         self._settings = settings
+        self._stop = stop
         self._name = name
         self._topic = settings.topic(name)
         self._codec = codec
@@ -46,14 +51,15 @@ class StateTable(Generic[R]):
     def restore(self, partitions: set[int], kept: set[int]) -> None:
         """Hold these partitions and no others; read all but the `kept` ones from the topic, to its end.
 
-        Raises MustRestart.
+        Raises MustRestart, and Stopped when it was ended early.
         """
         started = time.monotonic()
         numbers = sorted(partitions - kept)
         restored = 0
         self._values = {number: self._values[number] if number in kept else {} for number in partitions}
         self._changed = {number: {} for number in partitions}
-        for records in read_to_end(self._settings, {TopicPartition(self._topic, number): 0 for number in numbers}):
+        starts = {TopicPartition(self._topic, number): 0 for number in numbers}
+        for records in read_to_end(self._settings, starts, stop=self._stop):
             restored += len(records)
             for record in records:
                 key, value = record.key(), record.value()

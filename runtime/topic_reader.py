@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, cast
@@ -10,7 +11,7 @@ import confluent_kafka
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from runtime.errors import MustRestart, SettingsError
+from runtime.errors import MustRestart, SettingsError, Stopped
 from runtime.kafka import admin_client, client_config, consumer_config, raise_if_hopeless, refused
 from runtime.record import Record, TopicPartition, partition_of
 from runtime.settings import Settings
@@ -81,13 +82,17 @@ def committed_offsets(
 
 
 def read_to_end(
-    settings: Settings, starts: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int] | None = None
+    settings: Settings,
+    starts: Mapping[TopicPartition, int],
+    ends: Mapping[TopicPartition, int] | None = None,
+    stop: threading.Event | None = None,
 ) -> Iterator[list[Record]]:
     """Committed records from each start offset to the end, in batches, in order within a partition.
 
     `ends` defaults to the high watermarks as they are now. A transaction that is still open, or committed but not yet
     marked in every partition, holds the read-committed end back; what it commits belongs to the answer, so this waits
-    until it has ended. Raises MustRestart when that takes longer than any living transaction can.
+    until it has ended. Raises MustRestart when that takes longer than any living transaction can, and Stopped once
+    `stop` is set.
     """
     ends = end_offsets(settings, starts) if ends is None else ends
     firsts = first_offsets(settings, starts)
@@ -108,6 +113,8 @@ def read_to_end(
         consumer.assign([confluent_kafka.TopicPartition(*tp, max(starts[tp], firsts[tp])) for tp in unfinished])
         last_progress = time.monotonic()
         while unfinished:
+            if stop is not None and stop.is_set():
+                raise Stopped(f"stopped while reading {len(unfinished)} partitions to their end")
             records = []
             for record, reached in _consume(consumer, group):
                 tp = partition_of(record)

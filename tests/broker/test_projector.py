@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -9,6 +10,7 @@ from typing import TypeVar
 from uuid import uuid4
 
 import pytest
+from confluent_kafka import ConsumerGroupState
 from confluent_kafka.admin import AdminClient
 from kafka_cluster import KafkaCluster
 from pipeline_processes import Pipeline, Worker, credit, envelope, eventually, headers_of
@@ -16,6 +18,7 @@ from pipeline_processes import Pipeline, Worker, credit, envelope, eventually, h
 from processors.rules import PROJECTIONS
 from runtime.kafka import client_config
 from runtime.record import Record
+from runtime.transaction import Transaction
 from schemas.catalog import load_catalog
 from schemas.models import AccountState, Alert, MovementState, QuarantinedEvent
 
@@ -152,11 +155,11 @@ def test_a_restarted_projector_fires_nothing_twice(pipeline: Pipeline, account: 
         wait_for_state(pipeline, "state.accounts", account, "same")
         projector.kill()
     with pipeline.worker("projector"):
-        send(pipeline, account, snapshot("lifted", account, "2026-01-31T09:32:00Z"))
+        send(pipeline, account, snapshot("lifted-later", account, "2026-01-31T09:32:00Z"))
         fired, resolved = wait_for_alerts(pipeline, account, 2)
     assert [(alert.status, alert.event_id) for alert in (fired, resolved)] == [
         ("FIRING", "first"),
-        ("RESOLVED", "lifted"),
+        ("RESOLVED", "lifted-later"),
     ]
     assert resolved.restriction is not None
     assert resolved.restriction.fired_alert_id == fired.alert_id
@@ -314,3 +317,26 @@ def test_two_projectors_have_the_same_partitions_of_every_topic(pipeline: Pipeli
             assert two.stop() == 0
     by_account = {a: [alert.status for alert in alerts if alert.account_key == a] for a in accounts}
     assert by_account == {a: ["FIRING", "RESOLVED"] for a in accounts}
+
+
+def test_a_stop_while_restoring(pipeline: Pipeline, cluster: KafkaCluster, account: str) -> None:
+    """A transaction that stays open holds the restore up; SIGTERM does not wait for it."""
+    admin, group = AdminClient(cluster.clients()), pipeline.settings.group("projector")
+    open_one = Transaction(pipeline.settings, f"{group}.somebody")
+    open_one.init()
+    open_one.begin()
+    open_one.produce(pipeline.settings.topic("state.accounts"), b"", account)
+    open_one.flush()
+    with pipeline.worker("projector") as projector:
+        eventually(lambda: members(admin, group) == 1)
+        began = time.monotonic()
+        assert projector.stop() == 0, projector.log
+        assert time.monotonic() - began < 5
+        assert "stopped while reading" in projector.log
+    open_one.abort()
+
+
+def members(admin: AdminClient, group: str) -> int:
+    """Members of the group that have their partitions."""
+    described = admin.describe_consumer_groups([group])[group].result()
+    return len(described.members) if described.state == ConsumerGroupState.STABLE else 0

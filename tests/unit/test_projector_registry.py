@@ -25,7 +25,7 @@ def test_a_registry_that_is_away(of: str) -> None:
     codec.decode.return_value = {"event_id": "e1", "biz_type": "ACCOUNT_CLOSE"}
     (codec.decode if of == "event" else table.get).side_effect = GONE
     typed = {"topic": TypedTopic("ACCOUNT_CLOSE", codec, PROJECTIONS["ACCOUNT_CLOSE"])}
-    projector = Projector(Settings(), typed, {"state.accounts": table}, codec, quarantine, Mock(), Metrics())
+    projector = Projector(Settings(), typed, {"state.accounts": table}, codec, quarantine, Mock(), Metrics(), Mock())
     record: Any = Mock()
     record.key.return_value, record.value.return_value = b"ACC-1", b"value"
     batch: Any = Mock(partitions={TopicPartition("topic", 0): [record]})
