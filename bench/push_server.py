@@ -51,7 +51,7 @@ async def serve(count: int, accounts: int, app_key: str, app_secret: str) -> Non
     server = Http2Server(service.subscribe)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    port = await server.start(0, None)
+    port = await server.start("127.0.0.1", 0, None)
     sys.stdout.write(f"listening on 127.0.0.1:{port}\n")
     sys.stdout.flush()
     await stop.wait()

@@ -12,7 +12,7 @@ from bench.cluster import Pipeline
 from bench.corpus import Corpus
 from ingest.envelope import to_raw
 from ingest.sources.source import Received
-from processors.duplicates import DuplicateWindow, body_hash
+from processors.duplicates import DuplicateWindow, Seen, body_hash
 from processors.routing import Routing
 from processors.rules import PROJECTIONS, Source
 from schemas.codec import Codec
@@ -35,14 +35,14 @@ def stage_costs(pipeline: Pipeline, corpus: Corpus) -> dict[str, dict[str, float
 
     def check_duplicates() -> None:
         window = DuplicateWindow(pipeline.settings.duplicate_window)
-        for offset, (event_id, value) in enumerate(identified):
+        for event_id, value in identified:
             body = body_hash(value)
-            if event_id not in window:
-                window.remember(event_id, body, offset)
+            if window.check(event_id, body) is Seen.NEW:
+                window.remember(event_id, body)
 
     def route() -> None:
         window = DuplicateWindow(pipeline.settings.duplicate_window)
-        _exhaust(routing.type(event.value, b"key", offset, _no_headers, window) for offset, event in enumerate(events))
+        _exhaust(routing.type(event.value, b"key", window) for event in events)
 
     costs = {
         "bridge": {
@@ -102,10 +102,6 @@ def _cost(count: int, work: Callable[[], None]) -> float:
         work()
         best = min(best, time.thread_time() - began)
     return round(best / count * 1e6, 2)
-
-
-def _no_headers() -> None:
-    """A record without any."""
 
 
 def _exhaust(values: Iterable[object]) -> None:

@@ -123,7 +123,7 @@ def _judge(settings: Settings, catalog: Catalog) -> Callable[[bytes], bool]:
 
     def is_typed(value: bytes) -> bool:
         try:
-            routing.type(value, b"", 0, lambda: None, nothing)
+            routing.type(value, b"", nothing)
         except InvalidEvent:
             return False
         return True

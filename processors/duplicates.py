@@ -14,7 +14,7 @@ class Seen(Enum):
 
 
 class DuplicateWindow:
-    """Ids, body hashes and raw offsets of at least the last `size` typed events of one partition.
+    """Ids and body hashes of at least the last `size` typed events of one partition.
 
     Two generations of at most `size` ids each: when the young one is full it becomes the old one. A refused event isn't
     known: when it is pushed again, or replayed, it is judged anew. Bodies are compared by a 64-bit hash.
@@ -22,33 +22,24 @@ class DuplicateWindow:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._young: dict[str, tuple[int, int]] = {}
-        self._old: dict[str, tuple[int, int]] = {}
+        self._young: dict[str, int] = {}
+        self._old: dict[str, int] = {}
 
-    def __contains__(self, event_id: str) -> bool:
-        return event_id in self._young or event_id in self._old
-
-    def check(self, event_id: str, body: int, repeats: int | None = None) -> Seen:
-        """Look up an event by its id and body hash.
-
-        `repeats`: offset of the refused record that this one is a replay of. That record was refused, so no event of
-        this id and body was known when it came: what the window has from there or before is that very event, taken
-        for typed by a restored window that judges it by the contracts of today.
-        """
-        known = self._young.get(event_id) or self._old.get(event_id)
+    def check(self, event_id: str, body: int) -> Seen:
+        """Look up an event by its id and body hash."""
+        known = self._young.get(event_id)
         if known is None:
-            return Seen.NEW
-        known_body, offset = known
-        if known_body != body:
-            return Seen.CONFLICT
-        return Seen.DUPLICATE if repeats is None or offset > repeats else Seen.NEW
+            known = self._old.get(event_id)
+            if known is None:
+                return Seen.NEW
+        return Seen.DUPLICATE if known == body else Seen.CONFLICT
 
-    def remember(self, event_id: str, body: int, offset: int) -> None:
-        """Keep an event whose typed record is written; `offset` is that of its raw record."""
+    def remember(self, event_id: str, body: int) -> None:
+        """Keep an event whose typed record is written."""
         if len(self._young) >= self._size:
             self._old, self._young = self._young, {}
         if self._size:
-            self._young[event_id] = (body, offset)
+            self._young[event_id] = body
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)

@@ -8,14 +8,11 @@ from typing import Final
 
 from processors.duplicates import DuplicateWindow
 from processors.routing import Routing
-from schemas.headers import RAW_OFFSET
 from schemas.invalid_event import InvalidEvent, Reason
 from schemas.models import QuarantinedEvent
 
 REFUSED: Final = "refused again: "
 REPEATED: Final = "known duplicate of one before it"
-# Replayed records come after everything that is there.
-_FIRST_OFFSET: Final = 2**62
 
 
 class Forecast:
@@ -28,18 +25,13 @@ class Forecast:
         """`window`: how many events the routers remember of each partition (DUPLICATE_WINDOW)."""
         self._routing = routing
         self._windows = defaultdict[int, DuplicateWindow](partial(DuplicateWindow, window))
-        self._offset = _FIRST_OFFSET
 
     def of(self, event: QuarantinedEvent) -> str:
         """Say what would become of a record that the router has refused."""
         if event.reason == Reason.ID_CONFLICT:
             return REFUSED + Reason.ID_CONFLICT  # the event whose id it has is typed
-        headers = [(RAW_OFFSET, b"%d" % event.offset)]
-        self._offset += 1
         try:
-            route, typed, _ = self._routing.type(
-                event.value, event.key, self._offset, lambda: headers, self._windows[event.partition]
-            )
+            route, typed, _ = self._routing.type(event.value, event.key, self._windows[event.partition])
         except InvalidEvent as problem:
             return REFUSED + problem.reason
         except Exception:  # noqa: BLE001 (as the router does)

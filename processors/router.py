@@ -11,19 +11,22 @@ from typing import Final
 
 from processors.app import BatchProcessor, run_worker
 from processors.duplicates import DuplicateWindow
+from processors.history import Decoder, History
 from processors.routing import Routing
 from runtime.kafka import Headers
 from runtime.metrics import Metrics
-from runtime.quarantine import Quarantine, unforeseen
+from runtime.quarantine import QUARANTINE, Quarantine, unforeseen
 from runtime.record import Record, TopicPartition, trace_headers
 from runtime.record_batch import RecordBatch
+from runtime.schema_ids import open_registry
 from runtime.settings import Settings
-from runtime.topic_reader import read_to_end
 from runtime.topics import derived_size_limit
 from runtime.transaction import Transaction
 from schemas.catalog import Catalog, Contract, load_catalog
+from schemas.codec import Codec
 from schemas.headers import RAW_OFFSET
 from schemas.invalid_event import InvalidEvent
+from schemas.records import QuarantinedEvent
 
 log = logging.getLogger(__name__)
 
@@ -45,12 +48,12 @@ class Router(BatchProcessor):
         quarantine: Quarantine,
         transaction: Transaction,
         metrics: Metrics,
+        decoder: Decoder,
         stop: threading.Event,
     ) -> None:
-        """`stop`: once it is set, a restore ends early."""
-        self._settings = settings
-        self._stop = stop
+        """`decoder` of quarantine records; `stop`: once it is set, a restore ends early."""
         self._routing = Routing(contracts, schema_ids, settings.topic, derived_size_limit(settings))
+        self._history = History(settings, NAME, settings.topic(SOURCE), self._routing, decoder, stop)
         self._quarantine = quarantine
         self._transaction = transaction
         self._metrics = metrics
@@ -59,26 +62,12 @@ class Router(BatchProcessor):
         self._duplicate_keys = 0
 
     def restore(self, positions: Mapping[TopicPartition, int], unmoved: set[TopicPartition]) -> None:
-        """Load the duplicate window of each partition: the last events before its position."""
-        size = self._settings.duplicate_window
-        started = time.monotonic()
+        """Load the duplicate window of each partition: the last typed events before its position."""
+        started, before = time.monotonic(), self._history.restored
         kept = {tp.partition: self._windows[tp.partition] for tp in unmoved}
         moved = {tp: position for tp, position in positions.items() if tp not in unmoved}
-        self._windows = kept | {tp.partition: DuplicateWindow(size) for tp in moved}
-        # Twice the window: in the worst case every event has a transaction of its own, whose marker takes an offset.
-        starts = {tp: max(position - 2 * size, 0) for tp, position in moved.items()}
-        restored = 0
-        for records in read_to_end(self._settings, starts, moved, self._stop):
-            restored += len(records)
-            for record in records:
-                try:
-                    window = self._windows[record.partition()]
-                    self._routing.type(record.value(), record.key(), record.offset(), record.headers, window)
-                except MemoryError:
-                    raise
-                except Exception:  # noqa: BLE001, S112 (refused, or a defect: it is in quarantine since it came)
-                    continue
-        took = time.monotonic() - started
+        self._windows = kept | self._history.windows(moved)
+        took, restored = time.monotonic() - started, self._history.restored - before
         self._metrics.restored.labels("duplicates").inc(restored)
         self._metrics.restore_seconds.observe(took)
         log.info("restored duplicate windows: %d partitions, %d events in %.2f s", len(moved), restored, took)
@@ -99,9 +88,9 @@ class Router(BatchProcessor):
     ) -> None:
         window, read, produce = self._windows[partition], self._routing.type, self._transaction.produce
         for record in records:
-            key, offset = record.key(), record.offset()
+            key = record.key()
             try:
-                route, typed, traced = read(record.value(), key, offset, record.headers, window)
+                route, typed, traced = read(record.value(), key, window)
                 if route is None or typed is None:
                     duplicates[route.biz_type if route else "unknown"] += 1
                     continue
@@ -113,7 +102,7 @@ class Router(BatchProcessor):
             except Exception as error:  # noqa: BLE001 (all of this is pure: a restart would meet it again)
                 self._quarantine.put(self._transaction, record, unforeseen(record, error))
                 continue
-            headers: Headers = [(RAW_OFFSET, b"%d" % offset)]
+            headers: Headers = [(RAW_OFFSET, b"%d" % record.offset())]
             if traced:
                 headers += trace_headers(record)
             produce(route.topic, typed, key, partition, headers, record.timestamp()[1])
@@ -139,7 +128,10 @@ def run(settings: Settings, stop: threading.Event, catalog: Catalog | None = Non
     def build(
         schema_ids: Mapping[str, int], quarantine: Quarantine, transaction: Transaction, metrics: Metrics
     ) -> Router:
-        return Router(settings, contracts.events, schema_ids, quarantine, transaction, metrics, stop)
+        decoder: Codec[QuarantinedEvent] = Codec(
+            contracts.topics[QUARANTINE][0], schema_ids[QUARANTINE], open_registry(settings).schema_text
+        )
+        return Router(settings, contracts.events, schema_ids, quarantine, transaction, metrics, decoder, stop)
 
     outputs = [settings.topic(contract.topics[0].name) for contract in contracts.events.values()]
     run_worker(settings, NAME, contracts, [settings.topic(SOURCE)], outputs, build, stop)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from processors.duplicates import DuplicateWindow, Seen, body_hash
@@ -10,7 +10,6 @@ from schemas.catalog import Contract
 from schemas.envelope import parse_event
 from schemas.event_reader import EventReader, Readable
 from schemas.exact_json import excerpt
-from schemas.headers import raw_offset
 from schemas.invalid_event import InvalidEvent, Reason
 from schemas.trace_context import TRACEPARENT
 from schemas.transcoder import Transcoder
@@ -25,8 +24,6 @@ class Route(NamedTuple):
     transcoder: Transcoder
 
 
-# Reads a record's headers: asked for only where an event is known, as that takes a while.
-ReadHeaders = Callable[[], Sequence[tuple[str, bytes | None]] | None]
 # A known duplicate has no record, and no route either if its biz_type has none. Last: whether there is trace context.
 Typed = tuple[Route, bytes, bool] | tuple[Route | None, None, bool]
 
@@ -62,9 +59,15 @@ class Routing:
         """How many members of events were hidden so far by a later one of the same name."""
         return self._duplicate_keys + sum(route.transcoder.duplicate_keys for route in self._routes.values())
 
-    def type(
-        self, value: bytes | None, key: bytes | None, offset: int, headers: ReadHeaders, window: DuplicateWindow
-    ) -> Typed:
+    def event_id(self, value: bytes | None) -> str:
+        """The id of an event. Raises `InvalidEvent` where there is none."""
+        found = self._read(value)
+        if found is not None:
+            return found[1]
+        event_id: str = parse_event(value).root["id"]
+        return event_id
+
+    def type(self, value: bytes | None, key: bytes | None, window: DuplicateWindow) -> Typed:
         """Make the typed record of a raw one, in the wire format, unless `window` knows that this was done already.
 
         Raises `InvalidEvent`. Only an event that gets its record is remembered.
@@ -74,7 +77,7 @@ class Routing:
             document = parse_event(value)
             event: dict[str, Any] = document.root
             event_id, body = event["id"], body_hash(value or b"")
-            if _is_known(event_id, body, headers, window):
+            if _is_known(event_id, body, window):
                 biz_type = event["payload"].get("biz_type")
                 return self._routes.get(biz_type) if isinstance(biz_type, str) else None, None, False
             route = find_route(event, self._routes)
@@ -83,7 +86,7 @@ class Routing:
         else:
             route, event_id, typed, hidden, traced = found
             body = body_hash(value or b"")
-            if _is_known(event_id, body, headers, window):
+            if _is_known(event_id, body, window):
                 return route, None, False
             self._duplicate_keys += hidden
         if key is None:
@@ -92,15 +95,13 @@ class Routing:
             )
         if len(typed) + len(key) > self._size_limit:
             raise InvalidEvent(Reason.TOO_LARGE, "", f"{len(typed)} bytes as a typed record")
-        window.remember(event_id, body, offset)
+        window.remember(event_id, body)
         return route, typed, traced
 
 
-def _is_known(event_id: str, body: int, headers: ReadHeaders, window: DuplicateWindow) -> bool:
+def _is_known(event_id: str, body: int, window: DuplicateWindow) -> bool:
     """Whether the event is typed already. Raises `InvalidEvent` if another body was typed under its id."""
-    if event_id not in window:
-        return False
-    seen = window.check(event_id, body, raw_offset(headers()))
+    seen = window.check(event_id, body)
     if seen is Seen.CONFLICT:
         raise InvalidEvent(Reason.ID_CONFLICT, "/id", "an event of this id with another body came before")
     return seen is Seen.DUPLICATE

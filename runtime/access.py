@@ -41,7 +41,8 @@ _NEEDS: Final[Mapping[str, tuple[_Need, ...]]] = {
         (TOPIC, "raw", "Read"),
         # It reads its own output only where its group has lost its offset, so as not to write everything again.
         (TOPIC, "event.*", "Read Write"),
-        (TOPIC, "quarantine", "Write"),
+        # What it refused, to know what it typed.
+        (TOPIC, "quarantine", "Read Write"),
         (GROUP, "router", "Read"),
         (TRANSACTIONAL_ID, "router.*", "Write"),
         _READER,

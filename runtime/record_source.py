@@ -30,6 +30,7 @@ from runtime.record_batch import Partitions, RecordBatch, limited
 from runtime.settings import Settings
 from runtime.start_offsets import start_offsets
 from runtime.startup import keep_trying
+from runtime.topic_reader import END_OF_PARTITION
 from runtime.transaction import Transaction
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,8 @@ _IDLE_POLL_S: Final = 0.1
 _LINGER_S: Final = 0.003
 # The marker of the transaction that wrote the last record takes an offset of its own.
 _MARKER: Final = 1
+# Without a record for so long: what it has stepped over is worth a transaction of its own.
+_SETTLED_S: Final = 1.0
 _LAG_INTERVAL_S: Final = 2.0
 _COMMITTED_TIMEOUT_S: Final = 10.0
 # Below max.poll.interval.ms: by then the group has given the partitions to somebody else.
@@ -116,6 +119,7 @@ class RecordSource(Service):
                 session_timeout_ms=settings.session_timeout_ms,
                 heartbeat_interval_ms=settings.session_timeout_ms // 5,
                 max_poll_interval_ms=300_000,
+                enable_partition_eof=True,
                 queued_min_messages=100_000,
                 queued_max_messages_kbytes=131_072,
             )
@@ -123,6 +127,8 @@ class RecordSource(Service):
         self._assigned: set[TopicPartition] = set()
         self._revoked_in_fetch: set[TopicPartition] = set()
         self._next_offsets: dict[TopicPartition, int] = {}  # to be committed
+        self._ends: dict[TopicPartition, int] = {}  # reached, as of the last fetch
+        self._active_at = 0.0  # monotonic, when there was something to read
         self._committed: dict[TopicPartition, int] = {}  # as of this worker's last commit or assignment
         self._leaving = False
         self._commit_rule = CommitRule(settings.commit_interval_ms / 1000, settings.transaction_records)
@@ -148,7 +154,12 @@ class RecordSource(Service):
                     await self._process(part)
                     if self._commit_is_due(part):
                         await self._in_thread(self._commit)
-                if not partitions and self._transaction.is_open:
+                self._step_over_markers()
+                if partitions:
+                    self._active_at = time.monotonic()
+                elif self._transaction.is_open or (
+                    self._next_offsets and time.monotonic() - self._active_at > _SETTLED_S
+                ):
                     await self._in_thread(self._commit)
                 if time.monotonic() - self._lag_at > _LAG_INTERVAL_S:
                     self._lag_at = time.monotonic()
@@ -181,6 +192,16 @@ class RecordSource(Service):
         self._metrics.batch_records.observe(sum(map(len, partitions.values())))
         self._transaction.poll()
 
+    def _step_over_markers(self) -> None:
+        """Count what stands behind the last record of a partition as read: markers, and what was aborted.
+
+        Else it stays unread until the next record comes, and is deleted one day like a record that was never read.
+        """
+        for tp, end in self._ends.items():
+            if tp in self._assigned and end > self._next_offsets.get(tp, self._committed[tp]):
+                self._next_offsets[tp] = end
+        self._ends.clear()
+
     def _commit_is_due(self, processed: Partitions) -> bool:
         age_s = time.monotonic() - self._transaction.opened_at
         return self._commit_rule.is_due(age_s, self._read, at_end=all(map(self._is_at_end, processed)))
@@ -209,12 +230,16 @@ class RecordSource(Service):
         self._revoked_in_fetch.clear()  # what was revoked up to here was revoked before `first` came
         messages = [first, *self._consumer.consume(BATCH_RECORDS - 1, 0)]
         partitions: Partitions = {}
+        ends: dict[TopicPartition, int] = {}
         current: tuple[str | None, int | None] = (None, None)
         records: list[Record] = []
         for message in messages:
             error = message.error()
             if error is not None:
-                raise_if_hopeless(error, message.topic(), self._group)
+                if error.code() == END_OF_PARTITION:
+                    ends[partition_of(cast(Record, message))] = cast(Record, message).offset()
+                else:
+                    raise_if_hopeless(error, message.topic(), self._group)
                 continue
             at = (message.topic(), message.partition())
             if at != current:
@@ -223,6 +248,7 @@ class RecordSource(Service):
             records.append(cast(Record, message))
         if self._revoked_in_fetch:
             self._discard_revoked(partitions)
+        self._ends = {tp: end for tp, end in ends.items() if tp not in self._revoked_in_fetch}
         return partitions
 
     def _discard_revoked(self, partitions: Partitions) -> None:
@@ -234,6 +260,7 @@ class RecordSource(Service):
 
     def _commit(self) -> None:
         started = time.monotonic()
+        self._transaction.begin()
         self._processor.before_commit()
         offsets = [confluent_kafka.TopicPartition(*tp, offset) for tp, offset in self._next_offsets.items()]
         try:
@@ -254,6 +281,7 @@ class RecordSource(Service):
         if self._leaving:  # close() still serves an assignment that was under way
             return
         self._health.beat(_RESTORE_LIMIT_S)
+        self._health.not_ready("restoring")
         # Waits until the last owner's transaction has ended: its offsets are pending until then (KIP-447).
         committed = keep_trying(
             "the group's committed offsets",
@@ -279,6 +307,8 @@ class RecordSource(Service):
         if self._transaction.is_open:
             self._commit()
         self._revoked_in_fetch |= self._assigned
+        self._next_offsets.clear()
+        self._ends.clear()
         self._assigned.clear()
         self._metrics.rebalances.labels("revoked").inc()
         self._metrics.assigned.set(0)

@@ -25,7 +25,7 @@ _REQUEST_TIMEOUT_S: Final = 15.0
 _OFFSETS_TIMEOUT_S: Final = 5.0  # so long a broker that has just died is waited for, before its successor is asked
 # Longer than the transaction of a dead worker can hold the last stable offset back.
 _STALL_LIMIT_S: Final = 75.0
-_END_OF_PARTITION: Final = KafkaError._PARTITION_EOF  # noqa: SLF001 (the public name of a client-side code)
+END_OF_PARTITION: Final = KafkaError._PARTITION_EOF  # noqa: SLF001 (the public name of a client-side code)
 
 
 def topic_partitions(settings: Settings, topic: str) -> list[TopicPartition]:
@@ -151,7 +151,7 @@ def _consume(consumer: Consumer, group: str) -> Iterator[tuple[Record, int]]:
         record, error = cast(Record, message), message.error()
         if error is None:
             yield record, record.offset() + 1
-        elif error.code() == _END_OF_PARTITION:
+        elif error.code() == END_OF_PARTITION:
             yield record, record.offset()
         else:
             raise_if_hopeless(error, record.topic(), group)

@@ -110,7 +110,7 @@ def refused(mutator: Mutator) -> Iterator[Event]:
     window = DuplicateWindow(0)
     for key, value in mutator.mutants(sys.maxsize):
         try:
-            routing.type(value, key, 0, tuple, window)
+            routing.type(value, key, window)
         except InvalidEvent:
             yield key, value
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from uuid import uuid4
 
 import pytest
-from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import OFFSET_END, ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 from kafka_cluster import KafkaCluster
-from pipeline_processes import Pipeline, credit
+from pipeline_processes import Pipeline, credit, eventually
 
 
 @pytest.fixture
@@ -46,6 +46,37 @@ def test_records_that_retention_took_before_they_were_read(pipeline: Pipeline, a
     assert f"{raw}[0]" in log
     assert "records are gone that were never read" in log
     assert len(pipeline.read("event.credit")) == 5
+
+
+def test_a_topic_that_retention_has_emptied(pipeline: Pipeline, admin: AdminClient) -> None:
+    """All of it was read: only what stands behind the last record, its transaction's marker, was not."""
+    route(pipeline, 0, 5)
+    raw = pipeline.settings.topic("raw")
+    [emptied] = admin.delete_records([TopicPartition(raw, 0, OFFSET_END)]).values()
+    emptied.result()
+    route(pipeline, 5, 7)
+
+
+def test_a_projector_of_topics_that_retention_has_emptied(pipeline: Pipeline, admin: AdminClient) -> None:
+    route(pipeline, 0, 5)
+    topic, group = pipeline.settings.topic("event.credit"), pipeline.settings.group("projector")
+    end = TopicPartition(topic, 0, OFFSET_END)
+    with pipeline.worker("projector") as projector:
+        pipeline.wait_for("state.movements", 5)
+        # Behind the last record stands the marker of the router's transaction.
+        wanted = admin.list_offsets({end: OffsetSpec.latest()})[end].result().offset
+        asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, 0)])
+        eventually(
+            lambda: admin.list_consumer_group_offsets([asked])[group].result().topic_partitions[0].offset == wanted
+        )
+        assert projector.stop() == 0
+    [emptied] = admin.delete_records([end]).values()
+    emptied.result()
+    with pipeline.worker("projector") as projector:
+        pipeline.produce_all("raw", [("ACC-1", credit(f"e{number}")) for number in range(5, 7)])
+        with pipeline.worker("router"):
+            pipeline.wait_for("state.movements", 7)
+        assert projector.stop() == 0
 
 
 def test_records_that_were_deleted_before_the_first_start(pipeline: Pipeline, admin: AdminClient) -> None:

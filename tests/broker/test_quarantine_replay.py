@@ -86,8 +86,9 @@ def run(cluster: KafkaCluster, tmp_path_factory: pytest.TempPathFactory) -> Iter
         pipeline.produce("raw", event, "ACC-1")
     pipeline.produce_all("raw", [("ACC-2", dividend(f"many-{number}", "ACC-2")) for number in range(MANY)])
     pipeline.produce_all("raw", [("ACC-3", dividend(f"fenced-{number}", "ACC-3")) for number in range(2)])
+    pipeline.produce("raw", dividend("again", "ACC-4"), "ACC-4")
     with pipeline.worker("router") as old:
-        pipeline.wait_for("quarantine", 4 + MANY + 2)
+        pipeline.wait_for("quarantine", 4 + MANY + 2 + 1)
         pipeline.wait_for("event.credit", 1)
         assert old.stop() == 0
     root = folder / "schemas"
@@ -183,6 +184,15 @@ def test_a_replay_that_was_killed_is_repeated(run: Replayed) -> None:
     assert [*runs.values()] == [first, MANY - first]
     raw = [record for record in run.pipeline.read("raw") if record.key() == b"ACC-2"]
     assert len(raw) == 2 * MANY
+
+
+def test_what_was_refused_is_typed_when_it_is_pushed_again(run: Replayed) -> None:
+    """A router that starts with the contract doesn't take for typed what it could type now."""
+    for value in (dividend("again", "ACC-4"), dividend("again", "ACC-4"), dividend("last", "ACC-4")):
+        run.pipeline.produce("raw", value, "ACC-4")
+    run.wait_for_typed("ACC-4", 2)
+
+    assert len(run.typed("ACC-4")) == 2
 
 
 def test_limit_takes_the_oldest(run: Replayed) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -67,7 +68,7 @@ def test_the_same_without_native_code(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def routed() -> list[tuple[str | None, bytes | None]]:
         routing, window = Routing(EVENTS, ids, "test.{}".format, 10_000), DuplicateWindow(100)
-        typed = [routing.type(value, b"key", offset, lambda: None, window) for offset, value in enumerate(SAMPLES * 2)]
+        typed = [routing.type(value, b"key", window) for value in SAMPLES * 2]
         assert routing.duplicate_keys == 1
         return [(route and route.topic, value) for route, value, _ in typed]
 
@@ -87,29 +88,20 @@ class Partition:
 
     def __init__(self, without: str = "") -> None:
         self.window = DuplicateWindow(100)
-        self.offset = 0
-        self.restart(without)
+        self.upgrade(without)
 
-    def restart(self, without: str = "") -> None:
+    def upgrade(self, without: str = "") -> None:
         """Go on with all contracts but one."""
         contracts = {biz_type: contract for biz_type, contract in EVENTS.items() if biz_type != without}
         self.routing = Routing(contracts, IDS, str, 10_000)
 
-    def put(self, value: bytes, repeats: bytes | None = None, key: bytes | None = b"key") -> str | None:
-        headers = [("raw_offset", repeats)] if repeats is not None else None
-        self.offset += 1
+    def put(self, value: bytes, key: bytes | None = b"key") -> str | None:
         try:
-            route, typed, _ = self.routing.type(value, key, self.offset - 1, lambda: headers, self.window)
+            route, typed, _ = self.routing.type(value, key, self.window)
         except InvalidEvent as problem:
             return problem.reason.value
         assert route is not None
         return None if typed is None else route.topic
-
-    def restore(self, *values: bytes) -> None:
-        """Forget, and see the partition's values again, as after a restart."""
-        self.window, self.offset = DuplicateWindow(100), 0
-        for value in values:
-            self.put(value)
 
 
 def test_a_refused_event_is_judged_anew_when_it_comes_again() -> None:
@@ -120,39 +112,24 @@ def test_a_refused_event_is_judged_anew_when_it_comes_again() -> None:
     assert partition.put(OTHER_BODY) == "id_conflict"
 
 
-def test_a_replayed_event_is_typed_once() -> None:
+def test_an_event_that_gets_a_contract_is_typed_once() -> None:
     partition = Partition(without="CREDIT")
     assert partition.put(SAMPLE) == "unknown_biz_type"
-    partition.restart()
-    assert partition.put(SAMPLE, b"0") == "event.credit"
-    assert partition.put(SAMPLE, b"0") is None
-    assert partition.put(SAMPLE) is None
+    partition.upgrade()
+    assert [partition.put(SAMPLE) for _ in range(2)] == ["event.credit", None]
 
 
-def test_a_window_restored_with_a_new_contract_lets_the_refused_event_through_once() -> None:
-    """It takes both for typed, as today's contracts would type them; they say that they were refused."""
-    partition = Partition()
-    partition.restore(SAMPLE, SAMPLE)
-    assert partition.put(SAMPLE, b"1") == "event.credit"
-    assert partition.put(SAMPLE, b"0") is None
-    assert partition.put(SAMPLE, b"1") is None
+@pytest.mark.parametrize("value", [SAMPLE, SAMPLE.replace(b"{", b'{"new":1e999,', 1)], ids=["plain", "unusual"])
+def test_the_id_of_an_event_can_be_read_alone(value: bytes) -> None:
+    assert Routing(EVENTS, IDS, str, 10_000).event_id(value) == json.loads(SAMPLE)["id"]
 
 
-def test_a_replayed_conflict_stays_one() -> None:
-    partition = Partition()
-    assert partition.put(SAMPLE) == "event.credit"
-    assert partition.put(OTHER_BODY) == "id_conflict"
-    assert partition.put(OTHER_BODY, b"1") == "id_conflict"
-
-
-@pytest.mark.parametrize("header", [b"", b"-1", b"1e3", b" 0", b"\xff", b"9" * 20, b"\xd9\xa0"])
-def test_a_header_that_names_no_offset_is_none(header: bytes) -> None:
-    partition = Partition()
-    assert partition.put(SAMPLE) == "event.credit"
-    assert partition.put(SAMPLE, header) is None
+def test_what_has_no_id_says_why() -> None:
+    with pytest.raises(InvalidEvent, match="not_json"):
+        Routing(EVENTS, IDS, str, 10_000).event_id(b"{")
 
 
 def test_what_is_too_large_for_its_topic_is_refused() -> None:
     routing = Routing(EVENTS, IDS, str, 100)
     with pytest.raises(InvalidEvent, match="too_large"):
-        routing.type(SAMPLE, b"key", 0, lambda: None, DuplicateWindow(1))
+        routing.type(SAMPLE, b"key", DuplicateWindow(1))
