@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -42,6 +43,7 @@ def _sections(_context: click.Context, _parameter: click.Parameter, text: str | 
 @click.option("--events", type=click.IntRange(min=10_000), help=f"A contender and round.  [default: {EVENTS:,}]")
 @click.option("--rounds", type=click.IntRange(min=1), help=f"[default: {ROUNDS}]")
 @click.option("--long", "long_", is_flag=True, help="Also the router's memory over 10 million events.")
+@click.option("--add", is_flag=True, help="Keep the sections of the last results that this run leaves out.")
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path(__file__).parent)
 def command(
     *,
@@ -51,6 +53,7 @@ def command(
     events: int | None,
     rounds: int | None,
     long_: bool,
+    add: bool,
     output: Path,
 ) -> None:
     """Measure our workers, their ceiling and the same work by others on the embedded broker.
@@ -87,5 +90,13 @@ def command(
         raise click.ClickException(str(error)) from error
     document["machine"]["load_after"] = round(os.getloadavg()[0], 2)
     document["minutes"] = round((time.monotonic() - began) / 60, 1)
+    if add:
+        document = _added(document, output / "results.json")
     write_reports(document, output, peers.python)
     click.echo((output / "results.md").read_text(encoding="utf-8"))
+
+
+def _added(document: dict[str, Any], last: Path) -> dict[str, Any]:
+    """The sections of the last results with these in their place; each says when it was measured."""
+    before: dict[str, Any] = json.loads(last.read_text(encoding="utf-8"))
+    return before | document | {"measured_at": before["measured_at"] | document["measured_at"]}

@@ -42,6 +42,9 @@ def table(document: dict[str, Any]) -> str:
         f"a commit every {plan['commit_interval_ms']} ms. Load average before the run {machine['load_before']}, "
         f"after it {machine['load_after']}. Ratios are medians of the ratios within each round."
     )
+    earlier = sorted(name for name, at in document["measured_at"].items() if at < machine["at"])
+    if earlier:
+        conditions += f" Measured in an earlier run on the same kind of machine: {', '.join(earlier)}."
     lines = ["# Results", "", conditions, ""]
     if plan["left_out"]:
         lines += [plan["left_out"] + ".", ""]

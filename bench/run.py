@@ -249,10 +249,12 @@ def run_sections(
             "commit_interval_ms": COMMIT_INTERVAL_MS,
             "left_out": peers.left_out,
         },
+        "measured_at": {},
     }
     for name in names:
         progress(f"-- {name}")
         document[name] = SECTIONS[name](bench)
+        document["measured_at"][name] = datetime.now(UTC).isoformat(timespec="seconds")
         bench.clear()
         if name == "state":
             document["restore"] = {
