@@ -37,8 +37,6 @@ ROLE: Final = "bridge"
 # Within what a process gets to stop (runtime.process); what isn't committed by then is received again.
 STOP_LIMIT_S: Final = 8.0
 _POLL_S: Final = 0.2
-# From one commit to the next: each costs the broker, and the readers of raw another one, however few events it has.
-_GATHER_S: Final = 0.025
 # Key, headers and the record's own framing, which Kafka counts too.
 _OVERHEAD_BYTES: Final = 4096
 
@@ -56,7 +54,8 @@ class Bridge:
         self._raw_topic = settings.topic(RAW)
         self._cursor_topic = settings.topic(CURSORS)
         self._inbox = Inbox()
-        self._commit_rule = CommitRule(settings.commit_interval_ms / 1000, settings.transaction_records)
+        self._gather_s = settings.commit_interval_ms / 1000
+        self._commit_rule = CommitRule(self._gather_s, settings.transaction_records)
         self._committed_at = 0.0  # monotonic
         self._positions: dict[str, str] = {}
         self._moved: dict[str, Cursor] = {}
@@ -109,7 +108,8 @@ class Bridge:
             while not stop.is_set():
                 self._health.beat()
                 finished = self._exhausted  # read before the inbox: what came earlier is in it
-                gathering_s = self._committed_at + _GATHER_S - time.monotonic() if transaction.is_open else _POLL_S
+                # A commit costs the broker, and the readers of raw another one, however few events it has.
+                gathering_s = self._committed_at + self._gather_s - time.monotonic() if transaction.is_open else _POLL_S
                 events = self._inbox.take(max(gathering_s, 0))
                 if events:
                     self._add(transaction, events)
@@ -171,7 +171,7 @@ class Bridge:
 
     def _commit_if_due(self, transaction: Transaction) -> None:
         now = time.monotonic()
-        at_end = self._inbox.is_empty() and now - self._committed_at >= _GATHER_S
+        at_end = self._inbox.is_empty() and now - self._committed_at >= self._gather_s
         if transaction.is_open and self._commit_rule.is_due(
             now - transaction.opened_at, transaction.records, at_end=at_end
         ):

@@ -65,7 +65,10 @@ class Settings(BaseSettings):
     )
 
     commit_interval_ms: int = Field(
-        100, ge=5, le=5000, description="while catching up, a transaction stays open so long at least"
+        100,
+        ge=5,
+        le=5000,
+        description="from one commit of the bridge, or of a worker that catches up, to the next, at least",
     )
     transaction_records: int = Field(
         100_000, ge=1, description="a transaction commits at the latest with this many records read"

@@ -70,7 +70,8 @@ class Replayed:
     def recoveries(self, account: str) -> list[QuarantineRecovery]:
         names = {each.name for each in self.quarantined(account)}
         found = [self.pipeline.decode(each) for each in self.pipeline.read("quarantine.recoveries")]
-        return [each for each in found if isinstance(each, QuarantineRecovery) and each.recovered_from in names]
+        mine = [each for each in found if isinstance(each, QuarantineRecovery) and each.recovered_from in names]
+        return sorted(mine, key=lambda each: each.offset)  # they are in several partitions
 
     def wait_for_typed(self, account: str, count: int) -> None:
         eventually(lambda: len(self.typed(account)) >= count, lambda: f"{count} dividends of {account}")
