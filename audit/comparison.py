@@ -124,9 +124,16 @@ def doubtful_accounts(accounts: Mapping[bytes, bytes], decode: Decode, kept: Kep
 
 
 def _is_judged(there: Any, wanted: Any, kept: Kept, doubtful: AbstractSet[str]) -> bool:  # noqa: ANN401 (any records)
+    if _has_forgotten(there) or _has_forgotten(wanted):
+        return False
     if there is None:
         return wanted is None or wanted["account_key"] not in doubtful
     return kept.covers(there) and (wanted is None or _comparable(there) != _comparable(wanted))
+
+
+def _has_forgotten(record: Any) -> bool:  # noqa: ANN401 (any table's record)
+    """Whether it rests on events that it no longer names, as a movement with a long history does."""
+    return record is not None and record.get("history_dropped", 0) > 0
 
 
 def _comparable(content: Any) -> Any:  # noqa: ANN401 (any part of a record)

@@ -20,6 +20,7 @@ from processors.cloudevents import alert_headers
 from processors.fold import fold, typed_topics
 from processors.projector import ALERTS, NAME, TABLES, source_uri
 from processors.rules import active_change
+from runtime.errors import SettingsError
 from runtime.kafka import Headers
 from runtime.record import Record, TopicPartition
 from runtime.schema_ids import open_registry, registry_problem, resolve_schema_ids
@@ -73,7 +74,8 @@ class FoldedTable:
 class Rebuild:
     """Folds and compares one partition number after another.
 
-    Raises SettingsError where the registry lacks a schema, MustRestart where Kafka or the registry don't answer.
+    Raises SettingsError where the registry lacks a schema or the projectors' offsets are gone, MustRestart where Kafka
+    or the registry don't answer.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -97,7 +99,9 @@ class Rebuild:
         sources = [TopicPartition(topic, partition) for topic in self._typed]
         before = self._committed(sources)
         live = {name: self._live(name, partition) for name in self._codecs}
-        after = self._committed(sources)
+        found = self._committed(sources)
+        refuse_without_offsets(self._settings.group(NAME), partition, found, live)
+        after = {tp: offset or 0 for tp, offset in found.items()}
         is_cut = any(first > 0 for first in first_offsets(self._settings, sources).values())
         kept = self._named(live) if is_cut else None
         folded, moving = self._fold(before, after, kept)
@@ -117,9 +121,8 @@ class Rebuild:
             return None
         return alert_headers(self._codecs[ACTIVE_ALERTS].decode(finding.value), source_uri(self._settings))
 
-    def _committed(self, sources: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        group = self._settings.group(NAME)
-        return {tp: offset or 0 for tp, offset in committed_offsets(self._settings, group, sources).items()}
+    def _committed(self, sources: Sequence[TopicPartition]) -> dict[TopicPartition, int | None]:
+        return committed_offsets(self._settings, self._settings.group(NAME), sources)
 
     def _live(self, name: str, partition: int) -> Values:
         values: Values = {}
@@ -141,7 +144,7 @@ class Rebuild:
         return kept
 
     def _fold(
-        self, before: Mapping[TopicPartition, int], after: Mapping[TopicPartition, int], kept: Kept | None
+        self, before: Mapping[TopicPartition, int | None], after: Mapping[TopicPartition, int], kept: Kept | None
     ) -> tuple[dict[str, FoldedTable], dict[str, set[bytes]]]:
         """Tables of one partition number as of the offsets `after`, and the keys changed since `before`."""
         tables = {name: FoldedTable(codec) for name, codec in self._codecs.items()}
@@ -151,7 +154,7 @@ class Rebuild:
             for records in read_to_end(self._settings, {tp: 0}, {tp: end}):
                 for record in records:
                     changed = self._fold_one(record, tables, kept)
-                    if record.offset() >= before[tp]:
+                    if record.offset() >= (before[tp] or 0):
                         for name, key in changed:
                             moving[name].add(key)
                 folded += len(records)
@@ -185,3 +188,20 @@ class Rebuild:
                     active.put(record.partition(), key, change.alert)
                 changed.append((ACTIVE_ALERTS, key))
         return changed
+
+
+def refuse_without_offsets(
+    group: str, partition: int, offsets: Mapping[TopicPartition, int | None], live: Mapping[str, Values]
+) -> None:
+    """Raise SettingsError where a partition has state, but the group (Kafka name) no offset on any typed topic.
+
+    Nothing would be folded, and all that is live would look as if no event had made it.
+    """
+    keys = sum(map(len, live.values()))
+    if keys and all(offset is None for offset in offsets.values()):
+        raise SettingsError(
+            f"the group {group} has no offset on any typed topic in partition {partition}, yet the tables hold "
+            f"{keys:,} keys: its offsets have expired, or the tables are another cluster's. Set them to the beginning "
+            "(kafka-consumer-groups --reset-offsets --to-earliest), start the projectors, and run it again once they "
+            "have caught up"
+        )

@@ -11,10 +11,13 @@ import click
 from cli.output import json_line, printable, reader_may_leave, text_or_base64, write_lines
 
 if TYPE_CHECKING:
-    from audit.comparison import Comparison
+    from audit.comparison import Comparison, Finding
 
 _COLUMNS: Final = ("table", "partition", "equal", "missing", "extra", "different", "moving", "unjudged")
 _LISTED: Final = 100
+_NO_ALERTS: Final = (
+    "no alert was written: one that only an event folded here gives rise to is in the state and not in alerts"
+)
 
 
 @click.command("rebuild")
@@ -26,22 +29,34 @@ _LISTED: Final = 100
     help="Only this partition; may be repeated.  [default: all]",
 )
 @click.option("--apply", "is_applied", is_flag=True, help="Write what differs; refused while a projector is at work.")
+@click.option(
+    "--delete-extra",
+    is_flag=True,
+    help="With --apply: remove extra keys too. Right only where nobody else wrote them and the typed topics reach back "
+    "to the beginning.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document a table's partition and difference.")
-def command(*, numbers: tuple[int, ...], is_applied: bool, as_json: bool) -> None:
+def command(*, numbers: tuple[int, ...], is_applied: bool, delete_extra: bool, as_json: bool) -> None:
     """Fold the state tables anew from the typed topics, compare them with the live ones, and repair what differs.
 
     state.accounts, state.movements and alerts.active are folded with the projector's own rules, up to the offsets that
     it has committed. Without --apply nothing is written and the pipeline may be at work: a key that changed while it
-    was read is "moving". A key that rests on events which retention has deleted is "unjudged" and never repaired.
+    was read is "moving". A key that rests on events which retention has deleted is "unjudged" and never repaired. An
+    "extra" key is one that no event has made: state from another cluster, or a removal that the table has missed. It
+    stays, unless --delete-extra is given. Refused where the projectors' group has lost its offsets.
 
-    Exit codes: 0 equal or repaired, 1 different; keys are listed, the first hundred of each table's partition. Memory:
-    the tables of one partition, twice.
+    A repair writes state and no alerts: a FIRING, RESOLVED or RETURNED whose event only the repair has folded never
+    appears in the topic alerts. Tell its consumers of it by what the listed keys say.
+
+    Exit codes: 0 equal or repaired, 1 different, or extra keys left; keys are listed, the first hundred of each table's
+    partition. Memory: the tables of one partition, twice.
 
     \b
     Examples:
       broker-events rebuild
       broker-events rebuild --partition 3 --json | jq -r 'select(.verdict == "different") | .key'
       broker-events rebuild --apply
+      broker-events rebuild --apply --delete-extra
     """
     from audit.rebuild import Rebuild
     from audit.repair import Repair
@@ -50,6 +65,8 @@ def command(*, numbers: tuple[int, ...], is_applied: bool, as_json: bool) -> Non
     from runtime.settings import load_settings
     from runtime.topic_reader import topic_partitions
 
+    if delete_extra and not is_applied:
+        raise click.UsageError("--delete-extra goes with --apply")
     settings = load_settings()
     configure_logging(settings, "rebuild")
     known = [tp.partition for tp in topic_partitions(settings, settings.topic(TABLES[0]))]
@@ -57,18 +74,35 @@ def command(*, numbers: tuple[int, ...], is_applied: bool, as_json: bool) -> Non
         raise click.UsageError(f"{settings.topic(TABLES[0])} has no partition {', '.join(map(str, sorted(missing)))}")
     repair = Repair(settings) if is_applied else None
     rebuild = Rebuild(settings)
-    found, repaired = [], 0
+    found, differing, repaired = [], 0, 0
     for partition in numbers or known:
         comparisons, offsets = rebuild.compare(partition)
         findings = [finding for comparison in comparisons for finding in comparison.findings]
         if repair is not None:
-            repaired += repair.apply(findings, offsets, rebuild.headers)
+            repaired += repair.apply(_to_write(findings, delete_extra=delete_extra), offsets, rebuild.headers)
         found += comparisons
+        differing += len(findings)
     with reader_may_leave():
         write_lines(_documents(found) if as_json else _report(found))
         if repair is not None:
-            click.echo(f"{repaired:,} records written", err=as_json)
-    sys.exit(1 if repair is None and any(comparison.findings for comparison in found) else 0)
+            for line in _outcome(repaired, differing - repaired):
+                click.echo(line, err=as_json)
+    sys.exit(1 if differing > repaired else 0)
+
+
+def _to_write(findings: list[Finding], *, delete_extra: bool) -> list[Finding]:
+    from audit.comparison import Verdict
+
+    return [finding for finding in findings if delete_extra or finding.verdict is not Verdict.EXTRA]
+
+
+def _outcome(repaired: int, extra: int) -> Iterator[str]:
+    """What a repair has done, and what it has not."""
+    yield f"{repaired:,} records written"
+    if repaired:
+        yield _NO_ALERTS
+    if extra:
+        yield f"{extra:,} extra keys left as they are; see --delete-extra"
 
 
 def _row(comparison: Comparison) -> dict[str, str | int]:

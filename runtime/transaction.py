@@ -103,9 +103,14 @@ class Transaction:
         self._producer.poll(0)
 
     def flush(self) -> None:
-        """Wait until the broker has everything produced so far; a reader waits for it from then on."""
+        """Wait until the broker has everything produced so far; a reader waits for it from then on.
+
+        Raises MustRestart when that takes longer than the transaction timeout.
+        """
         with self._watchdog.limit("flush", self._timeout_s + _HANGS_AFTER_S):
-            self._producer.flush(self._timeout_s)
+            left = self._producer.flush(self._timeout_s)
+        if left:
+            raise MustRestart(f"flush: Kafka has not taken {left:,} records within {self._timeout_s:g} s")
 
     def commit(self, offsets: Sequence[TopicPartition] = (), group: object = None) -> None:
         """Commit everything produced, and `offsets` (next offset to read) for the consumer `group` metadata.

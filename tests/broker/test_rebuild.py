@@ -8,11 +8,13 @@ from typing import Any
 
 import confluent_kafka
 import pytest
+from confluent_kafka import ConsumerGroupTopicPartitions
 from kafka_cluster import KafkaCluster
 from pipeline_processes import Pipeline, credit, envelope, eventually, headers_of
 
 from runtime.kafka import admin_client
 from runtime.record import Record
+from schemas.catalog import load_catalog
 
 ACCOUNTS = [f"ACC-{number}" for number in range(8)]
 TABLES = ("state.accounts", "state.movements", "alerts.active")
@@ -92,7 +94,14 @@ def test_damage_is_found_exactly_and_repaired(pipeline: Pipeline) -> None:
     assert set(fields) == {"account_id", "account_number", "restrictions"}
 
     done = pipeline.command("rebuild", "--apply")
-    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "5 records written"), done.stderr
+    assert (done.returncode, done.stdout.splitlines()[-3]) == (1, "4 records written"), done.stdout + done.stderr
+    assert "no alert was written" in done.stdout
+    assert done.stdout.splitlines()[-1] == "1 extra keys left as they are; see --delete-extra"
+    [extra] = [document for document in rebuild(pipeline, code=1) if "verdict" in document]
+    assert (extra["key"], extra["verdict"]) == ("of-nobody", "extra")
+
+    done = pipeline.command("rebuild", "--apply", "--delete-extra")
+    assert (done.returncode, done.stdout.splitlines()[-2]) == (0, "1 records written"), done.stdout + done.stderr
     assert not [document for document in rebuild(pipeline) if "verdict" in document]
     assert values(present(pipeline, "state.accounts")) == values(accounts)
     assert values(present(pipeline, "state.movements")) == values(movements)
@@ -120,6 +129,25 @@ def test_it_writes_nothing_while_a_projector_is_at_work(pipeline: Pipeline) -> N
 
 def rebuild_differs(pipeline: Pipeline) -> bool:
     return pipeline.command("rebuild").returncode == 1
+
+
+def test_a_group_that_has_lost_its_offsets_is_no_reason_to_delete_its_state(pipeline: Pipeline) -> None:
+    before = {name: len(pipeline.read(name)) for name in TABLES}
+    admin, group = admin_client(pipeline.settings), pipeline.settings.group("projector")
+    admin.delete_consumer_groups([group])[group].result()
+    for arguments in ((), ("--apply",), ("--apply", "--delete-extra")):
+        done = pipeline.command("rebuild", *arguments)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"the group {group} has no offset on any typed topic" in done.stderr
+
+    # Set to the beginning and not caught up: everything is extra, and stays.
+    typed = [pipeline.settings.topic(name) for name in load_catalog().topics if name.startswith("event.")]
+    beginning = [confluent_kafka.TopicPartition(topic, number, 0) for topic in typed for number in range(2)]
+    [altered] = admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, beginning)]).values()
+    altered.result()
+    found = rebuild(pipeline, "--apply", code=1)
+    assert total(found, "extra") == 36
+    assert {name: len(pipeline.read(name)) for name in TABLES} == before
 
 
 def test_what_rests_on_deleted_events_is_not_judged(pipeline: Pipeline) -> None:

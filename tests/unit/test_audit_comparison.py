@@ -78,6 +78,15 @@ def test_what_only_the_event_before_would_tell_is_not_judged() -> None:
     assert len(compared(live, folded).findings) == 1
 
 
+@pytest.mark.parametrize("forgetful", ["live", "folded"])
+def test_a_movement_with_a_cut_history_is_not_judged_where_events_are_deleted(forgetful: str) -> None:
+    live, folded = (table(k=state(history_dropped=int(forgetful == name), side=name)) for name in ("live", "folded"))
+    assert compared(live, folded, kept=kept(live, "e1")).unjudged == 1
+    assert len(compared(live, folded).findings) == 1
+    whole = table(k=state(history_dropped=0, side="live"))
+    assert len(compared(whole, table(k=state(history_dropped=0)), kept=kept(whole, "e1")).findings) == 1
+
+
 def test_a_missing_condition_of_a_doubtful_account_is_not_judged() -> None:
     accounts = table(A=state("gone"), B=state("e1"))
     doubtful = doubtful_accounts(accounts, orjson.loads, kept(accounts, "e1"))
