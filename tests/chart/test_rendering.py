@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,7 @@ import yaml
 from manifests import (
     FULL,
     MINIMAL,
+    NAMESPACE,
     SIMULATOR,
     VALUES,
     WORKERS,
@@ -164,6 +169,47 @@ def test_workers_have_stable_names_and_start_together(component: str) -> None:
 
 def test_there_is_one_bridge() -> None:
     assert named(rendered(MINIMAL), "StatefulSet", "bridge")["spec"]["replicas"] == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "settings", "pods_of"),
+    [
+        (MINIMAL, ("router.replicas=3", "router.settings.http_port=9999"), {"bridge": 1, "router": 3, "projector": 2}),
+        (MINIMAL, ("projector.enabled=false",), {"bridge": 1, "router": 2}),
+        (FULL, ("router.autoscaling.minReplicas=4",), {"bridge": 1, "router": 4, "projector": 2}),
+    ],
+)
+def test_helm_test_asks_each_pod(values: Path, settings: tuple[str, ...], pods_of: dict[str, int]) -> None:
+    manifests = rendered(values, *settings)
+    (test,) = of_kind(manifests, "Pod")
+    (ready,) = [container for container in test["spec"]["containers"] if container["name"] == "ready"]
+    wanted = []
+    for component, count in pods_of.items():
+        workload, service = named(manifests, "StatefulSet", component), named(manifests, "Service", component)
+        assert workload["spec"]["serviceName"] == service["metadata"]["name"]
+        assert service["spec"]["clusterIP"] == "None", "or its pods have no names"
+        domain = f"{service['metadata']['name']}.{NAMESPACE}.svc:{service['spec']['ports'][0]['port']}"
+        wanted += [f"http://{workload['metadata']['name']}-{ordinal}.{domain}/ready" for ordinal in range(count)]
+    assert ready["args"] == wanted
+
+
+def test_helm_test_fails_at_the_first_pod_that_is_not_ready(tmp_path: Path) -> None:
+    (test,) = of_kind(rendered(MINIMAL), "Pod")
+    (ready,) = [container for container in test["spec"]["containers"] if container["name"] == "ready"]
+    (tmp_path / "ready").touch()
+    handler = partial(SimpleHTTPRequestHandler, directory=tmp_path)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        base = f"http://127.0.0.1:{server.server_port}"
+        program = [sys.executable, *ready["command"][1:]]
+        well, ill = (
+            subprocess.run([*program, *urls], capture_output=True, text=True, check=False)
+            for urls in ((f"{base}/ready",), (f"{base}/ready", f"{base}/other"))
+        )
+        server.shutdown()
+    assert (well.returncode, well.stdout) == (0, f"{base}/ready 200\n")
+    assert ill.returncode == 1
+    assert ill.stdout == f"{base}/ready 200\n{base}/other "
 
 
 def checksum(component: str, *settings: str) -> Any:
