@@ -3,7 +3,8 @@
 # Nothing is written to its file system but /tmp: run it read-only, with a tmpfs there.
 # `run` and `stack` bring a Kafka of their own and need the `stack` extra, which isn't in it.
 
-FROM python:3.13.13-slim-trixie AS build
+# The Python that the tests run on.
+FROM python:3.11.14-slim-trixie AS build
 # For the fast way between JSON and Avro. Pinned by the suite: point releases take older packages away.
 # hadolint ignore=DL3008
 RUN apt-get update \
@@ -27,7 +28,7 @@ RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir dist . \
     && pip --python /opt/broker-events/bin/python install --no-cache-dir --no-deps --no-index dist/*.whl \
     && /opt/broker-events/bin/python -I -c "import schemas._native"
 
-FROM python:3.13.13-slim-trixie
+FROM python:3.11.14-slim-trixie
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="broker-events" \
