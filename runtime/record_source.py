@@ -150,16 +150,14 @@ class RecordSource(Service):
             while not self.should_stop and self._quarantine.end_of_work is None:
                 self._health.beat()
                 partitions = await self._in_thread(self._fetch)
-                for part in limited(partitions, BATCH_BYTES):
+                for part in limited(partitions or {}, BATCH_BYTES):
                     await self._process(part)
                     if self._commit_is_due(part):
                         await self._in_thread(self._commit)
                 self._step_over_markers()
                 if partitions:
                     self._active_at = time.monotonic()
-                elif self._transaction.is_open or (
-                    self._next_offsets and time.monotonic() - self._active_at > _SETTLED_S
-                ):
+                elif partitions is None and self._is_worth_a_commit():
                     await self._in_thread(self._commit)
                 if time.monotonic() - self._lag_at > _LAG_INTERVAL_S:
                     self._lag_at = time.monotonic()
@@ -206,6 +204,11 @@ class RecordSource(Service):
         age_s = time.monotonic() - self._transaction.opened_at
         return self._commit_rule.is_due(age_s, self._read, at_end=all(map(self._is_at_end, processed)))
 
+    def _is_worth_a_commit(self) -> bool:
+        """Of an idle source: what is open, and sooner or later also what was stepped over."""
+        settled = time.monotonic() - self._active_at > _SETTLED_S
+        return self._transaction.is_open or (settled and bool(self._next_offsets))
+
     def _is_at_end(self, tp: TopicPartition) -> bool:
         """Whether the partition held no more than what is read when it was fetched last."""
         _, end = self._consumer.get_watermark_offsets(confluent_kafka.TopicPartition(*tp), cached=True) or (0, 0)
@@ -222,11 +225,11 @@ class RecordSource(Service):
             self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
 
-    def _fetch(self) -> Partitions:
-        """The next records, by partition; waits for the first one only."""
+    def _fetch(self) -> Partitions | None:
+        """The next records, by partition; waits for the first one only. None where nothing came, not even an end."""
         first = self._consumer.poll(_LINGER_S if self._transaction.is_open else _IDLE_POLL_S)
         if first is None:
-            return {}
+            return None
         self._revoked_in_fetch.clear()  # what was revoked up to here was revoked before `first` came
         messages = [first, *self._consumer.consume(BATCH_RECORDS - 1, 0)]
         partitions: Partitions = {}
