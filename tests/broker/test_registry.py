@@ -68,7 +68,7 @@ def client(url: str) -> Iterator[SchemaRegistryClient]:
 
 def test_subjects_are_those_of_the_avro_topics() -> None:
     names = {subject.name for subject in desired_subjects(CATALOG, "broker")}
-    assert len(names) == 17
+    assert len(names) == 18
     assert {"broker.event.transfer-value", "broker.alerts-value", "broker.alerts.active-value"} <= names
     assert not {"broker.raw-value", "broker.ingest.cursors-value"} & names
 

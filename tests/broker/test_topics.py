@@ -22,7 +22,7 @@ from runtime.kafka import admin_client
 from runtime.topics import TopicPlan, apply_topics, diff_topics, plan_topics, verify_topics
 from schemas.catalog import load_catalog
 
-COUNT = 19
+COUNT = 20
 
 
 @pytest.fixture
