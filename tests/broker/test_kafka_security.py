@@ -137,7 +137,8 @@ def test_the_pipeline_runs_whole_with_these_rights(made: Pipeline, access: dict[
         assert its_projector.wait_ready().stop() == 0, its_projector.log
         made.produce("state.movements", b"wrong", "of-nobody")
         repaired = made.command("rebuild", "--apply", "--delete-extra", **access["repairer"])
-        assert (repaired.returncode, repaired.stdout.splitlines()[-1]) == (0, "1 records written"), repaired.stderr
+        assert repaired.returncode == 0, repaired.stderr
+        assert "1 records written" in repaired.stdout.splitlines()
         assert PASSWORD not in bridge.log + its_router.log + its_projector.log
 
 
