@@ -29,7 +29,7 @@ def pipeline(cluster: KafkaCluster, tmp_path_factory: pytest.TempPathFactory) ->
     pipeline = Pipeline(cluster, f"test-{uuid4().hex[:12]}", folder, partitions=3).made()
     received = [("event_id", b"restricted"), ("received_at", b"2026-01-31T09:30:01.500000Z")]
     with pipeline.worker("router"), pipeline.worker("projector"):
-        pipeline.produce("raw", RESTRICTED, ACCOUNT, headers=[*received], timestamp=1769851801500)
+        pipeline.produce("raw", RESTRICTED, ACCOUNT, headers=[*received])
         pipeline.produce("raw", RESTRICTED, ACCOUNT)
         pipeline.produce("raw", snapshot("lifted", "2026-01-31T09:31:00Z"), ACCOUNT)
         bad = pipeline.produce("raw", BAD, ACCOUNT)
