@@ -12,7 +12,7 @@ from typing import Final
 
 from audit.balance import Balance, Discrepancy, Kind
 from processors.duplicates import body_hash
-from runtime.record import Record
+from runtime.record import Record, place_of
 from schemas.envelope import parse_event
 from schemas.frame import FRAME_BYTES
 from schemas.headers import raw_offset as raw_offset_in
@@ -45,7 +45,7 @@ class Books:
         end: int,
         window: int,
         biz_types: Mapping[str, str],
-        encode: Callable[[bytes | None], bytes] | None = None,
+        encode: Callable[[bytes | None], bytes | None] | None = None,
     ) -> None:
         self.oldest_ms: int | None = None
         """Least timestamp of the raw records so far: a typed record has that of its raw record."""
@@ -241,7 +241,7 @@ class Books:
             yield place
             place = self._fate.find(fate, place + 1)
 
-    def _typed_hash(self, encode: Callable[[bytes | None], bytes], value: bytes | None) -> int:
+    def _typed_hash(self, encode: Callable[[bytes | None], bytes | None], value: bytes | None) -> int:
         try:
             return hash(encode(value))
         except InvalidEvent:
@@ -250,7 +250,7 @@ class Books:
     def _note(self, kind: Kind, raw_offset: int | None, output: Record | None = None) -> None:
         self._counts[kind] += 1
         if self._counts[kind] <= LISTED:
-            place = None if output is None else f"{output.topic()}[{output.partition()}]@{output.offset()}"
+            place = None if output is None else place_of(output)
             self._listed.append(Discrepancy(kind, raw_offset, place))
 
 

@@ -6,14 +6,14 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from audit.ledger import RAW, ROUTER
-from audit.way import Decoded, Found, mentions, place_of
+from audit.ledger import ROUTER
+from audit.way import Decoded, Found, mentions
 from runtime.partitioner import partition_for
-from runtime.record import Record, TopicPartition
+from runtime.record import Record, TopicPartition, place_of
 from runtime.replay import RECOVERIES
 from runtime.settings import Settings
 from runtime.topic_reader import committed_offsets, offsets_at, read_to_end, topic_partitions
-from schemas.catalog import load_catalog
+from schemas.catalog import RAW, load_catalog
 from schemas.envelope import parse_event
 from schemas.invalid_event import InvalidEvent
 from schemas.models import QuarantinedEvent

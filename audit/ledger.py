@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from typing import Final, NamedTuple
 
 from audit.balance import Balance
 from audit.books import Books
-from processors.routing import Route, find_route
+from audit.progress import Progress
+from processors.duplicates import DuplicateWindow
+from processors.routing import Routing
 from runtime.logs import configure_logging
 from runtime.quarantine import QUARANTINE
-from runtime.record import Record, TopicPartition
-from runtime.schema_ids import open_registry, resolve_schema_ids
+from runtime.quarantine_reader import QuarantineReader
+from runtime.record import TopicPartition
+from runtime.schema_ids import resolve_schema_ids
 from runtime.settings import Settings
 from runtime.topic_reader import committed_offsets, end_offsets, first_offsets, offsets_at, read_to_end
-from schemas.catalog import load_catalog
-from schemas.codec import Codec, DecodeError
-from schemas.envelope import parse_event
-from schemas.event_reader import EventReader, Readable
+from runtime.topics import derived_size_limit
+from schemas.catalog import RAW, load_catalog
 from schemas.frame import frame
 from schemas.headers import raw_offset
-from schemas.records import QuarantinedEvent
-from schemas.transcoder import Transcoder
 
-log = logging.getLogger(__name__)
-
-RAW: Final = "raw"
 ROUTER: Final = "router"
-_REPORT_EVERY_S: Final = 5.0
 
 Offsets = Mapping[TopicPartition, int]
 
@@ -91,33 +85,20 @@ class Auditor:
         self._settings = settings
         catalog = load_catalog()
         ids = resolve_schema_ids(settings, catalog)
-        typed = [
-            (settings.topic(topic), biz_type, contract, ids[topic])
-            for biz_type, contract in catalog.events.items()
-            for topic in (contract.topics[0].name,)
-        ]
-        self._biz_types = {topic: biz_type for topic, biz_type, _, _ in typed}
-        self._frames = {topic: frame(schema_id) for topic, _, _, schema_id in typed}
+        names = {settings.topic(name): name for name in (one.topics[0].name for one in catalog.events.values())}
+        self._biz_types = dict(zip(names, catalog.events, strict=True))
+        self._frames = {topic: frame(ids[name]) for topic, name in names.items()}
         self._encode = None
         if deep:
-            self._encode = typed_encoder(
-                [
-                    Readable(
-                        contract,
-                        schema_id,
-                        Route(biz_type, str(contract.event_type), topic, Transcoder(contract, schema_id)),
-                    )
-                    for topic, biz_type, contract, schema_id in typed
-                ]
-            )
-        contract = catalog.topics[QUARANTINE][0]
-        self._codec: Codec[QuarantinedEvent] = Codec(contract, ids[QUARANTINE], open_registry(settings).schema_text)
+            routing = Routing(catalog.events, ids, settings.topic, derived_size_limit(settings))
+            self._encode = partial(_typed_value, routing, DuplicateWindow(0))
+        self._refused = QuarantineReader(settings, catalog, ids[QUARANTINE], ROUTER, settings.topic(RAW))
 
     def audit(self, judged: Range) -> Balance:
         """Read the range's raw records and everything that may have come of them."""
         raw = TopicPartition(self._settings.topic(RAW), judged.partition)
         books = Books(*judged, self._settings.duplicate_window, self._biz_types, self._encode)
-        progress = _Progress(judged)
+        progress = Progress("partition {}, offsets {} to {}: read".format(*judged))
         if judged.start < judged.end:
             for records in read_to_end(self._settings, {raw: books.origin}, {raw: judged.end}):
                 books.add_raw(records)
@@ -138,56 +119,21 @@ class Auditor:
             progress.add("typed", len(records))
         return books.close(kept_from, self._add_quarantined(books, raw, judged.end, progress))
 
-    def _add_quarantined(self, books: Books, raw: TopicPartition, end: int, progress: _Progress) -> int:
+    def _add_quarantined(self, books: Books, raw: TopicPartition, end: int, progress: Progress) -> int:
         """Return the raw offset from which on quarantine is whole: 0, unless its oldest records are deleted."""
         quarantine = TopicPartition(self._settings.topic(QUARANTINE), raw.partition)
         kept_from = None if first_offsets(self._settings, [quarantine])[quarantine] else 0
-        for records in read_to_end(self._settings, {quarantine: 0}):
-            progress.add("quarantined", len(records))
-            for record in records:
-                event = self._decode(record)
-                if event is not None and (event["stage"], event["topic"], event["partition"]) == (ROUTER, *raw):
-                    books.add_quarantined(record, event)
-                    kept_from = event["offset"] if kept_from is None else kept_from
+        for record, event in self._refused.read({quarantine: 0}):
+            progress.add("quarantined", 1)
+            if event["partition"] == raw.partition:
+                books.add_quarantined(record, event)
+                kept_from = event["offset"] if kept_from is None else kept_from
         return end if kept_from is None else kept_from
 
-    def _decode(self, record: Record) -> QuarantinedEvent | None:
-        try:
-            return self._codec.decode(record.value() or b"")
-        except DecodeError as error:
-            log.warning("%s[%d]@%d: %s", record.topic(), record.partition(), record.offset(), error)
-            return None
 
-
-def typed_encoder(readable: Sequence[Readable[Route]]) -> Callable[[bytes | None], bytes]:
-    """What makes the typed value of a raw one; it raises InvalidEvent where there is none."""
-    read = EventReader(readable).read
-    routes = {one.label.biz_type: one.label for one in readable}
-
-    def encode(value: bytes | None) -> bytes:
-        found = read(value)
-        if found is not None:
-            return found[2]
-        event = parse_event(value)
-        return find_route(event.root, routes).transcoder.encode_event(event)
-
-    return encode
-
-
-class _Progress:
-    """A line every few seconds while a partition is read."""
-
-    def __init__(self, judged: Range) -> None:
-        self._judged = judged
-        self._counts: dict[str, int] = {}
-        self._due = time.monotonic() + _REPORT_EVERY_S
-
-    def add(self, what: str, count: int) -> None:
-        self._counts[what] = self._counts.get(what, 0) + count
-        if time.monotonic() >= self._due:
-            self._due = time.monotonic() + _REPORT_EVERY_S
-            read = ", ".join(f"{number:,} {name}" for name, number in self._counts.items())
-            log.info("partition %d, offsets %d to %d: read %s", *self._judged, read)
+def _typed_value(routing: Routing, nothing: DuplicateWindow, value: bytes | None) -> bytes | None:
+    """The typed value that a raw one becomes. Raises InvalidEvent."""
+    return routing.type(value, b"", nothing)[1]
 
 
 _auditor: list[Auditor] = []  # of a process of the pool

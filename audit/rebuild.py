@@ -7,14 +7,13 @@ topic is folded in the order of its offsets, whatever comes between them.
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
 from audit.books import typed_id
 from audit.comparison import Comparison, Finding, Kept, compare, doubtful_accounts
+from audit.progress import Progress
 from processors.active_alerts import ACTIVE_ALERTS
 from processors.cloudevents import alert_headers
 from processors.fold import fold, typed_topics
@@ -31,9 +30,6 @@ from schemas.codec import Codec
 from schemas.invalid_event import InvalidEvent
 from schemas.registry import RegistryError
 
-log = logging.getLogger(__name__)
-
-_REPORT_EVERY_S: Final = 5.0
 _CHANGED: Final = 20_000
 
 Values = dict[bytes, bytes]
@@ -104,7 +100,7 @@ class Rebuild:
         after = {tp: offset or 0 for tp, offset in found.items()}
         is_cut = any(first > 0 for first in first_offsets(self._settings, sources).values())
         kept = self._named(live) if is_cut else None
-        folded, moving = self._fold(before, after, kept)
+        folded, moving = self._fold(before, after, kept, Progress(f"partition {partition}: folded"))
         accounts, comparisons = self._codecs["state.accounts"].decode, []
         for name, codec in self._codecs.items():
             doubtful: set[str] = set()
@@ -144,12 +140,15 @@ class Rebuild:
         return kept
 
     def _fold(
-        self, before: Mapping[TopicPartition, int | None], after: Mapping[TopicPartition, int], kept: Kept | None
+        self,
+        before: Mapping[TopicPartition, int | None],
+        after: Mapping[TopicPartition, int],
+        kept: Kept | None,
+        progress: Progress,
     ) -> tuple[dict[str, FoldedTable], dict[str, set[bytes]]]:
         """Tables of one partition number as of the offsets `after`, and the keys changed since `before`."""
         tables = {name: FoldedTable(codec) for name, codec in self._codecs.items()}
         moving: dict[str, set[bytes]] = {name: set() for name in tables}
-        folded, due = 0, time.monotonic() + _REPORT_EVERY_S
         for tp, end in after.items():
             for records in read_to_end(self._settings, {tp: 0}, {tp: end}):
                 for record in records:
@@ -157,10 +156,7 @@ class Rebuild:
                     if record.offset() >= (before[tp] or 0):
                         for name, key in changed:
                             moving[name].add(key)
-                folded += len(records)
-                if time.monotonic() >= due:
-                    due = time.monotonic() + _REPORT_EVERY_S
-                    log.info("partition %d: folded %s events", tp.partition, f"{folded:,}")
+                progress.add("events", len(records))
         return tables, moving
 
     def _fold_one(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from processors.duplicates import body_hash
-from runtime.record import Record
+from runtime.record import Record, place_of
 from schemas.headers import RECOVERED_FROM, raw_offset
 from schemas.models import Alert, QuarantinedEvent, QuarantineRecovery
 from schemas.models import Record as Model
@@ -54,10 +54,6 @@ def steps(event_id: str, found: Found) -> list[Step]:
     listed = [*_happened(typed), *(_received(record, found, typed) for record in found.raw)]
     listed += [_decoded_step(event_id, each, is_typed=each in typed) for each in found.decoded]
     return sorted(listed, key=lambda step: step.at_us)
-
-
-def place_of(record: Record) -> str:
-    return f"{record.topic()}[{record.partition()}]@{record.offset()}"
 
 
 def mentions(event_id: str, content: Any, pointer: str = "") -> Iterator[str]:  # noqa: ANN401 (a model's dump)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from cli.moments import moment_ms
-from cli.output import json_line, reader_may_leave, write_lines
+from cli.output import aligned, json_line, reader_may_leave, write_lines
+from cli.partitions import choosing_partitions, chosen_partitions
 
 if TYPE_CHECKING:
     from audit.balance import Balance
@@ -21,13 +22,7 @@ _COLUMNS: Final = ("partition", "from", "to", "raw", "typed", "quarantined", "du
 
 
 @click.command("ledger")
-@click.option(
-    "--partition",
-    "numbers",
-    type=click.IntRange(min=0),
-    multiple=True,
-    help="Only this partition; may be repeated.  [default: all]",
-)
+@choosing_partitions
 @click.option(
     "--from", "start", metavar="WHERE", help="An offset, a time (2026-01-31T09:30:00Z) or how long ago (1h, 2d)."
     "  [default: the oldest raw record]",
@@ -63,17 +58,14 @@ def command(
       broker-events ledger --partition 3 --from "2h ago" --deep
       broker-events ledger --json | jq -c 'select(.raw_offset)'
     """
-    from audit.ledger import RAW, audit_ranges, settled_ranges
+    from audit.ledger import audit_ranges, settled_ranges
     from runtime.logs import configure_logging
     from runtime.settings import load_settings
-    from runtime.topic_reader import topic_partitions
+    from schemas.catalog import RAW
 
     settings = load_settings()
     configure_logging(settings, "ledger")
-    partitions = topic_partitions(settings, settings.topic(RAW))
-    if missing := set(numbers) - {tp.partition for tp in partitions}:
-        raise click.UsageError(f"{settings.topic(RAW)} has no partition {', '.join(map(str, sorted(missing)))}")
-    chosen = [tp for tp in partitions if not numbers or tp.partition in numbers]
+    chosen = chosen_partitions(settings, settings.topic(RAW), numbers)
     starts, ends = _offsets(settings, chosen, start, "--from"), _offsets(settings, chosen, end, "--to")
     ranges = settled_ranges(settings, chosen, starts, ends)
     balances = []
@@ -129,9 +121,7 @@ def _report(balances: list[Balance]) -> Iterator[str]:
     ]
     sums = ["all", "", "", *(sum(column) for column in list(zip(*rows, strict=True))[3:])]
     cells = [[f"{cell:,}" if isinstance(cell, int) else cell for cell in row] for row in (*rows, sums)]
-    widths = [max(map(len, column)) for column in zip(_COLUMNS, *cells, strict=True)]
-    for line in ([*_COLUMNS], *cells):
-        yield "  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True))
+    yield from aligned((_COLUMNS, *cells), str.rjust)
     for balance in balances:
         yield from _discrepancies(balance)
     if other := sum(balance.other_schema for balance in balances):

@@ -6,7 +6,7 @@ import base64
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -43,6 +43,14 @@ def printable(text: str, *, keep: str = "") -> str:
     return "".join(
         char if char.isprintable() or char in keep else char.encode("unicode_escape").decode() for char in text
     )
+
+
+def aligned(rows: Iterable[Sequence[str]], justify: Callable[[str, int], str] = str.ljust) -> Iterator[str]:
+    """Lines of a table whose columns are as wide as what is in them, so that nothing is cut off in a pipe."""
+    cells = [*rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        yield "  ".join(justify(text, width) for text, width in zip(row, widths, strict=True)).rstrip()
 
 
 def write_lines(lines: Iterable[str]) -> None:

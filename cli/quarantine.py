@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from cli.event_text import readable
-from cli.output import iso_millis, json_line, printable, reader_may_leave, text_or_base64, write_lines
+from cli.output import aligned, iso_millis, json_line, printable, reader_may_leave, text_or_base64, write_lines
 from cli.quarantine_records import Choice, choosing, read_chosen
 from cli.quarantine_replay import replay
 
@@ -149,19 +149,16 @@ def _masked(key: bytes | None) -> str | None:
 
 
 def _table(rows: list[dict[str, str | None]]) -> Iterator[str]:
-    """Columns as wide as what is in them, so that nothing is cut off in a pipe."""
-    if not rows:
-        return
-    cells = [list(rows[0]), *([printable(text or "-") for text in row.values()] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for line in cells:
-        yield "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+    if rows:
+        yield from aligned([[*rows[0]], *([printable(text or "-") for text in row.values()] for row in rows)])
 
 
 def _description(quarantined: Quarantined) -> Iterator[str]:
     """Every member of the quarantine record, the headers and the value on lines of their own."""
+    from runtime.record import place_of
+
     record, event = quarantined
-    yield f"{'quarantined':<15}{record.topic()}[{record.partition()}]@{record.offset()}"
+    yield f"{'quarantined':<15}{place_of(record)}"
     yield f"{'quarantined at':<15}{iso_millis(quarantined.time_ms)}"
     yield f"{'source':<15}{quarantined.source}"
     for name, content in event.model_dump(exclude={"topic", "partition", "offset", "headers", "value"}).items():

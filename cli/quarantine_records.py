@@ -111,6 +111,7 @@ def read_quarantined(
 ) -> Iterator[Quarantined]:
     """The quarantine records from each start to each end; one that nobody of ours has written is named and left out."""
     from cli.decoding import open_decoder
+    from runtime.record import place_of
     from runtime.replay import Quarantined
     from runtime.topic_reader import read_to_end
     from schemas.models import QuarantinedEvent
@@ -126,5 +127,4 @@ def read_quarantined(
         if isinstance(event, QuarantinedEvent):
             yield Quarantined(record, event)
         else:
-            place = f"{record.topic()}[{record.partition()}]@{record.offset()}"
-            click.echo(f"{place} is no quarantine record: {problem}", err=True)
+            click.echo(f"{place_of(record)} is no quarantine record: {problem}", err=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
 
-from cli.output import printable
+from cli.output import aligned, printable
 from cli.quarantine_records import Choice, choosing, read_chosen, read_quarantined
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def replay(*, choice: Choice, limit: int | None, dry_run: bool, note: str | None
     from runtime.replay import RECOVERIES, ROLE, Replay
     from runtime.schema_ids import resolve_schema_ids
     from runtime.settings import load_settings
-    from schemas.catalog import load_catalog
+    from schemas.catalog import RAW, load_catalog
     from schemas.codec import Codec
     from schemas.records import QuarantineRecovery
 
@@ -82,7 +82,7 @@ def replay(*, choice: Choice, limit: int | None, dry_run: bool, note: str | None
         return
     if not yes and not sys.stdin.isatty():
         raise click.UsageError("there is no terminal to ask on; look with --dry-run, then say --yes")
-    topics = [settings.topic(name) for name in (QUARANTINE, "raw", RECOVERIES)]
+    topics = [settings.topic(name) for name in (QUARANTINE, RAW, RECOVERIES)]
     verify_access(admin_client(settings), settings, ROLE, topics)
     schema_id = resolve_schema_ids(settings, catalog)[RECOVERIES]
     codec: Codec[QuarantineRecovery] = Codec(catalog.topics[RECOVERIES][0], schema_id)
@@ -107,6 +107,7 @@ def _plan(settings: Settings, catalog: Catalog, choice: Choice, limit: int | Non
     from processors.routing import Routing
     from runtime.replay import is_too_large, read_recoveries
     from runtime.topics import derived_size_limit
+    from schemas.catalog import RAW
 
     replayed = read_recoveries(settings).keys()
     # Ids of schemas don't matter: the records are not written.
@@ -118,7 +119,7 @@ def _plan(settings: Settings, catalog: Catalog, choice: Choice, limit: int | Non
     candidates: list[tuple[int, int, int, Line]] = []
     for quarantined in read_chosen(settings, choice):
         event = quarantined.event
-        if event.topic != settings.topic("raw"):
+        if event.topic != settings.topic(RAW):
             outcome = _TYPED
         elif quarantined.name in replayed:
             outcome = _REPLAYED
@@ -142,10 +143,8 @@ def _plan(settings: Settings, catalog: Catalog, choice: Choice, limit: int | Non
 
 def _print(plan: Plan) -> None:
     rows = [(str(count), *line) for line, count in sorted(plan.counts.items(), key=lambda item: (-item[1], item[0]))]
-    cells = [("count", *Line._fields), *rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for row in cells:
-        click.echo(printable("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()))
+    for line in aligned([("count", *Line._fields), *rows]):
+        click.echo(printable(line))
 
 
 def _planned(settings: Settings, plan: Plan) -> Iterator[Quarantined]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from cli.output import json_line, printable, reader_may_leave, text_or_base64, write_lines
+from cli.output import aligned, json_line, printable, reader_may_leave, text_or_base64, write_lines
+from cli.partitions import choosing_partitions, chosen_partitions
 
 if TYPE_CHECKING:
     from audit.comparison import Comparison, Finding
@@ -21,13 +22,7 @@ _NO_ALERTS: Final = (
 
 
 @click.command("rebuild")
-@click.option(
-    "--partition",
-    "numbers",
-    type=click.IntRange(min=0),
-    multiple=True,
-    help="Only this partition; may be repeated.  [default: all]",
-)
+@choosing_partitions
 @click.option("--apply", "is_applied", is_flag=True, help="Write what differs; refused while a projector is at work.")
 @click.option(
     "--delete-extra",
@@ -63,20 +58,17 @@ def command(*, numbers: tuple[int, ...], is_applied: bool, delete_extra: bool, a
     from processors.projector import TABLES
     from runtime.logs import configure_logging
     from runtime.settings import load_settings
-    from runtime.topic_reader import topic_partitions
 
     if delete_extra and not is_applied:
         raise click.UsageError("--delete-extra goes with --apply")
     settings = load_settings()
     configure_logging(settings, "rebuild")
-    known = [tp.partition for tp in topic_partitions(settings, settings.topic(TABLES[0]))]
-    if missing := set(numbers) - {*known}:
-        raise click.UsageError(f"{settings.topic(TABLES[0])} has no partition {', '.join(map(str, sorted(missing)))}")
+    chosen = chosen_partitions(settings, settings.topic(TABLES[0]), numbers)
     repair = Repair(settings) if is_applied else None
     rebuild = Rebuild(settings)
     found, differing, repaired = [], 0, 0
-    for partition in numbers or known:
-        comparisons, offsets = rebuild.compare(partition)
+    for tp in chosen:
+        comparisons, offsets = rebuild.compare(tp.partition)
         findings = [finding for comparison in comparisons for finding in comparison.findings]
         if repair is not None:
             repaired += repair.apply(_to_write(findings, delete_extra=delete_extra), offsets, rebuild.headers)
@@ -131,9 +123,7 @@ def _documents(found: list[Comparison]) -> Iterator[str]:
 def _report(found: list[Comparison]) -> Iterator[str]:
     """A row a table and partition, then the keys, then the verdict."""
     cells = [[f"{cell:,}" if isinstance(cell, int) else cell for cell in _row(each).values()] for each in found]
-    widths = [max(map(len, column)) for column in zip(_COLUMNS, *cells, strict=True)]
-    for line in ([*_COLUMNS], *cells):
-        yield "  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True))
+    yield from aligned((_COLUMNS, *cells), str.rjust)
     for comparison in found:
         for finding in comparison.findings[:_LISTED]:
             key = printable(finding.key.decode(errors="backslashreplace"))

@@ -19,7 +19,7 @@ from runtime.record import Record
 from runtime.schema_ids import open_decoder
 from runtime.settings import Settings
 from runtime.topic_reader import end_offsets, topic_partitions
-from schemas.catalog import Catalog
+from schemas.catalog import RAW, Catalog
 from schemas.codec import DecodeError
 from schemas.invalid_event import InvalidEvent
 from schemas.models import Alert, QuarantinedEvent
@@ -43,7 +43,7 @@ class Watcher:
         self._tally = Tally(frozenset(catalog.events), _judge(settings, catalog))
         self._decoder = open_decoder(settings)
         self._count: dict[str, Callable[[Record], None]] = {
-            settings.topic("raw"): self._tally.raw,
+            settings.topic(RAW): self._tally.raw,
             settings.topic("quarantine"): self._quarantined,
             settings.topic("alerts"): self._alert,
             settings.topic("alerts.active"): self._tally.active,

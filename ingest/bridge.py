@@ -28,11 +28,10 @@ from runtime.settings import Settings
 from runtime.startup import keep_trying
 from runtime.topics import plan_topics, verify_topics
 from runtime.transaction import Transaction
-from schemas.catalog import Catalog
+from schemas.catalog import RAW, Catalog
 
 log = logging.getLogger(__name__)
 
-RAW: Final = "raw"
 ROLE: Final = "bridge"
 # Within what a process gets to stop (runtime.process); what isn't committed by then is received again.
 STOP_LIMIT_S: Final = 8.0

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from processors.duplicates import DuplicateWindow, Seen, body_hash
 from processors.routing import Routing
 from runtime.quarantine import QUARANTINE
+from runtime.quarantine_reader import QuarantineReader
 from runtime.record import TopicPartition
 from runtime.settings import Settings
 from runtime.topic_reader import first_offsets, offsets_at, read_to_end
-from schemas.codec import DecodeError
-from schemas.records import QuarantinedEvent
-
-log = logging.getLogger(__name__)
 
 # A quarantine record is written after its raw record; clocks of the machines may differ by so much.
 _CLOCKS_MS: Final = 3_600_000
-
-
-class Decoder(Protocol):
-    def decode(self, value: bytes) -> QuarantinedEvent: ...
 
 
 class _Events(NamedTuple):
@@ -42,41 +34,36 @@ class History:
     By the contracts of today a refused event may be one that can be typed; what counts is what was done.
     """
 
-    def __init__(
-        self, settings: Settings, stage: str, raw: str, routing: Routing, decoder: Decoder, stop: threading.Event
-    ) -> None:
-        """`stage`: the quarantining one; `raw`: topic; `stop`: once it is set, reading ends early."""
+    def __init__(self, settings: Settings, routing: Routing, refused: QuarantineReader, stop: threading.Event) -> None:
+        """`refused`: of the raw topic by the router; `stop`: once it is set, reading ends early."""
         self._settings = settings
-        self._stage = stage
-        self._raw = raw
         self._routing = routing
-        self._decoder = decoder
+        self._refused = refused
         self._stop = stop
-        self.restored = 0
-        """How many raw records were read so far."""
 
-    def windows(self, positions: Mapping[TopicPartition, int]) -> dict[int, DuplicateWindow]:
+    def windows(self, positions: Mapping[TopicPartition, int]) -> tuple[dict[int, DuplicateWindow], int]:
         """Duplicate window of each raw partition as it has to be at its position, by partition number.
 
-        Raises MustRestart, and Stopped when it was ended early.
+        Return also how many raw records were read for it. Raises MustRestart, and Stopped when it was ended early.
         """
         size = self._settings.duplicate_window
         windows = {tp.partition: DuplicateWindow(size) for tp in positions}
         if not size:
-            return windows
+            return windows, 0
         firsts = first_offsets(self._settings, positions)
         # Offsets are more than records: markers, and whatever was aborted.
-        span, missing = 2 * size, dict(positions)
+        span, missing, read = 2 * size, dict(positions), 0
         while missing:
             starts = {tp: max(position - span, firsts[tp]) for tp, position in missing.items()}
             counts = self._remember(starts, missing, windows)
+            read += counts.total()
             missing = {
                 tp: position
                 for tp, position in missing.items()
                 if starts[tp] > firsts[tp] and counts[tp.partition] < size
             }
             span *= 4
-        return windows
+        return windows, read
 
     def _remember(
         self,
@@ -103,27 +90,19 @@ class History:
                 offsets.append(record.offset())
                 ids.append(event_id)
                 bodies.append(body_hash(value or b""))
-        refused = self._refused(counts.keys(), oldest_ms or 0)
+        refused = self._refused_offsets(counts.keys(), oldest_ms or 0)
         for number, of in events.items():
             window = windows[number] = DuplicateWindow(self._settings.duplicate_window)
             for offset, event_id, body in zip(*of, strict=True):
                 if offset not in refused[number] and window.check(event_id, body) is Seen.NEW:
                     window.remember(event_id, body)
-        self.restored += counts.total()
         return counts
 
-    def _refused(self, numbers: Iterable[int], oldest_ms: int) -> dict[int, set[int]]:
+    def _refused_offsets(self, numbers: Iterable[int], oldest_ms: int) -> dict[int, set[int]]:
         """Offsets of raw records in quarantine, by partition number, of records since a time."""
         refused: dict[int, set[int]] = defaultdict(set)
         partitions = [TopicPartition(self._settings.topic(QUARANTINE), number) for number in numbers]
         starts = offsets_at(self._settings, partitions, max(oldest_ms - _CLOCKS_MS, 0))
-        for records in read_to_end(self._settings, starts, stop=self._stop):
-            for record in records:
-                try:
-                    event = self._decoder.decode(record.value() or b"")
-                except DecodeError as error:
-                    log.warning("%s[%d]@%d: %s", record.topic(), record.partition(), record.offset(), error)
-                    continue
-                if (event["stage"], event["topic"]) == (self._stage, self._raw):
-                    refused[event["partition"]].add(event["offset"])
+        for _, event in self._refused.read(starts, self._stop):
+            refused[event["partition"]].add(event["offset"])
         return refused

@@ -11,27 +11,24 @@ from typing import Final
 
 from processors.app import BatchProcessor, run_worker
 from processors.duplicates import DuplicateWindow
-from processors.history import Decoder, History
+from processors.history import History
 from processors.routing import Routing
 from runtime.kafka import Headers
 from runtime.metrics import Metrics
 from runtime.quarantine import QUARANTINE, Quarantine, unforeseen
+from runtime.quarantine_reader import QuarantineReader
 from runtime.record import Record, TopicPartition, trace_headers
 from runtime.record_batch import RecordBatch
-from runtime.schema_ids import open_registry
 from runtime.settings import Settings
 from runtime.topics import derived_size_limit
 from runtime.transaction import Transaction
-from schemas.catalog import Catalog, Contract, load_catalog
-from schemas.codec import Codec
+from schemas.catalog import RAW, Catalog, load_catalog
 from schemas.headers import RAW_OFFSET
 from schemas.invalid_event import InvalidEvent
-from schemas.records import QuarantinedEvent
 
 log = logging.getLogger(__name__)
 
 NAME: Final = "router"
-SOURCE: Final = "raw"
 
 
 class Router(BatchProcessor):
@@ -42,18 +39,14 @@ class Router(BatchProcessor):
 
     def __init__(
         self,
-        settings: Settings,
-        contracts: Mapping[str, Contract],
-        schema_ids: Mapping[str, int],
+        routing: Routing,
+        history: History,
         quarantine: Quarantine,
         transaction: Transaction,
         metrics: Metrics,
-        decoder: Decoder,
-        stop: threading.Event,
     ) -> None:
-        """`decoder` of quarantine records; `stop`: once it is set, a restore ends early."""
-        self._routing = Routing(contracts, schema_ids, settings.topic, derived_size_limit(settings))
-        self._history = History(settings, NAME, settings.topic(SOURCE), self._routing, decoder, stop)
+        self._routing = routing
+        self._history = history
         self._quarantine = quarantine
         self._transaction = transaction
         self._metrics = metrics
@@ -63,11 +56,12 @@ class Router(BatchProcessor):
 
     def restore(self, positions: Mapping[TopicPartition, int], unmoved: set[TopicPartition]) -> None:
         """Load the duplicate window of each partition: the last typed events before its position."""
-        started, before = time.monotonic(), self._history.restored
+        started = time.monotonic()
         kept = {tp.partition: self._windows[tp.partition] for tp in unmoved}
         moved = {tp: position for tp, position in positions.items() if tp not in unmoved}
-        self._windows = kept | self._history.windows(moved)
-        took, restored = time.monotonic() - started, self._history.restored - before
+        windows, restored = self._history.windows(moved)
+        self._windows = kept | windows
+        took = time.monotonic() - started
         self._metrics.restored.labels("duplicates").inc(restored)
         self._metrics.restore_seconds.observe(took)
         log.info("restored duplicate windows: %d partitions, %d events in %.2f s", len(moved), restored, took)
@@ -128,10 +122,9 @@ def run(settings: Settings, stop: threading.Event, catalog: Catalog | None = Non
     def build(
         schema_ids: Mapping[str, int], quarantine: Quarantine, transaction: Transaction, metrics: Metrics
     ) -> Router:
-        decoder: Codec[QuarantinedEvent] = Codec(
-            contracts.topics[QUARANTINE][0], schema_ids[QUARANTINE], open_registry(settings).schema_text
-        )
-        return Router(settings, contracts.events, schema_ids, quarantine, transaction, metrics, decoder, stop)
+        routing = Routing(contracts.events, schema_ids, settings.topic, derived_size_limit(settings))
+        refused = QuarantineReader(settings, contracts, schema_ids[QUARANTINE], NAME, settings.topic(RAW))
+        return Router(routing, History(settings, routing, refused, stop), quarantine, transaction, metrics)
 
     outputs = [settings.topic(contract.topics[0].name) for contract in contracts.events.values()]
-    run_worker(settings, NAME, contracts, [settings.topic(SOURCE)], outputs, build, stop)
+    run_worker(settings, NAME, contracts, [settings.topic(RAW)], outputs, build, stop)

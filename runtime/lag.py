@@ -6,7 +6,7 @@ from collections import deque
 from typing import Final
 
 # After the last record of a transaction stands its marker, which nobody reads.
-_MARKER: Final = 1
+MARKER: Final = 1
 _MOST_ENDS: Final = 1000
 
 
@@ -31,7 +31,7 @@ class PartitionLag:
             if len(self._ends) >= _MOST_ENDS:  # far behind: every other look is exact enough
                 self._ends = deque(list(self._ends)[::2])
             self._ends.append((end, now_s))
-        while self._ends and self._ends[0][0] <= position + _MARKER:
+        while self._ends and self._ends[0][0] <= position + MARKER:
             self._ends.popleft()
             self._from_before = False
         if not self._ends:

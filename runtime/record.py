@@ -33,6 +33,11 @@ class Record(Protocol):
         ...
 
 
+def place_of(record: Record) -> str:
+    """Where a record is, as people read it: topic[partition]@offset."""
+    return f"{record.topic()}[{record.partition()}]@{record.offset()}"
+
+
 def partition_of(record: Record) -> TopicPartition:
     return TopicPartition(record.topic(), record.partition())
 

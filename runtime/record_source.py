@@ -22,12 +22,12 @@ from runtime.commit_rule import CommitRule
 from runtime.errors import MustRestart
 from runtime.health import Health
 from runtime.kafka import consumer_config, raise_if_hopeless
-from runtime.lag import PartitionLag
 from runtime.metrics import Metrics
 from runtime.quarantine import Quarantine
 from runtime.record import Record, TopicPartition, partition_of
 from runtime.record_batch import Partitions, RecordBatch, limited
 from runtime.settings import Settings
+from runtime.source_lag import SourceLag
 from runtime.start_offsets import start_offsets
 from runtime.startup import keep_trying
 from runtime.topic_reader import END_OF_PARTITION
@@ -43,11 +43,8 @@ BATCH_BYTES: Final = 4_000_000
 _IDLE_POLL_S: Final = 0.1
 # With a transaction open: how long a quiet source may go on before it counts as idle and the transaction commits.
 _LINGER_S: Final = 0.003
-# The marker of the transaction that wrote the last record takes an offset of its own.
-_MARKER: Final = 1
 # Without a record for so long: what it has stepped over is worth a transaction of its own.
 _SETTLED_S: Final = 1.0
-_LAG_INTERVAL_S: Final = 2.0
 _COMMITTED_TIMEOUT_S: Final = 10.0
 # Below max.poll.interval.ms: by then the group has given the partitions to somebody else.
 _RESTORE_LIMIT_S: Final = 290.0
@@ -133,9 +130,7 @@ class RecordSource(Service):
         self._leaving = False
         self._commit_rule = CommitRule(settings.commit_interval_ms / 1000, settings.transaction_records)
         self._read = 0  # records of the open transaction
-        self._newest_ms: dict[TopicPartition, int] = {}
-        self._lags: dict[TopicPartition, PartitionLag] = {}
-        self._lag_at = 0.0
+        self._lag = SourceLag(self._consumer, metrics)
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def on_stop(self) -> None:
@@ -159,8 +154,7 @@ class RecordSource(Service):
                     self._active_at = time.monotonic()
                 elif partitions is None and self._is_worth_a_commit():
                     await self._in_thread(self._commit)
-                if time.monotonic() - self._lag_at > _LAG_INTERVAL_S:
-                    self._lag_at = time.monotonic()
+                if self._lag.is_due():
                     await self._in_thread(self._measure_lag)
             self._health.not_ready("stopping")
             await self._in_thread(self._leave)
@@ -183,7 +177,7 @@ class RecordSource(Service):
         for tp, records in partitions.items():
             last = records[-1]
             self._next_offsets[tp] = last.offset() + 1
-            self._newest_ms[tp] = last.timestamp()[1]
+            self._lag.read(tp, last)
             self._metrics.consumed.labels(tp.topic).inc(len(records))
             self._metrics.consumed_bytes.labels(tp.topic).inc(sum(map(len, records)))
             self._read += len(records)
@@ -202,17 +196,13 @@ class RecordSource(Service):
 
     def _commit_is_due(self, processed: Partitions) -> bool:
         age_s = time.monotonic() - self._transaction.opened_at
-        return self._commit_rule.is_due(age_s, self._read, at_end=all(map(self._is_at_end, processed)))
+        at_end = all(self._lag.is_at_end(tp, self._next_offsets[tp]) for tp in processed)
+        return self._commit_rule.is_due(age_s, self._read, at_end=at_end)
 
     def _is_worth_a_commit(self) -> bool:
         """Of an idle source: what is open, and sooner or later also what was stepped over."""
         settled = time.monotonic() - self._active_at > _SETTLED_S
         return self._transaction.is_open or (settled and bool(self._next_offsets))
-
-    def _is_at_end(self, tp: TopicPartition) -> bool:
-        """Whether the partition held no more than what is read when it was fetched last."""
-        _, end = self._consumer.get_watermark_offsets(confluent_kafka.TopicPartition(*tp), cached=True) or (0, 0)
-        return self._next_offsets[tp] + _MARKER >= end
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)
@@ -299,8 +289,7 @@ class RecordSource(Service):
         self._assigned, self._committed = set(positions), positions
         self._metrics.rebalances.labels("assigned").inc()
         self._metrics.assigned.set(len(positions))
-        self._newest_ms.clear()
-        self._lags = {tp: PartitionLag() for tp in positions}
+        self._lag.assign(positions)
         self._processor.restore(positions, unmoved)
         self._consumer.assign([confluent_kafka.TopicPartition(*tp, offset) for tp, offset in positions.items()])
         log.info("assigned %d partitions, %d of them as they were left", len(positions), len(unmoved))
@@ -315,8 +304,7 @@ class RecordSource(Service):
         self._assigned.clear()
         self._metrics.rebalances.labels("revoked").inc()
         self._metrics.assigned.set(0)
-        for gauge in (self._metrics.lag_records, self._metrics.lag_seconds):
-            gauge.clear()
+        self._lag.assign(())
         log.info("gave back %d partitions", len(revoked))
 
     def _on_lost(self, _: Consumer, lost: list[confluent_kafka.TopicPartition]) -> None:
@@ -338,20 +326,4 @@ class RecordSource(Service):
             log.warning("leaving the consumer group: %s", error)
 
     def _measure_lag(self) -> None:
-        """From the ends of the partitions as of the last fetch: nothing is asked of the cluster."""
-        waiting_s = dict.fromkeys((tp.topic for tp in self._assigned), 0.0)
-        now_s = time.time()
-        for tp in self._assigned:
-            position = self._next_offsets.get(tp, self._committed[tp])
-            try:
-                ends = self._consumer.get_watermark_offsets(confluent_kafka.TopicPartition(*tp), cached=True)
-            except KafkaException as error:
-                log.warning("measuring lag: %s", error)
-                continue
-            end = ends[1] if ends else 0
-            newest_ms = self._newest_ms.get(tp)
-            newest_s = None if newest_ms is None else newest_ms / 1000
-            waiting_s[tp.topic] = max(waiting_s[tp.topic], self._lags[tp].seconds(position, end, newest_s, now_s))
-            self._metrics.lag_records.labels(tp.topic, tp.partition).set(max(end - position, 0))
-        for topic, seconds in waiting_s.items():
-            self._metrics.lag_seconds.labels(topic).set(seconds)
+        self._lag.measure({tp: self._next_offsets.get(tp, self._committed[tp]) for tp in self._assigned})

@@ -20,7 +20,7 @@ from confluent_kafka.admin import (
 from runtime.errors import MustRestart, PipelineError, SettingsError
 from runtime.kafka import refused
 from runtime.settings import Settings
-from schemas.catalog import Catalog
+from schemas.catalog import RAW, Catalog
 
 T = TypeVar("T")
 
@@ -67,7 +67,7 @@ def plan_topics(catalog: Catalog, settings: Settings) -> tuple[TopicPlan, ...]:
     """Every topic of the pipeline, in the catalog's order."""
     plans = []
     for name, (_, topic) in catalog.topics.items():
-        factor = 1 if name == "raw" else DERIVED_SIZE_FACTOR
+        factor = 1 if name == RAW else DERIVED_SIZE_FACTOR
         config = {"cleanup.policy": topic.cleanup, "max.message.bytes": str(settings.max_message_bytes * factor)}
         if topic.cleanup == "compact":
             # A reader that was away for a week still sees the tombstones.

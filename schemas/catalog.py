@@ -17,13 +17,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from schemas.schema_rules import ContractError, read_schema, records
 
-__all__ = ["Catalog", "Contract", "ContractError", "TopicContract", "load_catalog"]
+__all__ = ["RAW", "Catalog", "Contract", "ContractError", "TopicContract", "load_catalog"]
+
+RAW: Final = "raw"
+"""The topic of the events as pushed."""
 
 _GROUPS = ("events", "state", "alerts", "internal")
 _SAMPLE = re.compile(r"samples/(accept/[a-z0-9-]+(\.record)?|reject/[a-z0-9_]+--[a-z0-9-]+)\.json")

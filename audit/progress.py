@@ -1,0 +1,27 @@
+"""A line in the log every few seconds of work that may take minutes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from typing import Final
+
+log = logging.getLogger(__name__)
+
+_REPORT_EVERY_S: Final = 5.0
+
+
+class Progress:
+    """Counts what was done; `work` says what is counted, and where."""
+
+    def __init__(self, work: str) -> None:
+        self._work = work
+        self._counts: Counter[str] = Counter()
+        self._due = time.monotonic() + _REPORT_EVERY_S
+
+    def add(self, what: str, count: int) -> None:
+        self._counts[what] += count
+        if time.monotonic() >= self._due:
+            self._due = time.monotonic() + _REPORT_EVERY_S
+            log.info("%s %s", self._work, ", ".join(f"{number:,} {name}" for name, number in self._counts.items()))

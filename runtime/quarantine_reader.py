@@ -1,0 +1,47 @@
+"""What a stage has refused of a topic, read from quarantine."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Mapping
+
+from runtime.quarantine import QUARANTINE
+from runtime.record import Record, TopicPartition, place_of
+from runtime.schema_ids import open_registry
+from runtime.settings import Settings
+from runtime.topic_reader import read_to_end
+from schemas.catalog import Catalog
+from schemas.codec import Codec, DecodeError
+from schemas.records import QuarantinedEvent
+
+log = logging.getLogger(__name__)
+
+
+class QuarantineReader:
+    """Reads the quarantine records whose source is `topic` (Kafka name), and that `stage` has written."""
+
+    def __init__(self, settings: Settings, catalog: Catalog, schema_id: int, stage: str, topic: str) -> None:
+        """`schema_id`: of the present schema of quarantine records in the registry."""
+        self._settings = settings
+        self._source = stage, topic
+        self._codec: Codec[QuarantinedEvent] = Codec(
+            catalog.topics[QUARANTINE][0], schema_id, open_registry(settings).schema_text
+        )
+
+    def read(
+        self, starts: Mapping[TopicPartition, int], stop: threading.Event | None = None
+    ) -> Iterator[tuple[Record, QuarantinedEvent]]:
+        """From each start offset of quarantine to its present end. What can't be decoded is named and left out.
+
+        Raises what `read_to_end` raises.
+        """
+        for records in read_to_end(self._settings, starts, stop=stop):
+            for record in records:
+                try:
+                    event = self._codec.decode(record.value() or b"")
+                except DecodeError as error:
+                    log.warning("%s: %s", place_of(record), error)
+                    continue
+                if (event["stage"], event["topic"]) == self._source:
+                    yield record, event
