@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 QUARANTINE: Final = "quarantine"
 _DETAIL: Final = 1000
+_UNKNOWN: Final = (None, None, None)
 # Where there is no JSON, so nothing to be read of the event.
 _UNREADABLE: Final = {Reason.NO_VALUE, Reason.NOT_UTF8, Reason.NOT_JSON}
 
@@ -61,8 +62,8 @@ class Quarantine:
 
     def put(self, transaction: Transaction, record: Record, problem: InvalidEvent) -> None:
         """Produce the quarantine record of `record`."""
-        identity = {} if problem.reason in _UNREADABLE else _identity(record.value())
-        headers = record.headers() or []
+        key, value, headers = record.key(), record.value(), record.headers() or []
+        event_id, event_type, biz_type = _UNKNOWN if problem.reason in _UNREADABLE else _identity(value)
         told = dict(headers)
         quarantined: QuarantinedEvent = {
             "reason": str(problem.reason),
@@ -73,17 +74,17 @@ class Quarantine:
             "partition": record.partition(),
             "offset": record.offset(),
             "timestamp": record.timestamp()[1] * 1000,
-            "key": record.key(),
-            "value": record.value(),
+            "key": key,
+            "value": value,
             "headers": [{"name": name, "value": value} for name, value in headers],
-            "event_id": identity.get("id"),
-            "event_type": identity.get("event_type"),
-            "biz_type": identity.get("biz_type"),
+            "event_id": event_id,
+            "event_type": event_type,
+            "biz_type": biz_type,
             "worker": self._worker,
             "recovered_from": _text(told.get(RECOVERED_FROM)),
             "recovery_id": _text(told.get(RECOVERY_ID)),
         }
-        transaction.produce(self._topic, self._codec.encode(quarantined), record.key(), record.partition())
+        transaction.produce(self._topic, self._codec.encode(quarantined), key, record.partition())
         self._refused[id(record)] = problem.reason
 
     def end_batch(self, partitions: Partitions) -> None:
@@ -123,15 +124,18 @@ def _text(header: bytes | None) -> str | None:
     return None if header is None else header.decode("utf-8", "replace")
 
 
-def _identity(value: bytes | None) -> dict[str, str]:
+def _identity(value: bytes | None) -> tuple[str | None, str | None, str | None]:
     """Id, event_type and biz_type as far as they can be read."""
     try:
         event: Any = orjson.loads(value or b"")
     except orjson.JSONDecodeError:
-        return {}
+        return _UNKNOWN
     if not isinstance(event, dict):
-        return {}
+        return _UNKNOWN
     payload = event.get("payload")
     biz_type = payload.get("biz_type") if isinstance(payload, dict) else None
-    members = {"id": event.get("id"), "event_type": event.get("event_type"), "biz_type": biz_type}
-    return {name: text for name, text in members.items() if isinstance(text, str)}
+    return _if_text(event.get("id")), _if_text(event.get("event_type")), _if_text(biz_type)
+
+
+def _if_text(member: object) -> str | None:
+    return member if isinstance(member, str) else None

@@ -1,7 +1,9 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 _L = TypeVar("_L")
+
+def parse_json(value: bytes, number: Callable[[str], object]) -> tuple[Any, int] | None: ...
 
 class EventReader(Generic[_L]):
     def __init__(self, routes: Sequence[tuple[str, str, _L, bytes, Any]]) -> None: ...

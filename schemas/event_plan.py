@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum, IntEnum, auto
+from enum import IntEnum, auto
 from typing import Any
 
 from schemas.catalog import Contract, ContractError
 from schemas.schema_rules import DECIMAL, TIMESTAMP
 
 
-class Kind(Enum):
+class Kind(IntEnum):  # not Enum, whose members take long as keys of a dict
     """How a JSON value becomes an Avro value."""
 
     STRING = auto()
@@ -22,7 +22,7 @@ class Kind(Enum):
     RECORDS = auto()
 
 
-class Holder(IntEnum):  # not Enum, whose members take long as keys of a dict
+class Holder(IntEnum):
     """The JSON object that a member is read from."""
 
     ENVELOPE = auto()
@@ -44,18 +44,17 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class FieldPlan:
-    """A field: the first of `sources` that is there and not null gives the value. `items` is set for RECORDS."""
+    """A field: the first of `sources` that is there and not null gives the value. `items` is set for RECORDS.
+
+    `is_event_id`: this is the event's identity, which must not be empty.
+    """
 
     name: str
     kind: Kind
     nullable: bool
     sources: tuple[Source, ...]
     items: "RecordPlan | None"
-
-    @property
-    def is_event_id(self) -> bool:
-        """Whether this is the event's identity, which must not be empty."""
-        return self.sources[0].pointer == "/id" and self.sources[0].holder is Holder.ENVELOPE
+    is_event_id: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +96,8 @@ def plan_event(contract: Contract) -> RecordPlan:
         if kind is None:
             raise ContractError(path, name, f"no event can have the type {avro_type}")
         items = plan(avro_type["items"]["fields"], of_items=True) if kind is Kind.RECORDS else None
-        return FieldPlan(name, kind, nullable, sources, items)
+        is_event_id = sources[0].holder is Holder.ENVELOPE and sources[0].member == "id"
+        return FieldPlan(name, kind, nullable, sources, items, is_event_id)
 
     def source(name: str, pointer: str, of_items: bool) -> Source:  # noqa: FBT001
         steps = [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]

@@ -14,6 +14,11 @@ import orjson
 
 from schemas.invalid_event import InvalidEvent, Reason
 
+try:
+    from schemas import _native
+except ImportError:  # installed without a compiler: the standard library does it all
+    _native = None  # type: ignore[assignment]
+
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 _EXCERPT = 60
 _INTEGER = re.compile(r"-?[0-9]+")
@@ -66,6 +71,12 @@ def parse(value: bytes) -> Document:
 
     Raises `InvalidEvent` with not_utf8, not_json or too_deep.
     """
+    found = None if _native is None else _native.parse_json(value, Number)
+    return _parse_plainly(value) if found is None else Document(*found)
+
+
+def _parse_plainly(value: bytes) -> Document:
+    """Parse any text, or say what is wrong with it; native code gives up on what is unusual."""
     _decoder.duplicate_keys = 0
     try:
         text = value.decode()

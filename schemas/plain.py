@@ -3,7 +3,7 @@
 It is the reference that the native way must agree with, and what explains an event that cannot be read.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from schemas.amounts import parse_amount
@@ -55,7 +55,7 @@ def _read_fields(
             pointer = base + source.pointer
             if found is None:
                 found = value
-                record[field.name] = _read_value(field, value, pointer, nested)
+                record[field.name] = _READERS[field.kind](field, value, pointer, nested)
                 kept.add(pointer)
             elif json_text(value) == json_text(found):
                 kept.add(pointer)
@@ -66,44 +66,72 @@ def _read_fields(
     return record, kept
 
 
-def _read_value(field: FieldPlan, value: Any, pointer: str, nested: dict[str, str]) -> Any:  # noqa: ANN401, C901, PLR0911  (a case each)
-    match field.kind, value:
-        case Kind.STRING, str():
-            if field.is_event_id and not value:
-                raise InvalidEvent(Reason.EMPTY_ID, pointer, "expected a string that is not empty")
-            return value
-        case Kind.BOOLEAN, bool():
-            return value
-        case ((Kind.INT | Kind.LONG), Number()):
-            return _read_integer(field.kind, value, pointer)
-        case Kind.TIME, str():
-            try:
-                return parse_time(value)
-            except ValueError as error:
-                raise InvalidEvent(Reason.BAD_TIME, pointer, f"{error}: {excerpt(value)}") from error
-        case Kind.AMOUNT, (str() | Number()):
-            try:
-                return parse_amount(value.literal if isinstance(value, Number) else value)
-            except ValueError as error:
-                raise InvalidEvent(Reason.BAD_AMOUNT, pointer, f"{error}: {excerpt(value)}") from error
-        case Kind.STRINGS, list():
-            for index, item in enumerate(value):
-                if not isinstance(item, str):
-                    raise _wrong_type(Kind.STRING, item, f"{pointer}/{index}")
-            return value
-        case Kind.RECORDS, list():
-            return [_read_item(field.items, item, f"{pointer}/{index}", nested) for index, item in enumerate(value)]
+def _read_text(field: FieldPlan, value: Any, pointer: str, _: dict[str, str]) -> str:  # noqa: ANN401
+    if not isinstance(value, str):
+        raise _wrong_type(field.kind, value, pointer)
+    if field.is_event_id and not value:
+        raise InvalidEvent(Reason.EMPTY_ID, pointer, "expected a string that is not empty")
+    return value
+
+
+def _read_boolean(field: FieldPlan, value: Any, pointer: str, _: dict[str, str]) -> bool:  # noqa: ANN401
+    if not isinstance(value, bool):
+        raise _wrong_type(field.kind, value, pointer)
+    return value
+
+
+def _read_integer(field: FieldPlan, value: Any, pointer: str, _: dict[str, str]) -> int:  # noqa: ANN401
+    # A million digits are not worth converting.
+    if isinstance(value, Number) and value.is_integer and len(value.literal) <= _LONGEST:
+        integer, bits = int(value.literal), _BITS[field.kind]
+        if -(1 << bits) <= integer < 1 << bits:
+            return integer
     raise _wrong_type(field.kind, value, pointer)
 
 
-def _read_integer(kind: Kind, value: Number, pointer: str) -> int:
-    bits = _BITS[kind]
-    if not value.is_integer or len(value.literal) > _LONGEST:  # a million digits are not worth converting
-        raise _wrong_type(kind, value, pointer)
-    integer = int(value.literal)
-    if not -(1 << bits) <= integer < 1 << bits:
-        raise _wrong_type(kind, value, pointer)
-    return integer
+def _read_time(field: FieldPlan, value: Any, pointer: str, _: dict[str, str]) -> int:  # noqa: ANN401
+    if not isinstance(value, str):
+        raise _wrong_type(field.kind, value, pointer)
+    try:
+        return parse_time(value)
+    except ValueError as error:
+        raise InvalidEvent(Reason.BAD_TIME, pointer, f"{error}: {excerpt(value)}") from error
+
+
+def _read_amount(field: FieldPlan, value: Any, pointer: str, _: dict[str, str]) -> bytes:  # noqa: ANN401
+    if not isinstance(value, str | Number):
+        raise _wrong_type(field.kind, value, pointer)
+    try:
+        return parse_amount(value.literal if isinstance(value, Number) else value)
+    except ValueError as error:
+        raise InvalidEvent(Reason.BAD_AMOUNT, pointer, f"{error}: {excerpt(value)}") from error
+
+
+def _read_texts(field: FieldPlan, value: Any, pointer: str, _: dict[str, str]) -> list[str]:  # noqa: ANN401
+    if not isinstance(value, list):
+        raise _wrong_type(field.kind, value, pointer)
+    for index, item in enumerate(value):
+        if not isinstance(item, str):
+            raise _wrong_type(Kind.STRING, item, f"{pointer}/{index}")
+    return value
+
+
+def _read_records(field: FieldPlan, value: Any, pointer: str, nested: dict[str, str]) -> list[dict[str, Any]]:  # noqa: ANN401
+    if not isinstance(value, list):
+        raise _wrong_type(field.kind, value, pointer)
+    return [_read_item(field.items, item, f"{pointer}/{index}", nested) for index, item in enumerate(value)]
+
+
+_READERS: dict[Kind, Callable[[FieldPlan, Any, str, dict[str, str]], Any]] = {
+    Kind.STRING: _read_text,
+    Kind.BOOLEAN: _read_boolean,
+    Kind.INT: _read_integer,
+    Kind.LONG: _read_integer,
+    Kind.TIME: _read_time,
+    Kind.AMOUNT: _read_amount,
+    Kind.STRINGS: _read_texts,
+    Kind.RECORDS: _read_records,
+}
 
 
 def _read_item(plan: RecordPlan | None, item: Any, pointer: str, nested: dict[str, str]) -> dict[str, Any]:  # noqa: ANN401

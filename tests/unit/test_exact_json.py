@@ -2,9 +2,14 @@
 
 import json
 import sys
+from typing import Any
+from unittest.mock import patch
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from schemas import exact_json
 from schemas.exact_json import Number, excerpt, json_text, parse, pointer_token
 from schemas.invalid_event import InvalidEvent, Reason
 
@@ -90,3 +95,83 @@ def test_pointer_steps_are_escaped() -> None:
 def test_agrees_with_the_standard_library() -> None:
     text = '{"a":[1,-2,"x\\ty",{"b":null}],"c":{}}'
     assert json.loads(json_text(parse(text.encode()).root)) == json.loads(text)
+
+
+PIECES = [
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    ":",
+    " ",
+    "\n",
+    '"',
+    '"a"',
+    '"\\u00e9"',
+    '"\\ud83d\\ude00"',
+    '"\\ud800"',
+    '"\\x"',
+    '"\\"',
+    "\\",
+]
+PIECES += [
+    "0",
+    "-",
+    "1.50",
+    "1e5",
+    ".",
+    "01",
+    "true",
+    "fals",
+    "null",
+    "NaN",
+    "\x00",
+    "\x7f",
+    "é",
+    "\ufeff",
+    '{"a":1,"a":',
+    '"b":',
+]
+values: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=4),
+    max_leaves=12,
+)
+texts = st.builds(json.dumps, values, ensure_ascii=st.booleans(), indent=st.sampled_from([None, 1]))
+# Whole texts, texts with something put in, and what only looks like one.
+broken = st.builds(
+    lambda text, at, piece: text[: at % (len(text) + 1)] + piece + text[at % (len(text) + 1) :],
+    texts,
+    st.integers(0),
+    st.sampled_from(PIECES),
+)
+bodies = st.one_of(texts, broken, st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
+
+
+def outcome(value: bytes) -> object:
+    try:
+        document = parse(value)
+    except InvalidEvent as problem:
+        return problem.args
+    return document, json_text(document.root)
+
+
+@given(st.one_of(bodies.map(lambda text: text.encode("utf-8", "surrogatepass")), st.binary(max_size=8)))
+def test_native_code_reads_what_the_standard_library_does(value: bytes) -> None:
+    found = outcome(value)
+    with patch.object(exact_json, "_native", None):
+        assert found == outcome(value)
+
+
+@pytest.mark.parametrize("depth", [1, 64, 65, 66, 200])
+def test_depth_makes_no_difference(depth: int) -> None:
+    for value in (b"[" * depth + b"1" + b"]" * depth, b'{"a":' * depth + b"1" + b"}" * depth):
+        found = outcome(value)
+        with patch.object(exact_json, "_native", None):
+            assert found == outcome(value)
+
+
+def test_native_code_reads_what_is_usual() -> None:
+    with patch.object(exact_json, "_parse_plainly", side_effect=AssertionError("the slow way")):
+        assert parse(b'{"a": [1.50, "\\u00e9", null, true], "a": {}}') == exact_json.Document({"a": {}}, 1)

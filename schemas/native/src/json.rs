@@ -53,42 +53,50 @@ impl<'a> Cursor<'a> {
 
     /// Calls `take` for each member of the object that begins here, and stands behind it then.
     pub fn members(&mut self, mut take: impl FnMut(&'a [u8], Value<'a>) -> Option<()>) -> Option<()> {
+        self.each_member(|cursor, name| take(name.plain()?, cursor.value()?))
+    }
+
+    /// Calls `take` for each item of the array that begins here, and stands behind it then.
+    pub fn items(&mut self, mut take: impl FnMut(Value<'a>) -> Option<()>) -> Option<()> {
+        self.each_item(|cursor| take(cursor.value()?))
+    }
+
+    /// As `members`, but `take` stands before the member's value and moves behind it.
+    pub fn each_member(&mut self, mut take: impl FnMut(&mut Self, Text<'a>) -> Option<()>) -> Option<()> {
+        self.separated(b'{', b'}', |cursor| {
+            cursor.skip_space();
+            let name = cursor.text()?;
+            cursor.skip_space();
+            cursor.expect(b':')?;
+            take(cursor, name)
+        })
+    }
+
+    /// As `items`, but `take` stands before the item and moves behind it.
+    pub fn each_item(&mut self, take: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
+        self.separated(b'[', b']', take)
+    }
+
+    fn separated(&mut self, begin: u8, end: u8, mut take: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
         self.skip_space();
-        self.expect(b'{')?;
+        self.expect(begin)?;
         self.skip_space();
-        if self.peek()? == b'}' {
+        if self.peek()? == end {
             self.at += 1;
             return Some(());
         }
         loop {
-            self.skip_space();
-            let name = self.text()?.plain()?;
-            self.skip_space();
-            self.expect(b':')?;
-            let value = self.value()?;
-            take(name, value)?;
-            if !self.goes_on(b'}')? {
+            take(self)?;
+            if !self.goes_on(end)? {
                 return Some(());
             }
         }
     }
 
-    /// Calls `take` for each item of the array that begins here, and stands behind it then.
-    pub fn items(&mut self, mut take: impl FnMut(Value<'a>) -> Option<()>) -> Option<()> {
+    /// The first byte of the value that comes next.
+    pub fn first_byte(&mut self) -> Option<u8> {
         self.skip_space();
-        self.expect(b'[')?;
-        self.skip_space();
-        if self.peek()? == b']' {
-            self.at += 1;
-            return Some(());
-        }
-        loop {
-            let value = self.value()?;
-            take(value)?;
-            if !self.goes_on(b']')? {
-                return Some(());
-            }
-        }
+        self.peek()
     }
 
     /// Whether nothing but space is left.
@@ -108,7 +116,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    fn value(&mut self) -> Option<Value<'a>> {
+    pub fn value(&mut self) -> Option<Value<'a>> {
         self.skip_space();
         match self.peek()? {
             b'"' => self.text().map(Value::Text),

@@ -5,6 +5,7 @@
 //! it is here.
 
 mod avro;
+mod document;
 mod event;
 mod json;
 mod record;
@@ -14,6 +15,7 @@ use pyo3::prelude::*;
 
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(document::parse_json, module)?)?;
     module.add_class::<event::EventReader>()?;
     module.add_class::<record::RecordCodec>()
 }

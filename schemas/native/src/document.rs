@@ -1,0 +1,66 @@
+//! A whole JSON text as Python objects, its numbers as they were written; see `schemas.exact_json`.
+
+use crate::json::{unescape, Cursor, Text, Value};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyString};
+
+/// What nests deeper is unusual.
+const DEEPEST: usize = 64;
+
+/// The root, and how many members a later one of the same name has hidden; None for what has to be read the plain way.
+///
+/// `number` makes an object of a number's literal.
+#[pyfunction]
+pub fn parse_json<'py>(value: &[u8], number: &Bound<'py, PyAny>) -> Option<(Bound<'py, PyAny>, usize)> {
+    std::str::from_utf8(value).ok()?;
+    let mut cursor = Cursor::new(value);
+    let mut document = Document { number, hidden: 0 };
+    let root = document.read(&mut cursor, 0)?;
+    cursor.is_at_end().then_some((root, document.hidden))
+}
+
+struct Document<'a, 'py> {
+    number: &'a Bound<'py, PyAny>,
+    hidden: usize,
+}
+
+impl<'py> Document<'_, 'py> {
+    fn read(&mut self, cursor: &mut Cursor, depth: usize) -> Option<Bound<'py, PyAny>> {
+        let py = self.number.py();
+        if depth > DEEPEST {
+            return None;
+        }
+        match cursor.first_byte()? {
+            b'{' => {
+                let (members, mut count) = (PyDict::new(py), 0);
+                cursor.each_member(|cursor, name| {
+                    count += 1;
+                    members.set_item(text(py, name)?, self.read(cursor, depth + 1)?).ok()
+                })?;
+                self.hidden += count - members.len();
+                Some(members.into_any())
+            }
+            b'[' => {
+                let items = PyList::empty(py);
+                cursor.each_item(|cursor| items.append(self.read(cursor, depth + 1)?).ok())?;
+                Some(items.into_any())
+            }
+            _ => match cursor.value()? {
+                Value::Text(found) => Some(text(py, found)?.into_any()),
+                Value::Number(literal) => self.number.call1((std::str::from_utf8(literal).ok()?,)).ok(),
+                Value::Bool(is_true) => Some(is_true.into_pyobject(py).ok()?.to_owned().into_any()),
+                Value::Null => Some(py.None().into_bound(py)),
+                Value::Array(_) | Value::Object(_) => None,
+            },
+        }
+    }
+}
+
+fn text<'py>(py: Python<'py>, text: Text) -> Option<Bound<'py, PyString>> {
+    if let Some(plain) = text.plain() {
+        return Some(PyString::new(py, std::str::from_utf8(plain).ok()?));
+    }
+    let mut bytes = Vec::with_capacity(text.raw.len());
+    unescape(text.raw, &mut bytes)?;
+    Some(PyString::new(py, std::str::from_utf8(&bytes).ok()?))
+}
