@@ -30,11 +30,16 @@ _REACH: Final = 4
 _VARINT_BYTES: Final = 5
 
 
+# biz_type, event id and typed value first; None for what has to be read the plain way.
+Read = Callable[[bytes | None], tuple[str, str, bytes, int, bool] | None]
+
+
 class Books:
     """Take the raw records from `origin` to before `end`, in their order, then the outputs, then `close`.
 
     Records from `start` on are judged; those before it are read only to know duplicates by. `window`: DUPLICATE_WINDOW
-    of the routers. `biz_types`: by typed topic (Kafka name). `encode`: the typed value that a raw one has to become,
+    of the routers. `biz_types`: by typed topic (Kafka name). `read`: the fast way to a raw value's biz_type, event
+    id and typed value (`schemas.event_reader`, labelled by biz_type). `encode`: the plain way to the typed value,
     InvalidEvent where it has none; without it typed values are not compared.
     """
 
@@ -45,6 +50,7 @@ class Books:
         end: int,
         window: int,
         biz_types: Mapping[str, str],
+        read: Read,
         encode: Callable[[bytes | None], bytes | None] | None = None,
     ) -> None:
         self.oldest_ms: int | None = None
@@ -54,8 +60,8 @@ class Books:
         self._partition, self._start, self._end, self._window = partition, start, end, window
         self._first = max(start - self.origin, 0)
         self._topics = {topic: number for number, topic in enumerate(biz_types, 1)}
-        self._types = {biz_type.encode(): self._topics[topic] for topic, biz_type in biz_types.items()}
-        self._encode = encode
+        self._types: dict[str | None, int] = {biz_type: self._topics[topic] for topic, biz_type in biz_types.items()}
+        self._read, self._encode = read, encode
         self._fate = bytearray(size)
         self._type = bytearray(size)  # number of the biz_type's topic, 0 for one without
         self._identity = _zeros(size)  # hash of event id, key, timestamp
@@ -71,24 +77,23 @@ class Books:
 
     def add_raw(self, records: Sequence[Record]) -> None:
         """Enter raw records of the partition."""
-        origin, lead = self.origin, len(self._lead)
+        origin, lead, oldest_ms = self.origin, len(self._lead), self.oldest_ms
         fate, types, identity, content = self._fate, self._type, self._identity, self._content
-        known, oldest_ms = self._types, self.oldest_ms
+        wanted, numbers, read, encode = self._wanted, self._types, self._read, self._encode
         if records and self._oldest_raw == len(fate):
             self._oldest_raw = records[0].offset() - origin
         for record in records:
-            place, value, headers = record.offset() - origin, record.value(), dict(record.headers() or ())
-            event_id, biz_type, timestamp = headers.get("event_id"), headers.get("biz_type"), record.timestamp()[1]
-            if event_id is None:
-                event_id, biz_type = _identity_of(value)
+            place, value, timestamp = record.offset() - origin, record.value(), record.timestamp()[1]
+            found = read(value)
+            event_id, biz_type = plain_identity(value) if found is None else (found[1].encode(), found[0])
             fate[place] = _SILENT
-            types[place] = known.get(biz_type or b"", 0)
+            types[place] = numbers.get(biz_type, 0)
             identity[place] = hash((event_id, record.key(), timestamp))
             content[place] = hash((event_id, body_hash(value or b"")))
             if place < lead:
                 self._lead[place] = hash(event_id)
-            if self._encode is not None:
-                self._wanted[place] = self._typed_hash(self._encode, value)
+            if encode is not None:
+                wanted[place] = _typed_hash(encode, value) if found is None else hash(found[2])
             if oldest_ms is None or timestamp < oldest_ms:
                 oldest_ms = timestamp
         self.oldest_ms = oldest_ms
@@ -96,7 +101,7 @@ class Books:
     def add_typed(self, records: Iterable[Record], frames: Mapping[str, bytes]) -> None:
         """Enter typed records of the partition number; `frames`: how values of the present schemas begin, by topic."""
         origin, size, oldest, first = self.origin, len(self._fate), self._oldest_raw, self._first_judged
-        fate = self._fate
+        fate, fault = self._fate, self._fault
         for record in records:
             raw_offset = raw_offset_in(record.headers())
             if raw_offset is None:
@@ -112,7 +117,7 @@ class Books:
                 if place < oldest:
                     self._earlier.add(hash(typed_id(record.value() or b"")))
                 continue
-            kind = self._fault(record, place, before, frames)
+            kind = fault(record, place, before, frames)
             if kind is not None:
                 self._note(kind, raw_offset, record)
 
@@ -146,12 +151,9 @@ class Books:
         if before != _SILENT:
             self._note(Kind.DOUBLED if before else Kind.FOREIGN, quarantined["offset"], record)
             return
-        headers = {header["name"]: header["value"] for header in quarantined["headers"]}
         value = quarantined["value"]
         timestamp = (quarantined["timestamp"] or 0) // 1000
-        event_id = headers.get("event_id")
-        if event_id is None:
-            event_id, _ = _identity_of(value)
+        event_id, _ = plain_identity(value)
         if (
             hash((event_id, quarantined["key"], timestamp)) != self._identity[place]
             or hash((event_id, body_hash(value or b""))) != self._content[place]
@@ -241,12 +243,6 @@ class Books:
             yield place
             place = self._fate.find(fate, place + 1)
 
-    def _typed_hash(self, encode: Callable[[bytes | None], bytes | None], value: bytes | None) -> int:
-        try:
-            return hash(encode(value))
-        except InvalidEvent:
-            return _UNTYPABLE
-
     def _note(self, kind: Kind, raw_offset: int | None, output: Record | None = None) -> None:
         self._counts[kind] += 1
         if self._counts[kind] <= LISTED:
@@ -268,16 +264,21 @@ def typed_id(value: bytes) -> bytes:
     return value[at : at + (length >> 1)]
 
 
-def _identity_of(value: bytes | None) -> tuple[bytes | None, bytes | None]:
-    """Event id and biz_type by the value itself: of a record that no bridge has written."""
+def plain_identity(value: bytes | None) -> tuple[bytes | None, str | None]:
+    """Event id (UTF-8) and biz_type of a raw value; None where it has none."""
     try:
         event = parse_event(value).root
     except InvalidEvent:
         return None, None
     biz_type = event["payload"].get("biz_type")
-    known = biz_type.encode("utf-8", "backslashreplace") if isinstance(biz_type, str) else None
-    event_id: str = event["id"]
-    return event_id.encode("utf-8", "backslashreplace"), known
+    return event["id"].encode(), biz_type if isinstance(biz_type, str) else None
+
+
+def _typed_hash(encode: Callable[[bytes | None], bytes | None], value: bytes | None) -> int:
+    try:
+        return hash(encode(value))
+    except InvalidEvent:
+        return _UNTYPABLE
 
 
 def _zeros(size: int) -> array[int]:

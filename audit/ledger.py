@@ -13,6 +13,7 @@ from audit.books import Books
 from audit.progress import Progress
 from processors.duplicates import DuplicateWindow
 from processors.routing import Routing
+from runtime.garbage import collect_rarely
 from runtime.logs import configure_logging
 from runtime.quarantine import QUARANTINE
 from runtime.quarantine_reader import QuarantineReader
@@ -22,6 +23,7 @@ from runtime.settings import Settings
 from runtime.topic_reader import committed_offsets, end_offsets, first_offsets, offsets_at, read_to_end
 from runtime.topics import derived_size_limit
 from schemas.catalog import RAW, load_catalog
+from schemas.event_reader import EventReader, Readable
 from schemas.frame import frame
 from schemas.headers import raw_offset
 
@@ -63,6 +65,7 @@ def audit_ranges(
     """
     if min(processes, len(ranges)) <= 1:
         auditor = Auditor(settings, deep=deep)
+        collect_rarely()
         yield from map(auditor.audit, ranges)
         return
     # librdkafka's threads don't survive a fork.
@@ -88,6 +91,8 @@ class Auditor:
         names = {settings.topic(name): name for name in (one.topics[0].name for one in catalog.events.values())}
         self._biz_types = dict(zip(names, catalog.events, strict=True))
         self._frames = {topic: frame(ids[name]) for topic, name in names.items()}
+        readable = (Readable(one, ids[one.topics[0].name], biz_type) for biz_type, one in catalog.events.items())
+        self._read = EventReader(readable).read
         self._encode = None
         if deep:
             routing = Routing(catalog.events, ids, settings.topic, derived_size_limit(settings))
@@ -97,7 +102,7 @@ class Auditor:
     def audit(self, judged: Range) -> Balance:
         """Read the range's raw records and everything that may have come of them."""
         raw = TopicPartition(self._settings.topic(RAW), judged.partition)
-        books = Books(*judged, self._settings.duplicate_window, self._biz_types, self._encode)
+        books = Books(*judged, self._settings.duplicate_window, self._biz_types, self._read, self._encode)
         progress = Progress("partition {}, offsets {} to {}: read".format(*judged))
         if judged.start < judged.end:
             for records in read_to_end(self._settings, {raw: books.origin}, {raw: judged.end}):
@@ -142,6 +147,7 @@ _auditor: list[Auditor] = []  # of a process of the pool
 def _begin(settings: Settings, deep: bool) -> None:  # noqa: FBT001 (a process's arguments have no names)
     configure_logging(settings, "ledger")
     _auditor.append(Auditor(settings, deep=deep))
+    collect_rarely()
 
 
 def _audit(judged: Range) -> Balance:

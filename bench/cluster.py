@@ -11,6 +11,7 @@ from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, IsolationLev
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from bench.corpus import Corpus
+from ingest.envelope import EVENT_ID
 from runtime.kafka import Headers, admin_client, client_config, producer_config
 from runtime.record import Record, TopicPartition
 from runtime.schema_ids import open_registry, resolve_schema_ids
@@ -57,14 +58,17 @@ class Pipeline:
     def load_raw(self, corpus: Corpus, id_start: bytes | None = None) -> int:
         """Write the raw records, as the bridge would; return how many records the topic gets.
 
-        `id_start`: put in place of `"id":"event_`, so that the same corpus is other events.
+        `id_start`: what event ids begin with in place of `event_`, so that the same corpus is other events.
         """
-        first = b'"id":"event_'
-        rows = (
-            (self.raw, event.key, event.value.replace(first, id_start, 1) if id_start else event.value, event.headers)
-            for event in corpus.events
-        )
-        return self._load(rows)
+
+        def rows() -> Iterator[tuple[str, str, bytes, Headers]]:
+            for key, value, headers, _, _ in corpus.events:
+                if id_start is None:
+                    yield self.raw, key, value, headers
+                else:
+                    yield self.raw, key, *_renamed(value, headers, id_start)
+
+        return self._load(rows())
 
     def load_typed(self, corpus: Corpus) -> int:
         """Write the typed records, as the router would."""
@@ -188,6 +192,16 @@ def digest(records: Iterable[Record]) -> Digest:
         total += hash((record.topic(), record.partition(), record.key(), record.value(), headers))
         count += 1
     return Digest(count, total)
+
+
+def _renamed(value: bytes, headers: Headers, id_start: bytes) -> tuple[bytes, Headers]:
+    """The same event under an id that begins with `id_start`."""
+    event_id = b"event_"
+    renamed: Headers = [
+        (name, text.replace(event_id, id_start, 1) if name == EVENT_ID and isinstance(text, bytes) else text)
+        for name, text in headers
+    ]
+    return value.replace(b'"id":"' + event_id, b'"id":"' + id_start, 1), renamed
 
 
 def _warm_up(settings: Settings) -> None:

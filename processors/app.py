@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import tempfile
 import threading
@@ -15,6 +14,7 @@ import faust
 from faust.app import BootStrategy
 
 from runtime.access import verify_access
+from runtime.garbage import collect_rarely
 from runtime.health import Health, HealthServer
 from runtime.kafka import admin_client
 from runtime.metrics import Metrics
@@ -33,7 +33,6 @@ from schemas.records import QuarantinedEvent
 log = logging.getLogger(__name__)
 
 _STOP_POLL_S: Final = 0.05
-_GC_THRESHOLDS: Final = (50_000, 20, 50)
 
 
 class WithoutFaustKafka(BootStrategy):
@@ -110,9 +109,7 @@ def run_worker(
             )
             await _serve(app, source, stop)
 
-        # Records come and go by the thousand and hold no cycles; looking for some took a quarter of a projector's time.
-        gc.freeze()
-        gc.set_threshold(*_GC_THRESHOLDS)
+        collect_rarely()
         asyncio.run(serve())
 
 

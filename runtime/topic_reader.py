@@ -105,6 +105,7 @@ def read_to_end(
             settings,
             group_id=group,
             enable_partition_eof=True,
+            fetch_queue_backoff_ms=10,  # a full queue is emptied in milliseconds; the default waits for a second
             queued_min_messages=100_000,
             queued_max_messages_kbytes=max(_PREFETCH_KBYTES // len(unfinished), 1024),
         )
@@ -115,13 +116,10 @@ def read_to_end(
         while unfinished:
             if stop is not None and stop.is_set():
                 raise Stopped(f"stopped while reading {len(unfinished)} partitions to their end")
-            records = []
-            for record, reached in _consume(consumer, group):
-                tp = partition_of(record)
-                if reached > record.offset() and record.offset() < ends[tp]:
-                    records.append(record)
-                if reached >= ends[tp]:
-                    unfinished.discard(tp)
+            records, reached = _consume(consumer, group)
+            if any(offset > ends[tp] for tp, offset in reached.items()):
+                records = [record for record in records if record.offset() < ends[partition_of(record)]]
+            unfinished -= {tp for tp, offset in reached.items() if offset >= ends[tp]}
             if records:
                 last_progress = time.monotonic()
                 yield records
@@ -138,23 +136,30 @@ def follow(settings: Settings, starts: Mapping[TopicPartition, int]) -> Iterator
     try:
         consumer.assign([confluent_kafka.TopicPartition(*tp, offset) for tp, offset in starts.items()])
         while True:
-            records = [record for record, _ in _consume(consumer, group)]
+            records, _ = _consume(consumer, group)
             if records:
                 yield records
     finally:
         consumer.close()
 
 
-def _consume(consumer: Consumer, group: str) -> Iterator[tuple[Record, int]]:
-    """Records with the offset after them, and ends of partitions with their own offset."""
-    for message in consumer.consume(BATCH_RECORDS, 0.05):
+def _consume(consumer: Consumer, group: str) -> tuple[list[Record], dict[TopicPartition, int]]:
+    """Records, and by partition the offset after the last of them, or of the partition's end where that was met."""
+    messages = consumer.consume(BATCH_RECORDS, 0.05)
+    records = cast(list[Record], [message for message in messages if message.error() is None])
+    # By plain tuples, which equal the named ones and are made at half the cost.
+    last = {(record.topic(), record.partition()): record for record in records}
+    reached = {partition_of(record): record.offset() + 1 for record in last.values()}
+    for message in messages if len(records) < len(messages) else ():
         record, error = cast(Record, message), message.error()
         if error is None:
-            yield record, record.offset() + 1
-        elif error.code() == END_OF_PARTITION:
-            yield record, record.offset()
-        else:
+            continue
+        if error.code() != END_OF_PARTITION:
             raise_if_hopeless(error, record.topic(), group)
+            continue
+        tp = partition_of(record)
+        reached[tp] = max(reached.get(tp, 0), record.offset())
+    return records, reached
 
 
 def _offsets(settings: Settings, partitions: Iterable[TopicPartition], spec: OffsetSpec) -> dict[TopicPartition, int]:

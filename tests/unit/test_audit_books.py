@@ -7,9 +7,12 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from audit.balance import Balance, Kind
-from audit.books import Books
+from audit.books import Books, Read, typed_id
+from schemas.catalog import load_catalog
+from schemas.event_reader import EventReader, Readable
 from schemas.invalid_event import InvalidEvent, Reason
 from schemas.records import QuarantinedEvent
+from schemas.transcoder import Transcoder
 
 TOPICS = {"broker.event.credit": "CREDIT", "broker.event.transfer": "TRANSFER"}
 FRAMES = dict.fromkeys(TOPICS, b"\0\0\0\0\7")
@@ -52,9 +55,14 @@ class Rec:
         return 1, self.timestamp_
 
 
+def plainly(_: bytes | None) -> None:
+    """The fast way that declines everything."""
+
+
 def raw(offset: int, event_id: str, amount: int = 1, biz_type: str = "CREDIT") -> Rec:
-    value = b'{"id":"%s","timestamp":"%d","payload":{"amount":%d}}' % (event_id.encode(), offset, amount)
-    return Rec(offset, value, headers_={"event_id": event_id.encode(), "biz_type": biz_type.encode()})
+    envelope = b'"id":"%b","event_type":"FUNDING","timestamp":"%d"' % (event_id.encode(), offset)
+    payload = b'{"amount":%d,"biz_type":"%b"}' % (amount, biz_type.encode())
+    return Rec(offset, b'{%b,"payload":%b}' % (envelope, payload))
 
 
 def typed(offset: int, event_id: str, raw_offset: int, topic: str = CREDIT) -> Rec:
@@ -84,7 +92,7 @@ def balance(
     window: int = 10,
     kept_from: dict[str, int] | None = None,
 ) -> Balance:
-    books = Books(0, start, 5, window, TOPICS)
+    books = Books(0, start, 5, window, TOPICS, plainly)
     books.add_raw([record for record in raws if record.offset_ >= books.origin])
     books.add_typed(outputs, FRAMES)
     for record in refused:
@@ -135,7 +143,7 @@ def test_a_repetition_before_its_typed_twin_is_lost() -> None:
 
 def test_what_is_repeated_beyond_the_window_is_typed_again() -> None:
     raws = [raw(0, "a"), raw(1, "b"), raw(2, "c"), raw(3, "a")]
-    outputs = [typed(n, record.headers_["event_id"].decode(), n) for n, record in enumerate(raws)]
+    outputs = [typed(n, event_id, n) for n, event_id in enumerate("abca")]
     assert balance(raws, outputs, [], window=2).is_balanced
     assert balance(raws, outputs, [], window=3).listed == [(Kind.REPEATED, 3, None)]
     # A refused record counts, a transaction's marker doesn't.
@@ -164,7 +172,7 @@ def test_outputs_of_later_and_of_deleted_records_are_none_of_its_business() -> N
     assert balance(RAW[2:], [*TYPED, typed(9, "later", 5)], [RAW[3]], start=2).is_balanced
 
 
-def test_a_type_is_read_from_the_value_where_no_header_has_it() -> None:
+def test_a_type_is_read_from_the_value() -> None:
     record = Rec(0, b'{"id":"a","event_type":"FUNDING","timestamp":"t","payload":{"biz_type":"CREDIT"}}')
     assert balance([record], [], [], kept_from={CREDIT: 5}).expired == 1
 
@@ -173,9 +181,9 @@ def test_what_is_wrong_before_the_range_is_none_of_its_business() -> None:
     assert balance(RAW, [*TYPED, typed(7, "b", 1)], [RAW[0], RAW[3]], start=4).is_balanced
 
 
-def test_an_id_is_read_from_the_value_where_no_header_has_it() -> None:
+def test_an_id_is_read_from_the_value_whatever_its_header_says() -> None:
     timestamp = b'"event_type":"FUNDING","timestamp":"t"'
-    record = Rec(0, b'{"id":"a",%b,"payload":{}}' % timestamp)
+    record = Rec(0, b'{"id":"a",%b,"payload":{}}' % timestamp, headers_={"event_id": b"b"})
     assert balance([record], [typed(0, "a", 0)], []).is_balanced
     assert balance([record], [typed(0, "b", 0)], []).discrepancies == {Kind.ALTERED: 1}
 
@@ -192,7 +200,7 @@ def test_values_compared(value: bytes, differs: int) -> None:
     def encode(_: bytes | None) -> bytes:
         return b"\0\0\0\0\7\2arest"
 
-    books = Books(0, 0, 1, 10, TOPICS, encode)
+    books = Books(0, 0, 1, 10, TOPICS, plainly, encode)
     books.add_raw([raw(0, "a")])
     books.add_typed([Rec(0, value, CREDIT, headers_={"raw_offset": b"0"})], FRAMES)
     assert books.close({}, 0).discrepancies.get(Kind.ALTERED, 0) == differs
@@ -202,8 +210,28 @@ def test_values_of_another_schema_are_counted_and_not_compared() -> None:
     def encode(_: bytes | None) -> bytes:
         raise InvalidEvent(Reason.MISSING_FIELD, "/payload", "under the present schema")
 
-    books = Books(0, 0, 1, 10, TOPICS, encode)
+    books = Books(0, 0, 1, 10, TOPICS, plainly, encode)
     books.add_raw([raw(0, "a")])
     books.add_typed([Rec(0, b"\0\0\0\0\6\2arest", CREDIT, headers_={"raw_offset": b"0"})], FRAMES)
     found = books.close({}, 0)
     assert (found.other_schema, found.is_balanced) == (1, True)
+
+
+@pytest.mark.parametrize(("event_id", "tail"), [(None, b""), (None, b"!"), (b"other", b"")])
+def test_the_fast_way_and_the_plain_way_find_the_same(event_id: bytes | None, tail: bytes) -> None:
+    contract = load_catalog().events["CREDIT"]
+    value = (contract.folder / "samples/accept/documented-completed.json").read_bytes()
+    encode = Transcoder(contract, 7).encode
+    output = encode(value) + tail
+    if event_id is not None:
+        output = output.replace(typed_id(output), event_id.ljust(len(typed_id(output))))
+
+    def found(read: Read) -> Balance:
+        books = Books(0, 0, 1, 10, TOPICS, read, lambda raw_value: encode(raw_value or b""))
+        books.add_raw([Rec(0, value)])
+        books.add_typed([Rec(0, output, CREDIT, headers_={"raw_offset": b"0"})], FRAMES)
+        return books.close({}, 0)
+
+    plain, fast = found(plainly), found(EventReader([Readable(contract, 7, "CREDIT")]).read)
+    assert plain == fast
+    assert plain.is_balanced == (event_id is None and not tail)
