@@ -122,7 +122,9 @@ class Auditor:
                     kept_from[record.topic()] = raw_offset(record.headers()) or 0
             books.add_typed(records, self._frames)
             progress.add("typed", len(records))
-        return books.close(kept_from, self._add_quarantined(books, raw, judged.end, progress))
+        balance = books.close(kept_from, self._add_quarantined(books, raw, judged.end, progress))
+        progress.done()
+        return balance
 
     def _add_quarantined(self, books: Books, raw: TopicPartition, end: int, progress: Progress) -> int:
         """Return the raw offset from which on quarantine is whole: 0, unless its oldest records are deleted."""

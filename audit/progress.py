@@ -18,10 +18,18 @@ class Progress:
     def __init__(self, work: str) -> None:
         self._work = work
         self._counts: Counter[str] = Counter()
-        self._due = time.monotonic() + _REPORT_EVERY_S
+        self._began = time.monotonic()
+        self._due = self._began + _REPORT_EVERY_S
 
     def add(self, what: str, count: int) -> None:
         self._counts[what] += count
         if time.monotonic() >= self._due:
             self._due = time.monotonic() + _REPORT_EVERY_S
-            log.info("%s %s", self._work, ", ".join(f"{number:,} {name}" for name, number in self._counts.items()))
+            log.info("%s", self)
+
+    def done(self) -> None:
+        """Log what it came to, and how long it took."""
+        log.info("%s in %.2f s", self, time.monotonic() - self._began)
+
+    def __str__(self) -> str:
+        return f"{self._work} {', '.join(f'{number:,} {name}' for name, number in self._counts.items())}"

@@ -72,8 +72,7 @@ class Work:
 
     def cpu_s(self) -> float:
         """CPU seconds, user and system, of all its threads."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+        return cpu_s(self.pid)
 
     def memory_bytes(self) -> int:
         """Resident memory."""
@@ -114,6 +113,12 @@ class Work:
                 raise self.failed(f"did not say {text!r} within {patience_s:g} s")
             time.sleep(_SAMPLE_S)
         return time.monotonic()
+
+
+def cpu_s(pid: int) -> float:
+    """CPU seconds, user and system, that a process has used in all its threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 def measure(

@@ -26,6 +26,7 @@ from bench.contenders import (
 )
 from bench.corpus import Corpus, draw_corpus
 from bench.endurance import memory_over
+from bench.ledger import proofs
 from bench.measurement import Work, measure
 from bench.outputs import ProjectedOutputs, TypedOutputs
 from bench.peers.environment import Peers
@@ -42,6 +43,7 @@ PARTITIONS: Final = 8
 MANY_PARTITIONS: Final = 48
 FEW_ACCOUNTS: Final = 1_000
 MANY_ACCOUNTS: Final = 1_000_000
+LEDGER_EVENTS: Final = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -213,6 +215,14 @@ def stages(bench: Bench) -> dict[str, Any]:
     return stage_costs(pipeline, bench.corpus(pipeline))
 
 
+def ledger(bench: Bench) -> dict[str, Any]:
+    """The ledger over a million routed events."""
+    pipeline, (broker, *_) = bench.pipeline("ledger"), bench.stack.kafka.pids
+    events = bench.plan.events if bench.plan.quick else LEDGER_EVENTS
+    corpus = bench.corpus(pipeline)
+    return proofs(pipeline, corpus, events, bench.plan.rounds, broker, bench.folder, bench.progress)
+
+
 def memory(bench: Bench) -> dict[str, Any] | None:
     """The router's memory over 10 million events and at least five minutes; only with --long."""
     if not bench.plan.long:
@@ -230,6 +240,7 @@ SECTIONS: Final[dict[str, Callable[[Bench], Any]]] = {
     "partitions": partitions,
     "two_workers": two_workers,
     "stages": stages,
+    "ledger": ledger,
     "memory": memory,
 }
 

@@ -85,6 +85,7 @@ TARGETS: Final = (
         0.9,
         1.0,
     ),
+    Target("ledger, raw events/s", lambda d: d["ledger"]["events_per_second"], 100_000, 150_000),
     Target(
         "router's memory after 10 M events / after 2 M",
         lambda d: d["memory"]["bytes_at_the_end"] / d["memory"]["bytes_at_a_fifth"],
