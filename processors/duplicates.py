@@ -34,6 +34,10 @@ class DuplicateWindow:
                 return Seen.NEW
         return Seen.DUPLICATE if known == body else Seen.CONFLICT
 
+    def __contains__(self, event_id: str) -> bool:
+        """Whether an event of this id is known, whatever its body."""
+        return event_id in self._young or event_id in self._old
+
     def remember(self, event_id: str, body: int) -> None:
         """Keep an event whose typed record is written."""
         if len(self._young) >= self._size:

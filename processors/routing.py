@@ -76,8 +76,8 @@ class Routing:
         if found is None:
             document = parse_event(value)
             event: dict[str, Any] = document.root
-            event_id, body = event["id"], body_hash(value or b"")
-            if _is_known(event_id, body, window):
+            event_id = event["id"]
+            if _is_known(event_id, value, window):
                 biz_type = event["payload"].get("biz_type")
                 return self._routes.get(biz_type) if isinstance(biz_type, str) else None, None, False
             route = find_route(event, self._routes)
@@ -85,8 +85,7 @@ class Routing:
             traced = TRACEPARENT in event
         else:
             route, event_id, typed, hidden, traced = found
-            body = body_hash(value or b"")
-            if _is_known(event_id, body, window):
+            if _is_known(event_id, value, window):
                 return route, None, False
             self._duplicate_keys += hidden
         if key is None:
@@ -95,13 +94,15 @@ class Routing:
             )
         if len(typed) + len(key) > self._size_limit:
             raise InvalidEvent(Reason.TOO_LARGE, "", f"{len(typed)} bytes as a typed record")
-        window.remember(event_id, body)
+        window.remember(event_id, body_hash(value or b""))
         return route, typed, traced
 
 
-def _is_known(event_id: str, body: int, window: DuplicateWindow) -> bool:
+def _is_known(event_id: str, value: bytes | None, window: DuplicateWindow) -> bool:
     """Whether the event is typed already. Raises `InvalidEvent` if another body was typed under its id."""
-    seen = window.check(event_id, body)
+    if event_id not in window:
+        return False
+    seen = window.check(event_id, body_hash(value or b""))
     if seen is Seen.CONFLICT:
         raise InvalidEvent(Reason.ID_CONFLICT, "/id", "an event of this id with another body came before")
     return seen is Seen.DUPLICATE

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum, auto
-from typing import Any
+from typing import Any, NamedTuple
 
 from schemas.catalog import Contract, ContractError
 from schemas.schema_rules import DECIMAL, TIMESTAMP
@@ -33,8 +33,7 @@ class Holder(IntEnum):
 _NAMED = {"string": Kind.STRING, "boolean": Kind.BOOLEAN, "int": Kind.INT, "long": Kind.LONG}
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """A member that a value may come from; `pointer` is its JSON Pointer from the envelope, or the array's item."""
 
     holder: Holder

@@ -8,7 +8,7 @@ import json
 import re
 import threading
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import orjson
 
@@ -36,8 +36,7 @@ class Number:
         return _INTEGER.fullmatch(self.literal) is not None
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(NamedTuple):
     """A parsed text: `root` of dict, list, str, Number, bool, None; how many members a later namesake has hidden."""
 
     root: Any

@@ -48,11 +48,11 @@ def _read_fields(
     kept: set[str] = set()
     for field in plan.fields:
         found = None
-        for source in field.sources:
-            value = holders[source.holder].get(source.member)
+        for holder, member, place in field.sources:
+            value = holders[holder].get(member)
             if value is None:
                 continue
-            pointer = base + source.pointer
+            pointer = base + place
             if found is None:
                 found = value
                 record[field.name] = _READERS[field.kind](field, value, pointer, nested)
