@@ -53,8 +53,7 @@ class Bridge:
         self._raw_topic = settings.topic(RAW)
         self._cursor_topic = settings.topic(CURSORS)
         self._inbox = Inbox()
-        self._gather_s = settings.commit_interval_ms / 1000
-        self._commit_rule = CommitRule(self._gather_s, settings.transaction_records)
+        self._commit_rule = CommitRule(settings.commit_interval_ms / 1000, settings.transaction_records)
         self._committed_at = 0.0  # monotonic
         self._positions: dict[str, str] = {}
         self._moved: dict[str, Cursor] = {}
@@ -108,8 +107,8 @@ class Bridge:
                 self._health.beat()
                 finished = self._exhausted  # read before the inbox: what came earlier is in it
                 # A commit costs the broker, and the readers of raw another one, however few events it has.
-                gathering_s = self._committed_at + self._gather_s - time.monotonic() if transaction.is_open else _POLL_S
-                events = self._inbox.take(max(gathering_s, 0))
+                rest_s = self._committed_at + self._commit_rule.rest_s - time.monotonic()
+                events = self._inbox.take(max(rest_s, 0) if transaction.is_open else _POLL_S)
                 if events:
                     self._add(transaction, events)
                 elif finished:
@@ -170,7 +169,7 @@ class Bridge:
 
     def _commit_if_due(self, transaction: Transaction) -> None:
         now = time.monotonic()
-        at_end = self._inbox.is_empty() and now - self._committed_at >= self._gather_s
+        at_end = self._inbox.is_empty() and now - self._committed_at >= self._commit_rule.rest_s
         if transaction.is_open and self._commit_rule.is_due(
             now - transaction.opened_at, transaction.records, at_end=at_end
         ):

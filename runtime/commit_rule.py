@@ -8,6 +8,8 @@ from typing import Final
 # single record, so that a transaction may stay open for so long.
 _LONGEST_S: Final = 1.0
 _SHARE: Final = 0.1
+# Of a source that trickles: seldom enough that the cluster has time for the readers' own commits.
+_TRICKLE_SHARE: Final = 0.25
 
 
 class CommitRule:
@@ -18,6 +20,8 @@ class CommitRule:
         self._interval_s = interval_s
         self._most_records = most_records
         self._open_s = interval_s
+        self.rest_s = interval_s
+        """Between two commits of a source whose events come one by one, for whoever has no batches to go by."""
 
     def is_due(self, age_s: float, records: int, *, at_end: bool) -> bool:
         """Whether a transaction of this age, with so many records read, commits now.
@@ -27,5 +31,6 @@ class CommitRule:
         return at_end or records >= self._most_records or age_s >= self._open_s
 
     def committed(self, took_s: float) -> None:
-        """A commit took so long: the next transactions stay open accordingly."""
+        """A commit took so long: the next ones come accordingly."""
         self._open_s = max(self._interval_s, min(took_s * (1 / _SHARE - 1), _LONGEST_S))
+        self.rest_s = min(self._interval_s, took_s * (1 / _TRICKLE_SHARE - 1))

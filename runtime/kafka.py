@@ -88,6 +88,8 @@ def producer_config(settings: Settings, **more: Any) -> Config:  # noqa: ANN401 
             "batch.size": 500_000,
             "message.max.bytes": settings.max_message_bytes,
             "queue.buffering.max.messages": 500_000,
+            # A partition that still waits for the last transaction's marker refuses the next one, for a few ms.
+            "retry.backoff.ms": 10,
         }
         | _dotted(more)
     )

@@ -68,7 +68,7 @@ class Settings(BaseSettings):
         100,
         ge=5,
         le=5000,
-        description="from one commit of the bridge, or of a worker that catches up, to the next, at least",
+        description="from one commit of a worker that catches up to the next, at least; of the bridge, at most",
     )
     transaction_records: int = Field(
         100_000, ge=1, description="a transaction commits at the latest with this many records read"

@@ -25,6 +25,7 @@ _ABORT_TIMEOUT_S: Final = 2.0
 # A call that is late by so much will never come back: when a broker has died and is no longer in the metadata,
 # librdkafka 2.16 may wait for it for ever, whatever the call's time-out (its issue 5511).
 _HANGS_AFTER_S: Final = 2.0
+_TELLS_WITHIN_S: Final = 1.0
 
 
 class Transaction:
@@ -174,11 +175,17 @@ class Transaction:
             self._fatal = error
         self._log_error(error)
 
+    def _fatal_error(self) -> KafkaError | None:
+        """What made a producer unusable comes by callback, maybe a moment after the first call was refused for it."""
+        deadline = time.monotonic() + _TELLS_WITHIN_S
+        while self._fatal is None and time.monotonic() < deadline:
+            self._producer.poll(0.05)
+        return self._fatal
+
     def _restart(self, call: str, exception: KafkaException) -> PipelineError:
         error: KafkaError = exception.args[0]
         if error.code() == KafkaError._FATAL:  # noqa: SLF001 (the public name of a client-side code)
-            self._producer.poll(0)  # the error itself comes by callback
-            error = self._fatal or error
+            error = self._fatal_error() or error
         if error.code() in _FENCED:
             return Fenced(f"{call}: a newer worker of the same name has taken over ({error.str()})")
         if error.code() == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED:

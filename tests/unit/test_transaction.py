@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 import runtime.transaction
-from runtime.errors import MustRestart
+from runtime.errors import Fenced, MustRestart
 from runtime.settings import Settings
 from runtime.transaction import Transaction
 
@@ -37,3 +38,25 @@ def test_a_flush_that_leaves_records_behind_is_no_flush(monkeypatch: pytest.Monk
 
 def test_a_flush_that_leaves_none_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     transaction(monkeypatch, 0).flush()
+
+
+class Unusable:
+    """A producer that refuses every call for a fatal error, and says which one only when it is polled again."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self._tell = config["error_cb"]
+        self._polls = 0
+
+    def begin_transaction(self) -> None:
+        raise KafkaException(KafkaError(KafkaError._FATAL))
+
+    def poll(self, _timeout_s: float) -> None:
+        self._polls += 1
+        if self._polls == 2:
+            self._tell(KafkaError(KafkaError._FENCED, "fenced by a newer instance", fatal=True))
+
+
+def test_a_fatal_error_is_known_by_its_own_name_even_when_that_comes_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime.transaction, "Producer", Unusable)
+    with pytest.raises(Fenced, match="a newer worker of the same name has taken over"):
+        Transaction(Settings(), "broker.router.a").begin()
