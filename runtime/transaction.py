@@ -49,9 +49,7 @@ class Transaction:
             transaction_timeout_ms=settings.transaction_timeout_ms,
             message_max_bytes=settings.max_message_bytes * size_factor,
         )
-        self._fatal: KafkaError | None = None
-        self._log_error = config["error_cb"]
-        self._producer = Producer(config | {"error_cb": self._on_error})
+        self._producer = Producer(config)
         self._watchdog = Watchdog()
 
     def init(self) -> None:
@@ -92,7 +90,7 @@ class Transaction:
                 # By position, which is faster; the two in between are callbacks.
                 self._producer.produce(topic, value, key, partition, None, None, timestamp, headers)
             except BufferError:
-                self._producer.poll(0.1)
+                self._serve(0.1)
             except KafkaException as error:
                 raise self._restart("produce", error) from None
             else:
@@ -100,8 +98,8 @@ class Transaction:
                 return
 
     def poll(self) -> None:
-        """Serve the producer's callbacks (errors, logs) without waiting."""
-        self._producer.poll(0)
+        """Serve the producer's callbacks (errors, logs) without waiting. Raises Fenced or MustRestart."""
+        self._serve(0)
 
     def flush(self) -> None:
         """Wait until the broker has everything produced so far; a reader waits for it from then on.
@@ -109,7 +107,10 @@ class Transaction:
         Raises MustRestart when that takes longer than the transaction timeout.
         """
         with self._watchdog.limit("flush", self._timeout_s + _HANGS_AFTER_S):
-            left = self._producer.flush(self._timeout_s)
+            try:
+                left = self._producer.flush(self._timeout_s)
+            except KafkaException as error:
+                raise self._restart("flush", error) from None
         if left:
             raise MustRestart(f"flush: Kafka has not taken {left:,} records within {self._timeout_s:g} s")
 
@@ -170,17 +171,22 @@ class Transaction:
                 else:
                     return
 
-    def _on_error(self, error: KafkaError) -> None:
-        if error.fatal():
-            self._fatal = error
-        self._log_error(error)
+    def _serve(self, timeout_s: float) -> None:
+        try:
+            self._producer.poll(timeout_s)
+        except KafkaException as error:  # the producer has become unusable
+            raise self._restart("poll", error) from None
 
     def _fatal_error(self) -> KafkaError | None:
-        """What made a producer unusable comes by callback, maybe a moment after the first call was refused for it."""
+        """What made a producer unusable: its poll raises it, maybe a moment after another call was refused for it."""
         deadline = time.monotonic() + _TELLS_WITHIN_S
-        while self._fatal is None and time.monotonic() < deadline:
-            self._producer.poll(0.05)
-        return self._fatal
+        while time.monotonic() < deadline:
+            try:
+                self._producer.poll(0.05)
+            except KafkaException as error:
+                found: KafkaError = error.args[0]
+                return found
+        return None
 
     def _restart(self, call: str, exception: KafkaException) -> PipelineError:
         error: KafkaError = exception.args[0]

@@ -41,22 +41,27 @@ def test_a_flush_that_leaves_none_is_one(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 class Unusable:
-    """A producer that refuses every call for a fatal error, and says which one only when it is polled again."""
+    """A producer that refuses every call for a fatal error; the poll number `tells` says which one."""
 
-    def __init__(self, config: dict[str, Any]) -> None:
-        self._tell = config["error_cb"]
-        self._polls = 0
+    def __init__(self, tells: int) -> None:
+        self._tells = tells
 
     def begin_transaction(self) -> None:
         raise KafkaException(KafkaError(KafkaError._FATAL))
 
     def poll(self, _timeout_s: float) -> None:
-        self._polls += 1
-        if self._polls == 2:
-            self._tell(KafkaError(KafkaError._FENCED, "fenced by a newer instance", fatal=True))
+        self._tells -= 1
+        if not self._tells:
+            raise KafkaException(KafkaError(KafkaError._FENCED, "fenced by a newer instance", fatal=True))
 
 
 def test_a_fatal_error_is_known_by_its_own_name_even_when_that_comes_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime.transaction, "Producer", Unusable)
-    with pytest.raises(Fenced, match="a newer worker of the same name has taken over"):
+    monkeypatch.setattr(runtime.transaction, "Producer", lambda _config: Unusable(2))
+    with pytest.raises(Fenced, match="begin_transaction: a newer worker of the same name has taken over"):
         Transaction(Settings(), "broker.router.a").begin()
+
+
+def test_a_fatal_error_that_a_poll_meets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime.transaction, "Producer", lambda _config: Unusable(1))
+    with pytest.raises(Fenced, match="poll: a newer worker of the same name has taken over"):
+        Transaction(Settings(), "broker.router.a").poll()
