@@ -171,6 +171,8 @@ def _offsets(settings: Settings, partitions: Iterable[TopicPartition], spec: Off
         # A new one at each attempt: it would go on asking the leader that it knew first. And a name of its own: without
         # it the futures never resolve.
         admin = AdminClient(client_config(settings))
+        # Connected, and with the leaders known: librdkafka would look for them again after 1 or 3 s only.
+        admin.list_topics(timeout=_OFFSETS_TIMEOUT_S)
         futures = admin.list_offsets(
             wanted, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=_OFFSETS_TIMEOUT_S
         )
