@@ -51,7 +51,7 @@ class Routing:
             route = Route(biz_type, str(contract.event_type), topic(name), transcoder)
             self._routes[biz_type] = route
             readable.append(Readable(contract, schema_ids[name], route))
-        self._read = EventReader(readable).read
+        self._reader = EventReader(readable)
         self._duplicate_keys = 0
 
     @property
@@ -61,7 +61,7 @@ class Routing:
 
     def event_id(self, value: bytes | None) -> str:
         """The id of an event. Raises `InvalidEvent` where there is none."""
-        found = self._read(value)
+        found = self._reader.read(value)
         if found is not None:
             return found[1]
         event_id: str = parse_event(value).root["id"]
@@ -72,8 +72,8 @@ class Routing:
 
         Raises `InvalidEvent`. Only an event that gets its record is remembered.
         """
-        found = self._read(value)
-        if found is None:
+        found = self._reader.attempt(value)
+        if isinstance(found, int):
             document = parse_event(value)
             event: dict[str, Any] = document.root
             event_id = event["id"]
@@ -81,7 +81,7 @@ class Routing:
                 biz_type = event["payload"].get("biz_type")
                 return self._routes.get(biz_type) if isinstance(biz_type, str) else None, None, False
             route = find_route(event, self._routes)
-            typed = route.transcoder.encode_event(document)
+            typed = route.transcoder.encode_event(document, right=found)
             traced = TRACEPARENT in event
         else:
             route, event_id, typed, hidden, traced = found

@@ -45,12 +45,17 @@ class EventReader(Generic[L]):
         self._native = None if _native is None else _native.EventReader(routes)
 
     def read(self, value: bytes | None) -> tuple[L, str, bytes, int, bool] | None:
+        """As `attempt`; None for whatever is not plain sailing."""
+        found = self.attempt(value)
+        return None if isinstance(found, int) else found
+
+    def attempt(self, value: bytes | None) -> tuple[L, str, bytes, int, bool] | int:
         """Return the label, the event's id, its record with frame, how many members a later namesake has hidden.
 
-        Last, whether the envelope has a `traceparent` (schemas.trace_context). None for whatever is not plain sailing.
-        `value`: the envelope's JSON text.
+        Last, whether the envelope has a `traceparent` (schemas.trace_context). For whatever is not plain sailing: how
+        many of the record's first fields are known to be right. `value`: the envelope's JSON text.
         """
-        return None if self._native is None else self._native.read(value)
+        return 0 if self._native is None else self._native.read(value)
 
 
 def _plan(plan: RecordPlan, first: Holder = Holder.ENVELOPE) -> _Plan:

@@ -3,7 +3,7 @@
 It is the reference that the native way must agree with, and what explains an event that cannot be read.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from schemas.amounts import parse_amount
@@ -16,12 +16,14 @@ _BITS = {Kind.INT: 31, Kind.LONG: 63}
 _LONGEST = len(str(-(1 << 63)))
 
 
-def read_record(plan: RecordPlan, event: dict[str, Any]) -> dict[str, Any]:
+def read_record(plan: RecordPlan, event: dict[str, Any], right: int = 0) -> dict[str, Any]:
     """Read the record of an envelope that `exact_json` parsed and `check_envelope` passed.
 
     Values are in storage form: times as int microseconds, amounts as bytes (two's complement of value * 10**18).
     `extra` has, as JSON texts by JSON Pointer, the members that no field reads: of the envelope, the payload, then of
     array items. A member that lost to another one of the same field is there too unless both say the same.
+
+    `right`: how many of the first fields are known to be right, so that what is wrong is found sooner.
 
     Raises `InvalidEvent` for the first problem in the order of the schema: missing_field, wrong_type, empty_id,
     bad_amount, bad_time; too_deep for an unknown member that nests too deeply.
@@ -29,7 +31,9 @@ def read_record(plan: RecordPlan, event: dict[str, Any]) -> dict[str, Any]:
     nested: dict[str, str] = {}
     holders = {Holder.ENVELOPE: event, Holder.PAYLOAD: event["payload"]}
     try:
-        record, kept = _read_fields(plan, holders, "", nested)
+        if right:
+            _read_fields(plan.fields[right:], holders, "", {})
+        record, kept = _read_fields(plan.fields, holders, "", nested)
         extra = {
             **_unread(event, plan.known[Holder.ENVELOPE], kept, ""),
             **_unread(event["payload"], plan.known[Holder.PAYLOAD], kept, "/payload"),
@@ -41,12 +45,12 @@ def read_record(plan: RecordPlan, event: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read_fields(
-    plan: RecordPlan, holders: Mapping[Holder, dict[str, Any]], base: str, nested: dict[str, str]
+    fields: Iterable[FieldPlan], holders: Mapping[Holder, dict[str, Any]], base: str, nested: dict[str, str]
 ) -> tuple[dict[str, Any], set[str]]:
     """Return the values and the pointers of the members that live on in them; the items' unread go to `nested`."""
     record: dict[str, Any] = {}
     kept: set[str] = set()
-    for field in plan.fields:
+    for field in fields:
         found = None
         for holder, member, place in field.sources:
             value = holders[holder].get(member)
@@ -138,7 +142,7 @@ def _read_item(plan: RecordPlan | None, item: Any, pointer: str, nested: dict[st
     if plan is None or not isinstance(item, dict):
         raise _wrong_type(None, item, pointer)
     of_items: dict[str, str] = {}
-    record, kept = _read_fields(plan, {Holder.ITEM: item}, pointer, of_items)
+    record, kept = _read_fields(plan.fields, {Holder.ITEM: item}, pointer, of_items)
     nested.update(_unread(item, plan.known[Holder.ITEM], kept, pointer))
     nested.update(of_items)
     return record

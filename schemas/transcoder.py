@@ -40,10 +40,10 @@ class Transcoder:
         """
         return self.encode_event(parse_event(value))
 
-    def encode_event(self, event: Document) -> bytes:
-        """As `encode`, for an event that `parse_event` has parsed."""
+    def encode_event(self, event: Document, right: int = 0) -> bytes:
+        """As `encode`, for an event that `parse_event` has parsed; `right` as in `schemas.plain.read_record`."""
         self.duplicate_keys += event.duplicate_keys
-        record = read_record(self._plan, event.root)
+        record = read_record(self._plan, event.root, right)
         body = io.BytesIO()
         body.write(self._frame)
         fastavro.schemaless_writer(body, self._schema, record)

@@ -187,7 +187,7 @@ def _show(name: str, done: Flood) -> None:
     click.echo(
         f"{name}: {fates.raw:,} raw = {fates.typed:,} typed + {fates.quarantined:,} in quarantine"
         f" + {fates.duplicates:,} duplicates; {done.speed.per_s:,.0f} a second"
-        f", {done.speed.cpu_us:.0f} us of CPU each, {len(fates.wrong) or 'nothing'} wrong"
+        f", {done.speed.cpu_us:.1f} us of CPU each, {len(fates.wrong) or 'nothing'} wrong"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -76,6 +77,27 @@ def test_the_same_without_native_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_reader, "_native", None)
     assert routed() == fast
     assert [value for _, value in fast].count(None) == len(SAMPLES), "the second time around"
+
+
+def test_what_is_wrong_is_the_same_without_native_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Native code says where to begin to look for a fault: two in an event, and the first one is what is told."""
+
+    def faults() -> list[tuple[object, ...]]:
+        routing, found = Routing(EVENTS, IDS, "test.{}".format, 10_000), []
+        for value in SAMPLES:
+            event = json.loads(value)
+            for first, second in itertools.combinations(event["payload"], 2):
+                broken = event | {"payload": event["payload"] | {first: True, second: [[]]}}
+                try:
+                    routing.type(json.dumps(broken).encode(), b"key", DuplicateWindow(0))
+                except InvalidEvent as problem:
+                    found.append(problem.args)
+        return found
+
+    fast = faults()
+    assert len({pointer for _, pointer, _ in fast}) > 20
+    monkeypatch.setattr(event_reader, "_native", None)
+    assert faults() == fast
 
 
 SAMPLE = next(value for value in SAMPLES if b'"CREDIT"' in value)

@@ -303,8 +303,6 @@ struct Route {
 #[derive(FromPyObject)]
 struct RoutePlan(String, String, Py<PyAny>, Vec<u8>, RecordPlan);
 
-type Read<'a, 'py> = (&'a Py<PyAny>, Bound<'py, PyString>, Bound<'py, PyBytes>, usize, bool);
-
 /// Reads events of all contracts.
 #[pyclass(frozen)]
 pub struct EventReader {
@@ -323,18 +321,26 @@ impl EventReader {
     }
 
     /// The route's label, the event's id, its framed record, how many members of it were hidden by a later one of the
-    /// same name, and whether the envelope has trace context; None for what has to be read the plain way.
-    fn read<'py>(&self, py: Python<'py>, value: Option<&[u8]>) -> Option<Read<'_, 'py>> {
-        let text = value?;
-        let mut out = Vec::with_capacity(text.len() + 128);
-        let (route, id, hidden, traced) = self.write(text, &mut out)?;
-        let id = PyString::new(py, std::str::from_utf8(id).ok()?);
-        Some((&route.label, id, PyBytes::new(py, &out), hidden, traced))
+    /// same name, and whether the envelope has trace context. For what has to be read the plain way: how many of the
+    /// record's first fields are right.
+    fn read<'py>(&self, py: Python<'py>, value: Option<&[u8]>) -> PyResult<Bound<'py, PyAny>> {
+        let mut out = Vec::with_capacity(value.map_or(0, |text| text.len() + 128));
+        let mut right = 0;
+        let Some((route, id, hidden, traced)) = value.and_then(|text| self.write(text, &mut out, &mut right)) else {
+            return Ok(right.into_pyobject(py)?.into_any());
+        };
+        let id = PyString::new(py, std::str::from_utf8(id)?);
+        Ok((&route.label, id, PyBytes::new(py, &out), hidden, traced).into_pyobject(py)?.into_any())
     }
 }
 
 impl EventReader {
-    fn write<'a>(&self, text: &'a [u8], out: &mut Vec<u8>) -> Option<(&Route, &'a [u8], usize, bool)> {
+    fn write<'a>(
+        &self,
+        text: &'a [u8],
+        out: &mut Vec<u8>,
+        right: &mut usize,
+    ) -> Option<(&Route, &'a [u8], usize, bool)> {
         std::str::from_utf8(text).ok()?;
         let mut envelope = Vec::with_capacity(8);
         let mut cursor = Cursor::new(text);
@@ -383,7 +389,10 @@ impl EventReader {
             }
         }
         out.extend_from_slice(&route.header);
-        record.write(&members.values, out)?;
+        for field in &record.fields {
+            field.write(&members.values, out)?;
+            *right += 1;
+        }
         extra.write(out)?;
         Some((route, id, members.hidden, traced))
     }
