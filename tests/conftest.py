@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import uuid
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ def pytest_configure() -> None:
     # How long an example takes is a matter of the machine's load, not of the code.
     hypothesis.settings.register_profile("any-machine", suppress_health_check=[HealthCheck.too_slow])
     hypothesis.settings.load_profile("any-machine")
+    # A run that a shell has put into the background ignores Ctrl-C, and so would every process that a test starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     chosen_broker()  # a wrong TEST_BROKER stops the run before the first test
 
 
