@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def pytest_configure() -> None:
     # How long an example takes is a matter of the machine's load, not of the code.
-    hypothesis.settings.register_profile("any-machine", suppress_health_check=[HealthCheck.too_slow])
+    hypothesis.settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     hypothesis.settings.load_profile("any-machine")
     # A run that a shell has put into the background ignores Ctrl-C, and so would every process that a test starts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
