@@ -25,6 +25,7 @@ from runtime.record import Record, TopicPartition
 from runtime.schema_ids import open_registry, registry_problem, resolve_schema_ids
 from runtime.settings import Settings
 from runtime.topic_reader import committed_offsets, first_offsets, read_to_end
+from runtime.topics import derived_size_limit
 from schemas.catalog import load_catalog
 from schemas.codec import Codec
 from schemas.invalid_event import InvalidEvent
@@ -54,6 +55,12 @@ class FoldedTable:
         self._changed[key] = record
         if len(self._changed) >= _CHANGED:
             self.values()
+
+    def written_size(self, _partition: int, key: bytes) -> int:
+        return len(self._values.get(key, b""))
+
+    def size(self, record: Any) -> int:  # noqa: ANN401
+        return len(self._codec.encode(record))
 
     def remove(self, key: bytes) -> None:
         self._changed.pop(key, None)
@@ -165,7 +172,7 @@ class Rebuild:
         """Fold a record; return table and key of everything that it may have changed."""
         typed = self._typed[record.topic()]
         try:
-            state_key, outcome = fold(typed, record, tables)
+            state_key, outcome = fold(typed, record, tables, derived_size_limit(self._settings))
         except InvalidEvent:
             return []  # in quarantine
         except RegistryError as error:

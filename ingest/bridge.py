@@ -36,8 +36,9 @@ ROLE: Final = "bridge"
 # Within what a process gets to stop (runtime.process); what isn't committed by then is received again.
 STOP_LIMIT_S: Final = 8.0
 _POLL_S: Final = 0.2
-# Key, headers and the record's own framing, which Kafka counts too.
+# Names of headers and the record's own framing, which Kafka counts too.
 _OVERHEAD_BYTES: Final = 4096
+_QUOTED: Final = 80
 
 
 class Bridge:
@@ -142,10 +143,10 @@ class Bridge:
         largest = self._settings.max_message_bytes - _OVERHEAD_BYTES
         for received in events:
             record = to_raw(received, name)
-            if len(record.value) > largest:
+            if (size := record.size()) > largest:
                 self._commit(transaction)
                 raise SettingsError(
-                    f"event {record.event_id!r} has {len(record.value)} bytes: raise PIPELINE_MAX_MESSAGE_BYTES "
+                    f"event {record.event_id[:_QUOTED]!r} has {size} bytes: raise PIPELINE_MAX_MESSAGE_BYTES "
                     f"({self._settings.max_message_bytes}) and the topics' max.message.bytes with it"
                 )
             transaction.begin()

@@ -42,6 +42,11 @@ class RawRecord(NamedTuple):
     biz_type: str
     position: str
 
+    def size(self) -> int:
+        """Bytes of value, key and headers, which quote whatever the event has for its id, types and account."""
+        key = (self.key or "").encode("utf-8", "surrogatepass")
+        return len(self.value) + len(key) + sum(len(content) for _, content in self.headers if content)
+
 
 def to_raw(received: Received, source: str) -> RawRecord:
     """Make the raw record of one event; never raises, whatever the bytes are."""

@@ -54,4 +54,6 @@ def body_hash(value: bytes) -> int:
 
     A broker that pushes an event again may stamp the envelope anew. The hash is keyed anew in every process.
     """
-    return hash(value[max(value.find(b'"payload"'), 0) :])
+    start = max(value.find(b'"payload"'), 0)
+    # With an escape before it that may be a later string, and the payload's own name the escaped one.
+    return hash(value if value.find(b"\\", 0, start) >= 0 else value[start:])

@@ -15,8 +15,11 @@ from schemas.invalid_event import InvalidEvent, Reason
 from schemas.registry import RegistryError
 from schemas.trace_context import TRACEPARENT
 
-# An alert quotes its event: what would be written for one event has to fit into one transaction.
+# An alert quotes its event and state before it: what is written for one event has to fit into one transaction.
 MAX_ALERT_BYTES: Final = 8_388_608
+# A state keeps a few dozen events at most. Unless it is large already, events of less than this share of what a record
+# may have cannot make it too large.
+_SHARE_OF_STATE: Final = 256
 
 
 class TypedTopic(NamedTuple):
@@ -32,6 +35,8 @@ class Table(Protocol):
 
     def get(self, partition: int, key: bytes) -> Any: ...  # noqa: ANN401 (each table has states of its own type)
     def put(self, partition: int, key: bytes, record: Any, headers: Headers | None = None) -> None: ...  # noqa: ANN401
+    def written_size(self, partition: int, key: bytes) -> int: ...
+    def size(self, record: Any) -> int: ...  # noqa: ANN401
 
 
 def typed_topics(
@@ -42,10 +47,11 @@ def typed_topics(
     return {topic(name): TypedTopic(biz_type, codec(name), PROJECTIONS[biz_type]) for biz_type, name in names.items()}
 
 
-def fold(typed: TypedTopic, record: Record, tables: Mapping[str, Table]) -> tuple[bytes, Outcome[Any]]:
+def fold(typed: TypedTopic, record: Record, tables: Mapping[str, Table], size_limit: int) -> tuple[bytes, Outcome[Any]]:
     """Fold one record into its table; return the key of its state too.
 
-    `tables` by name without the prefix. Raises InvalidEvent or RegistryError, the table unchanged.
+    `tables` by name without the prefix; `size_limit`: bytes that a record of theirs may have. Raises InvalidEvent or
+    RegistryError, the table unchanged.
     """
     value, key = record.value(), record.key()
     if value is None or key is None:
@@ -66,10 +72,16 @@ def fold(typed: TypedTopic, record: Record, tables: Mapping[str, Table]) -> tupl
         raise
     except Exception as error:  # noqa: BLE001 (rules are pure: a restart would meet it again)
         raise unforeseen(record, error) from None
-    if len(outcome.alerts) * len(value) > MAX_ALERT_BYTES:
-        detail = f"{len(outcome.alerts)} alerts, each with the whole of its {len(value)} bytes"
-        raise InvalidEvent(Reason.TOO_LARGE, "", detail)
+    if outcome.alerts:
+        size = len(value) + (0 if state is None else table.size(state))
+        if len(outcome.alerts) * size > min(MAX_ALERT_BYTES, size_limit):
+            detail = f"{len(outcome.alerts)} alerts, each with the event and what was before it: {size} bytes"
+            raise InvalidEvent(Reason.TOO_LARGE, "", detail)
     if outcome.state is not state:
+        if max(len(value) * _SHARE_OF_STATE, table.written_size(partition, state_key) * 2) > size_limit:
+            size = len(state_key) + table.size(outcome.state)
+            if size > size_limit:
+                raise InvalidEvent(Reason.TOO_LARGE, "", f"{size} bytes as a state, where {size_limit} fit")
         # Reading a record's headers costs as much as a tenth of all else: only where the event says it has one.
         traced = bool(event["extra"]) and f"/{TRACEPARENT}" in event["extra"]
         table.put(partition, state_key, outcome.state, trace_headers(record) if traced else None)

@@ -23,6 +23,7 @@ from runtime.record_batch import RecordBatch
 from runtime.schema_ids import open_registry
 from runtime.settings import Settings
 from runtime.state_table import StateTable
+from runtime.topics import derived_size_limit
 from runtime.transaction import Transaction
 from schemas.catalog import Catalog, load_catalog
 from schemas.codec import Codec
@@ -60,6 +61,7 @@ class Projector(BatchProcessor):
         self._alerts_topic = settings.topic(ALERTS)
         self._active_topic = settings.topic(ACTIVE_ALERTS)
         self._source_uri = source_uri(settings)
+        self._size_limit = derived_size_limit(settings)
         self._active = active
         self._alerted: list[tuple[float, float]] = []  # when received by the bridge and when read here, Unix seconds
         for rule in RULES:  # a rate needs the 0 before the first one
@@ -85,7 +87,7 @@ class Projector(BatchProcessor):
             folded = 0
             for record in records:
                 try:
-                    _, outcome = fold(typed, record, self._tables)
+                    _, outcome = fold(typed, record, self._tables, self._size_limit)
                 except InvalidEvent as problem:
                     self._quarantine.put(self._transaction, record, problem)
                     continue

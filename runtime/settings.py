@@ -68,7 +68,7 @@ class Settings(BaseSettings):
         100,
         ge=5,
         le=5000,
-        description="from one commit of a worker that catches up to the next, at least; of the bridge, at most",
+        description="from one commit to the next: at least, while a worker catches up; at most, while events trickle into the bridge",
     )
     transaction_records: int = Field(
         100_000, ge=1, description="a transaction commits at the latest with this many records read"

@@ -89,6 +89,14 @@ class StateTable(Generic[R]):
         elif self._headers:
             self._headers.pop((partition, key), None)
 
+    def written_size(self, partition: int, key: bytes) -> int:
+        """Bytes of a value as it was written last, 0 where it never was."""
+        return len(self._values[partition].get(key, b""))
+
+    def size(self, record: R) -> int:
+        """Bytes that a value takes when it is written."""
+        return len(self._codec.encode(record))
+
     def flush(self, transaction: Transaction) -> None:
         """Produce every changed value, into the partition that it belongs to."""
         for partition, changed in self._changed.items():

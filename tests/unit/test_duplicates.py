@@ -35,6 +35,11 @@ def test_an_envelope_that_was_stamped_anew_is_the_same_event() -> None:
     assert body != body_hash(b'{"id":"1","timestamp":"2026-01-01T00:00:00Z","payload":{"a":2}}')
 
 
+def test_a_payload_that_is_named_with_an_escape_is_compared_too() -> None:
+    event = b'{"id":"1","p\\u0061yload":{"a":%d},"note":"payload"}'
+    assert body_hash(event % 1) != body_hash(event % 2)
+
+
 @given(SIZES, EVENTS)
 def test_nothing_is_forgotten_within_its_size(size: int, events: list[tuple[str, bytes]]) -> None:
     """An event of which fewer than `size` new ones have come since it was new is known."""

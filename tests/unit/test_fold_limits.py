@@ -1,0 +1,110 @@
+"""What a typed event may make of states and alerts: never more than Kafka takes, which no restart would mend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from rules_events import ACCOUNT, CATALOG, account_update, event
+
+from audit.rebuild import FoldedTable
+from processors.fold import fold, typed_topics
+from runtime.record import Record
+from schemas.codec import Codec
+from schemas.invalid_event import InvalidEvent, Reason
+
+LIMIT = 4_000_000
+CODECS: dict[str, Codec[Any]] = {
+    name: Codec(contract, 1) for name, (contract, _) in CATALOG.topics.items() if contract.schema
+}
+TYPED = typed_topics(CATALOG, str, CODECS.__getitem__)
+"""The typed topics by their names."""
+
+
+class Typed:
+    """A typed record of one account."""
+
+    def __init__(self, topic: str, value: bytes) -> None:
+        self._topic, self._value = topic, value
+
+    def topic(self) -> str:
+        return self._topic
+
+    def partition(self) -> int:
+        return 0
+
+    def offset(self) -> int:
+        return 0
+
+    def key(self) -> bytes:
+        return ACCOUNT.encode()
+
+    def value(self) -> bytes:
+        return self._value
+
+    def headers(self) -> None:
+        return None
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, 1000
+
+
+class States:
+    def __init__(self) -> None:
+        self.tables = {name: FoldedTable(CODECS[name]) for name in ("state.accounts", "state.movements")}
+
+    def fold(self, biz_type: str, made: dict[str, Any]) -> int:
+        """Fold an event; return how many alerts it has."""
+        topic = CATALOG.events[biz_type].topics[0].name
+        record: Record = Typed(topic, CODECS[topic].encode(made))  # type: ignore[assignment]
+        return len(fold(TYPED[topic], record, self.tables, LIMIT)[1].alerts)
+
+    def sizes(self) -> list[int]:
+        return [len(value) for table in self.tables.values() for value in table.values().values()]
+
+
+def status(length: int, ns: int) -> dict[str, Any]:
+    return event("TRANSFER", "documented", ns=ns, status=f"{ns:x}".rjust(length, "x"))
+
+
+def fold_until_refused(
+    states: States, biz_type: str, events: Iterable[dict[str, Any]], *, is_written: bool
+) -> InvalidEvent:
+    for made in events:
+        try:
+            states.fold(biz_type, made)
+        except InvalidEvent as problem:
+            return problem
+        if is_written:
+            states.sizes()
+    raise AssertionError("all were taken")
+
+
+@pytest.mark.parametrize("is_written", [True, False], ids=["in a transaction each", "in one transaction"])
+def test_a_state_that_no_topic_would_take(*, is_written: bool) -> None:
+    states = States()
+    problem = fold_until_refused(states, "TRANSFER", (status(900_000, ns) for ns in range(9)), is_written=is_written)
+    assert problem.reason is Reason.TOO_LARGE
+    assert "as a state, where 4000000 fit" in problem.detail
+    states.fold("TRANSFER", status(9, 11))
+    assert 2_500_000 < max(states.sizes()) <= LIMIT
+
+
+def test_a_state_that_grows_by_little() -> None:
+    states = States()
+    kinds = (event("VIRTUAL_ACCOUNT_BCAN_UPDATE", "", ns=ns, type=f"{ns:>15000}") for ns in range(1000))
+    problem = fold_until_refused(states, "VIRTUAL_ACCOUNT_BCAN_UPDATE", kinds, is_written=True)
+    assert problem.reason is Reason.TOO_LARGE
+    assert 3_900_000 < max(states.sizes()) <= LIMIT
+
+
+def test_alerts_that_quote_a_large_state() -> None:
+    states = States()
+    ordinary = [f"HK_STOCK_NO_{'X' * 100}{number}" for number in range(9000)]
+    assert states.fold("ACCOUNT_UPDATE", account_update(ordinary, ns=0)) == 0
+    codes = [f"M{number}_STOCK_LIQUIDATE_ONLY" for number in range(10)]
+    with pytest.raises(InvalidEvent, match="10 alerts, each with the event and what was before it") as refused:
+        states.fold("ACCOUNT_UPDATE", account_update(codes, ns=1))
+    assert refused.value.reason is Reason.TOO_LARGE
+    assert states.fold("ACCOUNT_UPDATE", account_update(codes[:1], ns=2)) == 1
