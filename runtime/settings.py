@@ -68,7 +68,8 @@ class Settings(BaseSettings):
         100,
         ge=5,
         le=5000,
-        description="from one commit to the next: at least, while a worker catches up; at most, while events trickle into the bridge",
+        description="from one commit to the next: at least, while a worker catches up; "
+        "at most, while events trickle into the bridge",
     )
     transaction_records: int = Field(
         100_000, ge=1, description="a transaction commits at the latest with this many records read"
