@@ -23,6 +23,7 @@ from runtime.errors import SettingsError
 from runtime.kafka import Headers
 from runtime.record import Record, TopicPartition
 from runtime.schema_ids import open_registry, registry_problem, resolve_schema_ids
+from runtime.schema_lookup import SchemaLookup
 from runtime.settings import Settings
 from runtime.topic_reader import committed_offsets, first_offsets, read_to_end
 from runtime.topics import derived_size_limit
@@ -84,10 +85,11 @@ class Rebuild:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         catalog = load_catalog()
-        ids, registry = resolve_schema_ids(settings, catalog), open_registry(settings)
+        ids = resolve_schema_ids(settings, catalog)
+        lookup = SchemaLookup(open_registry(settings).schema_text)
 
         def codec(topic: str) -> Codec[Any]:
-            return Codec(catalog.topics[topic][0], ids[topic], registry.schema_text)
+            return Codec(catalog.topics[topic][0], ids[topic], lookup)
 
         self._typed = typed_topics(catalog, settings.topic, codec)
         # The record of an active alert is the very value that the alert has.

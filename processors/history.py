@@ -44,7 +44,8 @@ class History:
     def windows(self, positions: Mapping[TopicPartition, int]) -> tuple[dict[int, DuplicateWindow], int]:
         """Duplicate window of each raw partition as it has to be at its position, by partition number.
 
-        Return also how many raw records were read for it. Raises MustRestart, and Stopped when it was ended early.
+        Return also how many raw records were read for it. Raises MustRestart, Stopped when it was ended early, and
+        SettingsError where the registry lacks the schema of a quarantine record: its event would count as typed.
         """
         size = self._settings.duplicate_window
         windows = {tp.partition: DuplicateWindow(size) for tp in positions}
@@ -103,6 +104,6 @@ class History:
         refused: dict[int, set[int]] = defaultdict(set)
         partitions = [TopicPartition(self._settings.topic(QUARANTINE), number) for number in numbers]
         starts = offsets_at(self._settings, partitions, max(oldest_ms - _CLOCKS_MS, 0))
-        for _, event in self._refused.read(starts, self._stop):
+        for _, event in self._refused.read(starts, self._stop, is_whole=True):
             refused[event["partition"]].add(event["offset"])
         return refused

@@ -21,6 +21,7 @@ from runtime.quarantine import Quarantine
 from runtime.record import Record, TopicPartition, trace_headers
 from runtime.record_batch import RecordBatch
 from runtime.schema_ids import open_registry
+from runtime.schema_lookup import SchemaLookup
 from runtime.settings import Settings
 from runtime.state_table import StateTable
 from runtime.topics import derived_size_limit
@@ -145,13 +146,13 @@ def source_uri(settings: Settings) -> str:
 def run(settings: Settings, stop: threading.Event, catalog: Catalog | None = None) -> None:
     """Run a projector until `stop` is set. Raises SettingsError or MustRestart."""
     contracts = catalog or load_catalog()
-    registry = open_registry(settings)
+    lookup = SchemaLookup(open_registry(settings).schema_text)
 
     def build(
         schema_ids: Mapping[str, int], quarantine: Quarantine, transaction: Transaction, metrics: Metrics
     ) -> Projector:
         def codec(topic: str) -> Codec[Any]:
-            return Codec(contracts.topics[topic][0], schema_ids[topic], registry.schema_text)
+            return Codec(contracts.topics[topic][0], schema_ids[topic], lookup)
 
         typed = typed_topics(contracts, settings.topic, codec)
         tables: dict[str, StateTable[Any]] = {

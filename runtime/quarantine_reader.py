@@ -5,17 +5,26 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator, Mapping
+from typing import Final
 
+from runtime.errors import SettingsError
 from runtime.quarantine import QUARANTINE
 from runtime.record import Record, TopicPartition, place_of
-from runtime.schema_ids import open_registry
+from runtime.schema_ids import open_registry, registry_problem
+from runtime.schema_lookup import SchemaLookup
 from runtime.settings import Settings
 from runtime.topic_reader import read_to_end
 from schemas.catalog import Catalog
-from schemas.codec import Codec, DecodeError
+from schemas.codec import Codec, DecodeError, UnknownSchema
 from schemas.records import QuarantinedEvent
+from schemas.registry import RegistryError
 
 log = logging.getLogger(__name__)
+
+_TO_DO: Final = (
+    "what it has refused would count as typed: register that schema again under its id, or let"
+    " PIPELINE_SCHEMA_REGISTRY_URL name the registry that has it"
+)
 
 
 class QuarantineReader:
@@ -26,21 +35,26 @@ class QuarantineReader:
         self._settings = settings
         self._source = stage, topic
         self._codec: Codec[QuarantinedEvent] = Codec(
-            catalog.topics[QUARANTINE][0], schema_id, open_registry(settings).schema_text
+            catalog.topics[QUARANTINE][0], schema_id, SchemaLookup(open_registry(settings).schema_text)
         )
 
     def read(
-        self, starts: Mapping[TopicPartition, int], stop: threading.Event | None = None
+        self, starts: Mapping[TopicPartition, int], stop: threading.Event | None = None, *, is_whole: bool = False
     ) -> Iterator[tuple[Record, QuarantinedEvent]]:
         """From each start offset of quarantine to its present end. What can't be decoded is named and left out.
 
-        Raises what `read_to_end` raises.
+        `is_whole`: whoever asks must know of all; a record of a schema that the registry doesn't know raises
+        SettingsError then. Raises what `read_to_end` raises too, and what `registry_problem` says.
         """
         for records in read_to_end(self._settings, starts, stop=stop):
             for record in records:
                 try:
                     event = self._codec.decode(record.value() or b"")
+                except RegistryError as error:
+                    raise registry_problem(error) from None
                 except DecodeError as error:
+                    if is_whole and isinstance(error, UnknownSchema):
+                        raise SettingsError(f"{place_of(record)}: {error}; {_TO_DO}") from None
                     log.warning("%s: %s", place_of(record), error)
                     continue
                 if (event["stage"], event["topic"]) == self._source:

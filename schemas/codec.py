@@ -25,6 +25,10 @@ class DecodeError(ValueError):
     """A value that is not what its topic promises. The text is for people and quotes nothing of the record."""
 
 
+class UnknownSchema(DecodeError):
+    """A value whose schema id the registry does not know: foreign, or the registry has lost a schema."""
+
+
 class Codec(Generic[R]):
     """Encodes and decodes one contract's records in storage form; `R` is its TypedDict in `schemas.records`.
 
@@ -62,7 +66,10 @@ class Codec(Generic[R]):
         return out.getvalue()
 
     def decode(self, value: bytes) -> R:
-        """Read a framed value. Raises `DecodeError`, and `RegistryError` if a needed registry does not answer."""
+        """Read a framed value. Raises `DecodeError`, and `RegistryError` if a needed registry does not answer.
+
+        An id that `schema_text` does not know is an `UnknownSchema`.
+        """
         record = None if self._native is None else self._native.decode(value)
         return self._decode_plainly(value) if record is None else cast("R", record)
 
@@ -74,7 +81,9 @@ class Codec(Generic[R]):
             try:
                 writer = storage_schema(json.loads(self._schema_text(schema_id)))
                 self._writers[schema_id] = fastavro.parse_schema(writer)
-            except (SchemaNotRegistered, ValueError, fastavro.schema.SchemaParseException) as error:
+            except SchemaNotRegistered as error:
+                raise UnknownSchema(f"{self._name}: {error}") from error
+            except (ValueError, fastavro.schema.SchemaParseException) as error:
                 raise DecodeError(f"{self._name}: schema id {schema_id} is no Avro schema of the registry") from error
         return cast("R", _read(value, self._writers[schema_id], self._schema))
 
