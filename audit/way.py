@@ -14,6 +14,8 @@ from schemas.models import Record as Model
 from schemas.times import parse_time
 
 _SHOWN_OF_QUARANTINE: Final = ("reason", "pointer", "detail", "stage", "worker", "recovered_from", "recovery_id")
+# First words of steps, in the order of the data flow.
+_FLOW: Final = ("happened", "replayed", "received", "typed", "quarantined", "caused", "mentioned", "in")
 _SHOWN_OF_ALERT: Final = ("rule", "status", "dedup_key", "alert_id", "summary")
 
 
@@ -46,14 +48,27 @@ class Step(NamedTuple):
 
 
 def steps(event_id: str, found: Found) -> list[Step]:
-    """What became of the event, in the order of time; what has the same time, in the order of the data flow.
+    """What became of the event, in the order of time; what has the same millisecond, in the order of the data flow.
 
-    A typed record carries its raw record's timestamp, so it does not say when it was written.
+    A typed record carries its raw record's timestamp, which does not say when it was written: its step has that time,
+    and is not before the one of the raw record.
     """
     typed = [each for each in found.decoded if raw_offset(each.record.headers()) is not None]
+    received_us: dict[tuple[int, int | None], int] = {
+        (record.partition(), record.offset()): _received_us(record) for record in found.raw
+    }
     listed = [*_happened(typed), *(_received(record, found, typed) for record in found.raw)]
-    listed += [_decoded_step(event_id, each, is_typed=each in typed) for each in found.decoded]
-    return sorted(listed, key=lambda step: step.at_us)
+    for each in found.decoded:
+        if each in typed:
+            listed.append(_typed_step(each, received_us.get(_source(each.record), 0)))
+        else:
+            listed.append(_decoded_step(event_id, each))
+    return sorted(listed, key=_time_and_flow)
+
+
+def _time_and_flow(step: Step) -> tuple[int, int, int]:
+    """Sort key. Kafka's timestamps are cut to milliseconds, the others are not."""
+    return step.at_us // 1000, _FLOW.index(step.what.partition(" ")[0]), step.at_us
 
 
 def mentions(event_id: str, content: Any, pointer: str = "") -> Iterator[str]:  # noqa: ANN401 (a model's dump)
@@ -79,14 +94,20 @@ def _happened(typed: Sequence[Decoded]) -> Iterator[Step]:
 
 def _received(record: Record, found: Found, typed: Sequence[Decoded]) -> Step:
     headers = {name: (value or b"").decode(errors="backslashreplace") for name, value in record.headers() or ()}
-    timestamp_us = record.timestamp()[1] * 1000
     facts = headers | {"key": _text(record.key()), "bytes": len(record), "outcome": _outcome(record, found, typed)}
-    try:
-        at_us = parse_time(headers.get("received_at", ""))
-    except ValueError:
-        at_us = timestamp_us
     what = "received again, from quarantine" if RECOVERED_FROM in headers else "received"
-    return Step(at_us, what, place_of(record), facts)
+    return Step(_received_us(record), what, place_of(record), facts)
+
+
+def _received_us(record: Record) -> int:
+    """When a raw record came: a replayed one when it was replayed, though it has the first one's `received_at`."""
+    headers = dict(record.headers() or ())
+    if RECOVERED_FROM not in headers:
+        try:
+            return parse_time((headers.get("received_at") or b"").decode())
+        except ValueError:
+            pass
+    return record.timestamp()[1] * 1000
 
 
 def _outcome(record: Record, found: Found, typed: Sequence[Decoded]) -> str:
@@ -113,12 +134,16 @@ def _outcome(record: Record, found: Found, typed: Sequence[Decoded]) -> str:
     return "no output is left; `broker-events ledger` tells whether it is lost or deleted by retention"
 
 
-def _decoded_step(event_id: str, each: Decoded, *, is_typed: bool) -> Step:
+def _typed_step(each: Decoded, received_us: int) -> Step:
+    record = each.record
+    facts = {"key": _text(record.key()), "record": each.model.model_dump()}
+    return Step(max(record.timestamp()[1] * 1000, received_us), "typed", place_of(record), facts)
+
+
+def _decoded_step(event_id: str, each: Decoded) -> Step:
     record, model = each
     at_us = record.timestamp()[1] * 1000
     content = model.model_dump()
-    if is_typed:
-        return Step(at_us, "typed", place_of(record), {"key": _text(record.key()), "record": content})
     if isinstance(model, QuarantinedEvent):
         facts = {name: content[name] for name in _SHOWN_OF_QUARANTINE if content[name] is not None}
         source = f"{model.topic}[{model.partition}]@{model.offset}"

@@ -75,10 +75,10 @@ def _flat(facts: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _with_since(way: list[Step]) -> Iterator[tuple[Step, int | None]]:
-    """Each step and the microseconds since the one before."""
+    """Each step and the microseconds since the one before; 0 where that is in the same millisecond, and later."""
     before: int | None = None
     for step in way:
-        yield step, None if before is None else step.at_us - before
+        yield step, None if before is None else max(0, step.at_us - before)
         before = step.at_us
 
 

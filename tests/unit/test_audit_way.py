@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from audit.way import Decoded, Found, mentions, steps
-from schemas.models import Credit, QuarantinedEvent
+from schemas.models import Alert, Credit, QuarantinedEvent, QuarantineRecovery
 
 AT_MS = 1_769_851_801_500  # 2026-01-31T09:30:01.5Z
 
@@ -82,6 +82,37 @@ def test_steps_are_in_the_order_of_time() -> None:
         (1_769_851_801_400_000, "received", "broker.raw[0]@0"),
         (1_769_851_801_500_000, "typed", "broker.event.credit[0]@7"),
         (1_769_851_802_500_000, "quarantined", "broker.quarantine[0]@9"),
+    ]
+
+
+def test_what_has_the_same_millisecond_is_in_the_order_of_the_data_flow() -> None:
+    received_at = b"2026-01-31T09:30:01.500900Z"  # Kafka's timestamps end with the millisecond
+    members: dict[str, Any] = dict.fromkeys(Alert.model_fields)
+    alert = Alert.model_construct(**members | {"event_id": "e", "status": "FIRING"})
+    firing = Decoded(Rec("broker.alerts", 3), alert)
+    way = steps("e", Found([raw(0, received_at=received_at)], [firing, typed(7, 0)], {0: 9}))
+    assert [(step.at_us % 1_000_000, step.what) for step in way] == [
+        (0, "happened"),
+        (500_900, "received"),
+        (500_900, "typed"),
+        (500_000, "caused alert FIRING"),
+    ]
+
+
+def test_a_replayed_record_comes_after_it_was_refused() -> None:
+    received_at = b"2026-01-31T09:30:01.499000Z"  # a replayed record has the header of the first one
+    again = raw(5000, received_at=received_at, recovered_from=b"broker.quarantine/0/9", raw_offset=b"0")
+    members: dict[str, Any] = dict.fromkeys(QuarantineRecovery.model_fields)
+    audit = Rec("broker.quarantine.recoveries", 1, at_ms=AT_MS + 5000)
+    replayed = Decoded(audit, QuarantineRecovery.model_construct(**members))
+    found = Found([raw(0, received_at=received_at), again], [typed(7, 5000), replayed, refused(9, 0)], {0: 9999})
+    assert [step.what for step in steps("e", found)] == [
+        "happened",
+        "received",
+        "quarantined",
+        "replayed from quarantine",
+        "received again, from quarantine",
+        "typed",
     ]
 
 
