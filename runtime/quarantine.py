@@ -19,6 +19,7 @@ from runtime.record import Record
 from runtime.record_batch import Partitions
 from runtime.settings import Settings
 from runtime.transaction import Transaction
+from schemas import exact_json
 from schemas.headers import RECOVERED_FROM, RECOVERY_ID
 from schemas.invalid_event import InvalidEvent, Reason
 from schemas.records import QuarantinedEvent
@@ -128,8 +129,11 @@ def _identity(value: bytes | None) -> tuple[str | None, str | None, str | None]:
     """Id, event_type and biz_type as far as they can be read."""
     try:
         event: Any = orjson.loads(value or b"")
-    except orjson.JSONDecodeError:
-        return _UNKNOWN
+    except orjson.JSONDecodeError:  # also of numbers that no float holds
+        try:
+            event = exact_json.parse(value or b"").root
+        except InvalidEvent:
+            return _UNKNOWN
     if not isinstance(event, dict):
         return _UNKNOWN
     payload = event.get("payload")

@@ -2,7 +2,7 @@
 
 A file is resumed after its last committed line. The position holds how many lines and bytes that were (uncompressed)
 and their CRC-32: a file that begins otherwise is another file under the same name and is read from its beginning, one
-that has grown goes on where it ended. A last line without a line end that has grown since is read again, whole.
+that has grown goes on where it ended. A last line without a line end that is another one since is read again, whole.
 Standard input can't be wound back and is always read from its beginning.
 """
 
@@ -32,31 +32,38 @@ _PROGRESS_LINES: Final = 1000
 class Place(NamedTuple):
     """How far a file is read: lines, their bytes (uncompressed, line ends included), the CRC-32 of those.
 
-    `open`: bytes of a line without an end, read as one after those; 0 where there was none.
+    `open`: bytes of a line without an end, read as one after those, and `open_crc` its CRC-32; 0 where there was none.
     """
 
     lines: int = 0
     bytes: int = 0
     crc: int = 0
     open: int = 0
+    open_crc: int | None = None  # positions of former versions have none
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
         """Read what `str` gives; None when it is something else."""
         try:
             lines, size, crc, *rest = text.split(":")
-            return cls(int(lines), int(size), int(crc, 16), int(rest[0]) if rest else 0)
+            length, line_crc = int(rest[0]) if rest else 0, int(rest[1], 16) if len(rest) > 1 else None
+            return cls(int(lines), int(size), int(crc, 16), length, line_crc)
         except ValueError:
             return None
 
     def after(self, line: builtins.bytes) -> Self:
         """Where reading this line leads to."""
         if not line.endswith(b"\n"):
-            return self._replace(open=len(line))
+            return self._replace(open=len(line), open_crc=zlib.crc32(line))
         return type(self)(self.lines + 1, self.bytes + len(line), zlib.crc32(line, self.crc))
 
+    def is_open_line(self, line: builtins.bytes) -> bool:
+        """Whether this is the line, without its end, that was read without one."""
+        return len(line) == self.open and self.open_crc in (None, zlib.crc32(line))
+
     def __str__(self) -> str:
-        return f"{self.lines}:{self.bytes}:{self.crc:08x}" + (f":{self.open}" if self.open else "")
+        text = f"{self.lines}:{self.bytes}:{self.crc:08x}"
+        return text if self.open_crc is None else f"{text}:{self.open}:{self.open_crc:08x}"
 
 
 class NdjsonFiles:
@@ -98,7 +105,7 @@ class NdjsonFiles:
                     for line in text:
                         if self._stopping.is_set():
                             return
-                        is_read = len(line.removesuffix(b"\n")) == place.open  # as the last one, then without an end
+                        is_read = place.is_open_line(line.removesuffix(b"\n"))
                         place = place.after(line)
                         if is_file and place.lines % _PROGRESS_LINES == 0:
                             self.done_bytes = before + file.tell()
