@@ -39,7 +39,7 @@ def command(*, folder: Path | None, bare: bool) -> None:
     from devstack.artifacts import StackError
     from devstack.interrupts import Interrupted, Interrupts
     from devstack.line_view import Say
-    from devstack.preparation import prepare_embedded
+    from devstack.preparation import exports, prepare_embedded
     from devstack.stack import Stack
     from runtime.errors import PipelineError
     from schemas.catalog import load_catalog
@@ -51,8 +51,7 @@ def command(*, folder: Path | None, bare: bool) -> None:
     with Interrupts(stack.kill) as interrupts:
         try:
             settings = prepare_embedded(stack, load_catalog(), say, interrupts, bare=bare)
-            click.echo(f"export PIPELINE_KAFKA_BOOTSTRAP_SERVERS={settings.kafka_bootstrap_servers}")
-            click.echo(f"export PIPELINE_SCHEMA_REGISTRY_URL={settings.schema_registry_url}")
+            click.echo("\n".join(exports(settings)))
             say("ready; Ctrl-C ends it")
             while not interrupts.count and None not in stack.pids:
                 time.sleep(_POLL_S)

@@ -14,7 +14,7 @@ from devstack.java import free_ports
 from devstack.observer import Observer
 from devstack.picture import Display, Picture
 from devstack.pipeline import Part, State, environment
-from devstack.preparation import prepare_configured, prepare_embedded
+from devstack.preparation import exports, prepare_configured, prepare_embedded
 from devstack.sources import Files, RealPush, SimulatedPush, Source, Traffic
 from devstack.stack import Stack
 from devstack.summary import Timing
@@ -28,6 +28,7 @@ READY_LIMIT_S: Final = 60.0
 # How long after the last event everything may take to arrive: a killed worker's session and transaction included.
 BALANCE_LIMIT_S: Final = 30.0
 SETTLED_S: Final = 0.7
+WAITING: Final = "waiting for the balance"
 # A killed worker's partitions go to its successor after this; the default is for busier machines.
 SESSION_TIMEOUT_MS: Final = 6000
 
@@ -106,9 +107,9 @@ class FullRun:
             prepare_configured(settings, self._catalog, say, interrupts)
         else:
             settings = prepare_embedded(self._stack, self._catalog, say, interrupts, bare=False)
-            say(f"in another terminal: export {_exports(settings)}")
+            say("\n".join(("in another terminal:", *exports(settings))))
         shared = self._shared(settings)
-        self._cluster = _exports(settings)
+        self._exports = exports(settings)
         self._workers = [
             Part(name, [name], environment({**shared, "http_port": port}), plan.folder, http_port=port)
             for name, port in zip(("router", "projector"), free_ports(2), strict=True)
@@ -173,12 +174,14 @@ class FullRun:
         elif source.bridge.state is not State.FINISHED:
             source.bridge.stop()
         self._flow_ended = time.monotonic()
-        self._phase = "waiting for the balance"
+        self._phase = WAITING
         settled_since: float | None = None
         last = None
         while time.monotonic() - self._flow_ended < BALANCE_LIMIT_S:
             numbers = self._tick(observer).numbers
-            if broken(numbers) or numbers != last:
+            still_open = [check.text for check in broken(numbers)]
+            self._phase = f"{WAITING}: {'; '.join(still_open)}" if still_open else WAITING
+            if still_open or numbers != last:
                 settled_since, last = time.monotonic(), numbers
             elif settled_since is not None and time.monotonic() - settled_since >= SETTLED_S:
                 break
@@ -203,7 +206,7 @@ class FullRun:
 
     def _picture(self, observer: Observer) -> Picture:
         elapsed_s = time.monotonic() - self._plan.started
-        return observer.picture(elapsed_s=elapsed_s, phase=self._phase, folder=self._plan.folder, cluster=self._cluster)
+        return observer.picture(elapsed_s=elapsed_s, phase=self._phase, folder=self._plan.folder, exports=self._exports)
 
     def _timing(self, observer: Observer) -> Timing:
         typed_at = observer.first_typed_at()
@@ -225,11 +228,3 @@ class FullRun:
             part.hurry()
         if self._stack is not None:
             self._stack.kill()
-
-
-def _exports(settings: Settings) -> str:
-    """What another terminal has to export to reach this cluster."""
-    return (
-        f"PIPELINE_KAFKA_BOOTSTRAP_SERVERS={settings.kafka_bootstrap_servers} "
-        f"PIPELINE_SCHEMA_REGISTRY_URL={settings.schema_registry_url}"
-    )

@@ -20,9 +20,9 @@ from devstack.tally import OTHER, RETURNED
 
 REDRAW_S: Final = 0.25
 HEADER_ROWS: Final = 5
-EVENT_ROWS: Final = 17  # twelve types, other, total, heading, frame
+MORE_EVENT_ROWS: Final = 5  # than there are types: other, all, heading, frame
 SMALLEST_WIDTH: Final = 92
-SMALLEST_HEIGHT: Final = 28
+SMALLEST_REST: Final = 6  # rows for quarantine and speed
 EVENTS_WIDTH: Final = 62
 ALERT_TIME_WIDTH: Final = 56  # of the alerts pane; narrower ones leave the time of day out
 SLOW_MS: Final = 500
@@ -57,16 +57,18 @@ class LiveView(Say):
 
 def screen(picture: Picture, width: int, height: int) -> RenderableType:
     """Return the whole screen for a terminal of this size (columns, rows)."""
-    if width < SMALLEST_WIDTH or height < SMALLEST_HEIGHT:
+    event_rows = len(picture.topics) + MORE_EVENT_ROWS
+    rest = height - HEADER_ROWS - event_rows
+    if width < SMALLEST_WIDTH or rest < SMALLEST_REST:
         return _small(picture, height)
-    layout, middle, bottom = Layout(), Layout(size=EVENT_ROWS), Layout()
-    alerts_width, alert_rows = width - EVENTS_WIDTH - 4, EVENT_ROWS - 2
+    layout, middle, bottom = Layout(), Layout(size=event_rows), Layout()
+    alerts_width, alert_rows = width - EVENTS_WIDTH - 4, event_rows - 2
     middle.split_row(
         Layout(_panel("events", _events(picture)), size=EVENTS_WIDTH),
         Layout(_panel(_alerts_title(picture), _alerts(picture, alert_rows, alerts_width))),
     )
     bottom.split_row(
-        Layout(_panel("quarantine", _quarantine(picture, height - HEADER_ROWS - EVENT_ROWS - 2)), size=EVENTS_WIDTH),
+        Layout(_panel("quarantine", _quarantine(picture, rest - 2)), size=EVENTS_WIDTH),
         Layout(_panel("how fast", _speed(picture))),
     )
     layout.split_column(Layout(_header(picture), size=HEADER_ROWS), middle, bottom)
@@ -91,8 +93,13 @@ def _header(picture: Picture) -> RenderableType:
         ),
         "Ctrl-C ends it and sums up ",
     )
-    places = (f" export {picture.cluster}", f" logs {picture.folder}")
-    return Group(first, _parts(picture), *(Text(place, style="bright_black", overflow="fold") for place in places))
+    return Group(first, _parts(picture), *_places(picture))
+
+
+def _places(picture: Picture) -> list[Text]:
+    """Where it can be looked into; from the first column, as it is pasted into a shell."""
+    places = (*picture.exports, f"logs {picture.folder}")
+    return [Text(place, style="bright_black", no_wrap=True, overflow="ignore") for place in places]
 
 
 def _parts(picture: Picture) -> Text:
@@ -202,7 +209,8 @@ def _small(picture: Picture, height: int) -> RenderableType:
     seen = picture.seen
     minutes, seconds = divmod(int(picture.elapsed_s), 60)
     lines = [
-        Text.assemble(("broker-events", "bold"), f"  {minutes:02d}:{seconds:02d}  {picture.phase}"),
+        Text.assemble(("broker-events", "bold"), f"  {minutes:02d}:{seconds:02d}  Ctrl-C ends it  {picture.phase}"),
+        *_places(picture)[:-1],
         _parts(picture),
         Text(f"raw {seen.raw:,} ({picture.raw_per_s:,.0f}/s)  typed {sum(seen.typed.values()):,}"),
         Text(f"quarantined {sum(seen.quarantined.values()):,}  duplicates {seen.duplicates:,}"),

@@ -33,7 +33,7 @@ class Observer:
         self._rates = Rates()
         self._probe = Probe(self._parts)
 
-    def picture(self, *, elapsed_s: float, phase: str, folder: Path, cluster: str) -> Picture:
+    def picture(self, *, elapsed_s: float, phase: str, folder: Path, exports: tuple[str, ...]) -> Picture:
         """Return how it is now."""
         seen, simulated = self._watcher.seen(), self._source.simulated()
         received, exact = self._source.received(self._probe.received(self._source.bridge))
@@ -41,6 +41,7 @@ class Observer:
         numbers = Numbers(
             received=received,
             received_exact=exact,
+            replayed=seen.replayed,
             raw=seen.raw,
             distinct=seen.distinct,
             duplicates=seen.duplicates,
@@ -58,7 +59,7 @@ class Observer:
             elapsed_s=elapsed_s,
             phase=phase,
             folder=folder,
-            cluster=cluster,
+            exports=exports,
             parts=tuple(map(self._view, self._parts)),
             seen=seen,
             numbers=numbers,

@@ -37,7 +37,7 @@ class Picture:
     elapsed_s: float
     phase: str
     folder: Path
-    cluster: str  # the settings by which another terminal reaches it
+    exports: tuple[str, ...]  # lines for the shell of another terminal that is to reach the cluster
     parts: tuple[PartView, ...]
     seen: Seen
     numbers: Numbers

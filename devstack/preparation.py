@@ -48,6 +48,14 @@ def prepare_configured(settings: Settings, catalog: Catalog, say: Say, interrupt
     Background(work).result(interrupts)
 
 
+def exports(settings: Settings) -> tuple[str, str]:
+    """The lines for a shell after which the commands in it reach this cluster."""
+    return (
+        f"export PIPELINE_KAFKA_BOOTSTRAP_SERVERS={settings.kafka_bootstrap_servers}",
+        f"export PIPELINE_SCHEMA_REGISTRY_URL={settings.schema_registry_url}",
+    )
+
+
 def make_topics(settings: Settings, catalog: Catalog, say: Say) -> None:
     began = time.monotonic()
     plans = plan_topics(catalog, settings)

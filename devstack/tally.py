@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from devstack.balance import AlertKind
 from runtime.record import Record
+from schemas.headers import RECOVERED_FROM
 from schemas.models import Alert
 
 OTHER: Final = "other"
@@ -60,10 +61,11 @@ class Repetitions:
         self.distinct = 0
         self.duplicates = 0
 
-    def add(self, event_id: bytes | None, value: bytes, key: bytes | None) -> None:
-        """Count one raw record."""
+    def add(self, event_id: bytes | None, value: bytes, key: bytes | None, *, replayed: bool = False) -> None:
+        """Count one raw record. A replayed one is never distinct: it repeats a refused one, whatever its id says."""
+        new = 0 if replayed else 1
         if event_id is None:
-            self.distinct += 1
+            self.distinct += new
             return
         name, body = hash(event_id), hash(value)
         first = self._bodies.get(name)
@@ -71,7 +73,7 @@ class Repetitions:
             if key is not None and self._is_typed(value):
                 self.duplicates += 1
             return
-        self.distinct += 1
+        self.distinct += new
         if first is None:
             self._bodies[name] = body
             if len(self._bodies) > self._remembered:
@@ -83,6 +85,7 @@ class Seen:
     """A tally at one moment."""
 
     raw: int
+    replayed: int  # of raw: written by `quarantine replay`
     distinct: int
     duplicates: int
     raw_by_type: dict[str, int]  # by biz_type; `other` is anything undocumented
@@ -106,6 +109,7 @@ class Tally:
         self._biz_types = biz_types
         self._repetitions = Repetitions(is_typed)
         self._raw: Counter[str] = Counter()
+        self._replayed = 0
         self._typed: Counter[str] = Counter()
         self._quarantined: Counter[str] = Counter()
         self._alerts: Counter[AlertKind] = Counter()
@@ -117,7 +121,9 @@ class Tally:
         headers = dict(record.headers() or ())
         biz_type = (headers.get("biz_type") or b"").decode("utf-8", "replace")
         self._raw[biz_type if biz_type in self._biz_types else OTHER] += 1
-        self._repetitions.add(headers.get("event_id"), record.value() or b"", record.key())
+        replayed = RECOVERED_FROM in headers
+        self._replayed += replayed
+        self._repetitions.add(headers.get("event_id"), record.value() or b"", record.key(), replayed=replayed)
 
     def typed(self, biz_type: str) -> None:
         self._typed[biz_type] += 1
@@ -146,6 +152,7 @@ class Tally:
         """Return the counts as they are now."""
         return Seen(
             raw=self._raw.total(),
+            replayed=self._replayed,
             distinct=self._repetitions.distinct,
             duplicates=self._repetitions.duplicates,
             raw_by_type=dict(self._raw),

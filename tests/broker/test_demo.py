@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from demo_process import PARTS, descendants, gone, marked, part, started
+from demo_process import PARTS, Started, descendants, gone, marked, part, started
 
 EVENTS = Path(__file__).parents[2] / "schemas" / "events"
 
@@ -20,12 +20,19 @@ def test_a_run_without_a_terminal_ends_by_itself_and_balances(tmp_path: Path) ->
         run.wait_for("running: raw [1-9]")
         processes = descendants(run.process.pid)
         assert {line[3] for line in processes.values() if line[1:3] == ["-m", "cli"]} == set(PARTS)
+        run.wait_for("running: .*quarantined [1-9]")
+        replay(tmp_path, run)
         assert run.wait() == 0, run.output
     assert gone(processes, 1.0) == {}
     output = run.output
     assert output.rstrip().splitlines()[-2] == "balanced"
+    assert re.search(r"received \+ replayed = raw +[\d,]+ \+ 1 = ", output)
     assert marked(output, "✗") == set()
-    assert marked(output, "✓") > {"received = raw", "raw = typed + quarantined + duplicates", "alerts as simulated"}
+    assert marked(output, "✓") > {
+        "received + replayed = raw",
+        "raw = typed + quarantined + duplicates",
+        "alerts as simulated",
+    }
     report = json.loads((tmp_path / "logs" / "simulator.json").read_text())
     assert 8 * 150 < report["log"]["events"] < 8 * 300
     assert report["log"]["malformed"]
@@ -40,6 +47,14 @@ def test_a_run_without_a_terminal_ends_by_itself_and_balances(tmp_path: Path) ->
     # No secret on any command line or in any log.
     secret = re.compile(r"\b[0-9a-f]{32}\b")
     assert not any(secret.search(word) for line in processes.values() for word in line)
+
+
+def replay(folder: Path, run: Started) -> None:
+    """Replay a record as README tells, by what the run says that another terminal needs."""
+    cluster = dict(re.findall(r"^export (PIPELINE_\w+)=(\S+)$", run.output, re.MULTILINE))
+    (folder / "replay").mkdir()
+    with started(folder / "replay", "quarantine", "replay", "--limit", "1", "--yes", **cluster) as done:
+        assert done.wait() == 0, done.output
 
 
 def test_a_killed_router_comes_back_and_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
@@ -59,7 +74,7 @@ def test_a_killed_bridge_and_projector_come_back(tmp_path: Path) -> None:
         os.kill(part(run, "projector"), signal.SIGKILL)
         assert run.wait() == 0, run.output
     assert marked(run.output, "✗") == set()
-    assert "received <= raw" in marked(run.output, "✓")
+    assert "received + replayed <= raw" in marked(run.output, "✓")
     assert re.search(r"restarts +bridge 1, projector 1$", run.output, re.MULTILINE)
 
 
@@ -131,7 +146,7 @@ def test_an_event_push_of_ones_own(tmp_path: Path) -> None:
         with started(tmp_path, "run", "--seconds", "4", **settings) as run:
             assert run.wait() == 0, run.output
     marks = marked(run.output, "✓")
-    assert {"received <= raw", "raw = typed + quarantined + duplicates"} < marks
+    assert {"received + replayed <= raw", "raw = typed + quarantined + duplicates"} < marks
     assert "simulated = raw without repetitions" not in marks
 
 
@@ -152,7 +167,7 @@ def test_files_instead_of_the_simulator(tmp_path: Path) -> None:
     with started(tmp_path, "run", "--file", str(file)) as run:
         assert run.wait() == 0, run.output
     count = len(events)
-    assert f"{count + 2:,} = {count + 2:,}\n" in run.output
+    assert f"{count + 2:,} + 0 = {count + 2:,}\n" in run.output
     assert f"{count + 2:,} = {count:,} + 1 + 1\n" in run.output
     assert "push to alert" not in run.output
 

@@ -30,7 +30,7 @@ WELL = Numbers(
     simulated=SIMULATED,
 )
 
-RECEIVED, ROUTED = "received = raw", "raw = typed + quarantined + duplicates"
+RECEIVED, ROUTED = "received + replayed = raw", "raw = typed + quarantined + duplicates"
 NOTHING, LOST = "the simulator pushed something", "simulated = raw without repetitions"
 TYPES, ALERTS = "typed as simulated, type by type", "alerts as simulated"
 
@@ -75,7 +75,14 @@ def test_a_run_in_which_nothing_happened_is_not_well() -> None:
 @pytest.mark.parametrize(("received", "holds"), [(104, True), (90, True), (105, False)])
 def test_the_count_of_a_killed_bridge_is_a_lower_bound(received: int, holds: bool) -> None:  # noqa: FBT001  a table
     numbers = replace(WELL, received=received, received_exact=False)
-    assert [check.text for check in broken(numbers)] == ([] if holds else ["received <= raw"])
+    assert [check.text for check in broken(numbers)] == ([] if holds else ["received + replayed <= raw"])
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_replayed_record_was_received_by_nobody(exact: bool) -> None:  # noqa: FBT001  a table
+    replayed = replace(WELL, received_exact=exact, raw=105, quarantined=4)
+    assert broken(replace(replayed, replayed=1)) == []
+    assert len(broken(replace(replayed, replayed=2))) == 1
 
 
 def test_without_a_simulator_only_the_own_counts_are_compared() -> None:

@@ -104,6 +104,16 @@ def test_raw_records_are_counted_by_documented_type() -> None:
     assert tally.seen().raw_by_type == {"CREDIT": 1, "other": 3}
 
 
+@pytest.mark.parametrize("event_id", [None, b"never seen", b"a"])
+def test_a_replayed_record_is_no_event_of_its_own(event_id: bytes | None) -> None:
+    tally = Tally(frozenset(), is_typed)
+    tally.raw(FakeRecord(event("a"), headers_={"event_id": b"a"}))
+    by_id = {} if event_id is None else {"event_id": event_id}
+    tally.raw(FakeRecord(b"{refused", headers_={**by_id, "recovered_from": b"broker.quarantine/0/7"}))
+    seen = tally.seen()
+    assert (seen.raw, seen.replayed, seen.distinct, seen.duplicates) == (2, 1, 1, 0)
+
+
 def test_active_is_what_has_no_tombstone() -> None:
     tally = Tally(frozenset(), is_typed)
     for key, value in ((b"L/1/US", b"x"), (b"L/1/HK", b"x"), (b"L/1/US", b"y"), (b"L/1/HK", None), (b"L/2/US", None)):
