@@ -30,7 +30,7 @@ Config = dict[str, Any]
 
 
 def client_config(settings: Settings) -> Config:
-    """What every client needs to reach the cluster: addresses and security."""
+    """What every client needs to reach the cluster: addresses and security, and KAFKA_EXTRA."""
     config: Config = {
         "bootstrap.servers": settings.kafka_bootstrap_servers,
         "security.protocol": settings.kafka_security_protocol,
@@ -72,6 +72,7 @@ def consumer_config(settings: Settings, **more: Any) -> Config:  # noqa: ANN401 
             "fetch.error.backoff.ms": 50,
         }
         | _dotted(more)
+        | settings.kafka_extra
     )
 
 
@@ -92,6 +93,7 @@ def producer_config(settings: Settings, **more: Any) -> Config:  # noqa: ANN401 
             "retry.backoff.ms": 10,
         }
         | _dotted(more)
+        | settings.kafka_extra
     )
 
 
@@ -107,8 +109,10 @@ def admin_client(settings: Settings, stop: threading.Event | None = None) -> Adm
     except KafkaException as error:
         raise SettingsError(f"Kafka client: {error.args[0].str()}") from None
     patience_s = iter(_ATTEMPTS_S)
+    reason: KafkaError | None = None
 
     def ask() -> None:
+        nonlocal reason
         connection.clear()
         try:
             admin.list_topics(timeout=min(next(patience_s, _ATTEMPTS_S[-1]), settings.start_timeout_s / 4))
@@ -116,7 +120,9 @@ def admin_client(settings: Settings, stop: threading.Event | None = None) -> Adm
             admin.poll(0)  # what went wrong with the connection comes by callback
             for error in connection:
                 _raise_if_distrusted(error)
-            raise _NoAnswer((connection[0] if connection else exception.args[0]).str()) from None
+            if connection:  # not at every attempt: what was said once is told until something else is
+                reason = connection[0]
+            raise _NoAnswer((exception.args[0] if reason is None else reason).str()) from None
 
     address = f"Kafka at {settings.kafka_bootstrap_servers}"
     keep_trying(address, ask, settings.start_timeout_s, (_NoAnswer,), stop)

@@ -6,17 +6,46 @@ import os
 import socket
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
 import pydantic_settings
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from runtime.errors import SettingsError
 
 PREFIX: Final = "PIPELINE_"
 CONFIG_FILE: Final = f"{PREFIX}CONFIG"
+
+# Client settings that exactly-once rests on, or that have a setting of their own here.
+_NOT_EXTRA: Final = {
+    "acks",
+    "auto.offset.reset",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.idempotence",
+    "enable.partition.eof",
+    "group.id",
+    "group.instance.id",
+    "group.protocol",
+    "isolation.level",
+    "message.max.bytes",
+    "partition.assignment.strategy",
+    "partitioner",
+    "request.required.acks",
+    "session.timeout.ms",
+    "transaction.timeout.ms",
+    "transactional.id",
+}
 
 
 def _comma_separated(value: object) -> object:
@@ -45,7 +74,8 @@ class Settings(BaseSettings):
     kafka_ssl_key_location: Path | None = Field(None, description="client key (PEM), for mTLS")
     kafka_ssl_key_password: SecretStr | None = Field(None, description="password of the client key")
     kafka_extra: dict[str, str | int | bool] = Field(
-        default_factory=dict, description="more librdkafka settings for every client, as JSON"
+        default_factory=dict,
+        description="more librdkafka settings for every client, as JSON; none that exactly-once rests on",
     )
     schema_registry_url: str = Field("http://127.0.0.1:8081", description="Confluent-compatible schema registry")
     schema_registry_basic_auth: SecretStr | None = Field(None, description="user:password for the registry")
@@ -125,6 +155,26 @@ class Settings(BaseSettings):
             raise ValueError(f"no such file: {path} ({info.field_name})")
         return path
 
+    @field_validator("kafka_extra")
+    @classmethod
+    def _leaves_exactly_once_alone(cls, extra: dict[str, str | int | bool]) -> dict[str, str | int | bool]:
+        if refused := sorted(_NOT_EXTRA & extra.keys()):
+            raise ValueError(f"{', '.join(refused)} can't be set here: the pipeline has values of its own")
+        return extra
+
+    @model_validator(mode="after")
+    def _sasl_is_complete(self) -> Self:
+        """KAFKA_EXTRA may name other mechanisms, which need other things."""
+        if self.kafka_security_protocol.startswith("SASL_") and not any(
+            name.startswith("sasl.") for name in self.kafka_extra
+        ):
+            needed = ("kafka_sasl_mechanism", "kafka_sasl_username", "kafka_sasl_password")
+            missing = [PREFIX + name.upper() for name in needed if getattr(self, name) is None]
+            if missing:
+                protocol = f"{PREFIX}KAFKA_SECURITY_PROTOCOL: {self.kafka_security_protocol}"
+                raise ValueError(f"{protocol} needs {', '.join(missing)} too")
+        return self
+
     @field_validator("schema_registry_url")
     @classmethod
     def _url_without_password(cls, url: str) -> str:
@@ -190,7 +240,10 @@ def _read_config_file(path: str | None) -> dict[str, Any]:
 
 
 def _one_line(problem: Any) -> str:  # noqa: ANN401 (pydantic's ErrorDetails)
-    field = str(problem["loc"][0]) if problem["loc"] else "settings"
+    message = problem["msg"].removeprefix("Value error, ")
+    if not problem["loc"]:  # of several settings, which it names
+        return str(message)
+    field = str(problem["loc"][0])
     secret = any(word in field for word in ("password", "secret", "auth", "extra", "registry_url"))
     got = "" if secret else f" (got {str(problem['input'])[:80]!r})"
-    return f"{PREFIX}{field.upper()}: {problem['msg']}{got}"
+    return f"{PREFIX}{field.upper()}: {message}{got}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeVar
@@ -19,7 +20,7 @@ from confluent_kafka.admin import (
 
 from runtime.errors import MustRestart, PipelineError, SettingsError
 from runtime.kafka import refused
-from runtime.settings import Settings
+from runtime.settings import PREFIX, Settings
 from schemas.catalog import RAW, Catalog
 
 T = TypeVar("T")
@@ -153,6 +154,18 @@ def verify_topics(admin: AdminClient, plans: Sequence[TopicPlan]) -> None:
     _refuse([d for d in diff_topics(admin, plans) if d.found is None or d.what in checked])
 
 
+def in_words(differences: Sequence[Difference]) -> Iterator[str]:
+    """What is wrong; partition counts, which one setting decides, together for all topics that have the same."""
+    topics: defaultdict[tuple[str | None, str], list[str]] = defaultdict(list)
+    for difference in differences:
+        if difference.what == "partitions":
+            topics[difference.found, difference.wanted].append(difference.topic)
+    for (found, wanted), names in topics.items():
+        which = f"{names[0]} has" if len(names) == 1 else f"{len(names)} topics have"
+        yield f"{which} {found} partitions, {PREFIX}PARTITIONS says {wanted}"
+    yield from (str(difference) for difference in differences if difference.what != "partitions")
+
+
 def _result(future: Future[T], what: str, otherwise: type[PipelineError]) -> T:
     """Wait for an answer; where it is an error: SettingsError if an ACL forbids it, else the one given."""
     try:
@@ -168,4 +181,4 @@ def _refuse(differences: Sequence[Difference]) -> None:
     if differences:
         missing = any(difference.found is None for difference in differences)
         advice = " (create them with: broker-events topics apply)" if missing else ""
-        raise SettingsError("; ".join(map(str, differences)) + advice)
+        raise SettingsError("; ".join(in_words(differences)) + advice)

@@ -140,7 +140,7 @@ def test_missing_schemas_are_named_with_advice(bare: Pipeline) -> None:
 
 def test_another_partition_count_is_refused(pipeline: Pipeline) -> None:
     log = refused(pipeline.worker("router", partitions=5), 2)
-    assert f"{pipeline.settings.topic('raw')}: partitions is 2, has to be 5" in log
+    assert "topics have 2 partitions, PIPELINE_PARTITIONS says 5" in log
 
 
 def test_another_cleanup_policy_is_refused(bare: Pipeline) -> None:

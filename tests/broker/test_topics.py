@@ -107,8 +107,11 @@ def test_what_would_move_or_delete_records_is_refused_before_anything_changes(
     eventually(lambda: name in of_test(admin, pipeline))
     done = pipeline.command("topics", "apply")
     assert done.returncode == 2
-    values = {"partitions": "is 3, has to be 2", "cleanup.policy": "is delete, has to be compact"}
-    assert done.stderr.startswith(f"broker-events: {name}: {what} {values[what]}")
+    says = {
+        "partitions": f"{name} has 3 partitions, PIPELINE_PARTITIONS says 2",
+        "cleanup.policy": f"{name}: cleanup.policy is delete, has to be compact",
+    }
+    assert done.stderr.startswith(f"broker-events: {says[what]}")
     assert of_test(admin, pipeline) == {name: partitions}
 
 
@@ -120,5 +123,5 @@ def test_partitions_that_somebody_has_added_stop_workers(
     name = pipeline.settings.topic("event.transfer")
     admin.create_partitions([NewPartitions(name, 4)])[name].result()
     eventually(lambda: of_test(admin, pipeline)[name] == 4)
-    with pytest.raises(SettingsError, match=r"event\.transfer: partitions is 4, has to be 2"):
+    with pytest.raises(SettingsError, match=r"event\.transfer has 4 partitions, PIPELINE_PARTITIONS says 2"):
         verify_topics(admin, plans)

@@ -66,6 +66,27 @@ def test_more_client_settings_are_json(monkeypatch: pytest.MonkeyPatch) -> None:
     assert refusal().startswith("PIPELINE_KAFKA_EXTRA: ")
 
 
+def test_what_exactly_once_rests_on_is_no_extra() -> None:
+    text = refusal(kafka_extra={"linger.ms": 5, "isolation.level": "read_uncommitted", "acks": 1})
+    assert text.startswith("PIPELINE_KAFKA_EXTRA: acks, isolation.level can't be set here")
+
+
+def test_sasl_needs_mechanism_user_and_password() -> None:
+    secret = {"kafka_sasl_password": "hunter2"}
+    text = refusal(kafka_security_protocol="SASL_SSL", **secret)
+    assert text == (
+        "PIPELINE_KAFKA_SECURITY_PROTOCOL: SASL_SSL needs "
+        "PIPELINE_KAFKA_SASL_MECHANISM, PIPELINE_KAFKA_SASL_USERNAME too"
+    )
+    load_settings(
+        kafka_security_protocol="SASL_PLAINTEXT",
+        kafka_sasl_mechanism="PLAIN",
+        kafka_sasl_username="user",
+        **secret,
+    )
+    load_settings(kafka_security_protocol="SASL_SSL", kafka_extra={"sasl.mechanisms": "OAUTHBEARER"})
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -114,7 +135,7 @@ def test_a_secret_is_never_shown(name: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_registry_credentials_have_a_user_and_are_not_in_the_url() -> None:
     text = refusal(schema_registry_basic_auth="hunter2")
-    assert text == "PIPELINE_SCHEMA_REGISTRY_BASIC_AUTH: Value error, has to be user:password"
+    assert text == "PIPELINE_SCHEMA_REGISTRY_BASIC_AUTH: has to be user:password"
     text = refusal(schema_registry_url="https://user:hunter2@registry:8081")
     assert "SCHEMA_REGISTRY_BASIC_AUTH" in text
     assert "hunter2" not in text

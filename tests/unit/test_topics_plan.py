@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runtime.settings import Settings
-from runtime.topics import DERIVED_SIZE_FACTOR, Difference, TopicPlan, plan_topics
+from runtime.topics import DERIVED_SIZE_FACTOR, Difference, TopicPlan, in_words, plan_topics
 from schemas.catalog import load_catalog
 
 CATALOG = load_catalog()
@@ -63,3 +63,13 @@ def test_what_only_a_new_topic_would_mend() -> None:
 def test_a_difference_says_both_values() -> None:
     assert str(Difference("t", "partitions", "8", "4")) == "t: partitions is 4, has to be 8"
     assert str(Difference("t", "topic", "8 partitions", None)) == "t: missing"
+
+
+def test_topics_of_another_partition_count_are_told_together() -> None:
+    differences = [Difference(name, "partitions", "4", "8") for name in ("a", "b", "c")]
+    differences += [Difference("d", "partitions", "4", "2"), Difference("e", "topic", "4 partitions", None)]
+    assert [*in_words(differences)] == [
+        "3 topics have 8 partitions, PIPELINE_PARTITIONS says 4",
+        "d has 2 partitions, PIPELINE_PARTITIONS says 4",
+        "e: missing",
+    ]
