@@ -163,8 +163,8 @@ class Books:
     def close(self, kept_from: Mapping[str, int], quarantine_kept_from: int) -> Balance:
         """Judge.
 
-        `kept_from`: by typed topic from which records were deleted, the raw offset of its oldest record, or the end
-        where none is left; so `quarantine_kept_from`, 0 where nothing was deleted.
+        `kept_from`: by typed topic from which records were deleted, the raw offset from which on every output is left;
+        so `quarantine_kept_from`, 0 where nothing was deleted.
         """
         kept = [quarantine_kept_from] * (len(self._topics) + 1)
         for topic, raw_offset in kept_from.items():

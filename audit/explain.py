@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Final
 
 from audit.ledger import ROUTER
 from audit.way import Decoded, Found, mentions
+from processors.history import CLOCKS_MS
 from runtime.partitioner import partition_for
 from runtime.record import Record, TopicPartition, place_of
 from runtime.replay import RECOVERIES
@@ -20,9 +20,6 @@ from schemas.models import QuarantinedEvent
 from schemas.models import Record as Model
 
 log = logging.getLogger(__name__)
-
-# Clocks of the bridge, which stamps raw records, and of the workers may differ by so much.
-_SKEW_MS: Final = 3_600_000
 
 Decode = Callable[[bytes], Model]
 
@@ -75,7 +72,7 @@ class _Search:
         oldest_ms = min((record.timestamp()[1] for record in self.found.raw), default=None)
         starts = dict.fromkeys(kept, 0)
         if oldest_ms is not None:
-            starts = offsets_at(self._settings, kept, oldest_ms - _SKEW_MS)
+            starts = offsets_at(self._settings, kept, oldest_ms - CLOCKS_MS)
         for records in read_to_end(self._settings, starts):
             for record in records:
                 self._keep(record)

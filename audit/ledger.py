@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -12,8 +13,11 @@ from audit.balance import Balance
 from audit.books import Books
 from audit.progress import Progress
 from processors.duplicates import DuplicateWindow
+from processors.history import CLOCKS_MS
 from processors.routing import Routing
+from runtime.errors import SettingsError
 from runtime.garbage import collect_rarely
+from runtime.kafka import admin_client
 from runtime.logs import configure_logging
 from runtime.quarantine import QUARANTINE
 from runtime.quarantine_reader import QuarantineReader
@@ -21,7 +25,7 @@ from runtime.record import TopicPartition
 from runtime.schema_ids import resolve_schema_ids
 from runtime.settings import Settings
 from runtime.topic_reader import committed_offsets, end_offsets, first_offsets, offsets_at, read_to_end
-from runtime.topics import derived_size_limit
+from runtime.topics import derived_size_limit, retention_ms
 from schemas.catalog import RAW, load_catalog
 from schemas.event_reader import EventReader, Readable
 from schemas.frame import frame
@@ -46,9 +50,19 @@ def settled_ranges(
     """What the router is done with, of all that these raw partitions hold, or of what is from `starts` to `ends`.
 
     Outputs commit together with the group's offset: of what is below it, every output is there that there will be.
+    Raises SettingsError where the group has no offset for a partition that holds records: nothing would be judged.
     """
-    committed = committed_offsets(settings, settings.group(ROUTER), partitions)
+    group = settings.group(ROUTER)
+    committed = committed_offsets(settings, group, partitions)
     firsts, lasts = first_offsets(settings, partitions), end_offsets(settings, partitions)
+    if unread := [tp for tp in partitions if committed[tp] is None and firsts[tp] < lasts[tp]]:
+        raise SettingsError(
+            f"the group {group} has no offset for {unread[0].topic} in partitions "
+            f"{', '.join(str(tp.partition) for tp in unread)}, which hold records: nothing of them can be judged. Is "
+            "TOPIC_PREFIX that of the routers? If it is, they have not committed there yet (run it again once they "
+            "have), or the group's offsets have expired (set them with kafka-consumer-groups --reset-offsets to where "
+            "the outputs end)"
+        )
     ranges = []
     for tp in partitions:
         end = min(committed[tp] or 0, lasts[tp], (ends or lasts)[tp])
@@ -109,33 +123,47 @@ class Auditor:
                 books.add_raw(records)
                 progress.add("raw", len(records))
         outputs = [TopicPartition(topic, judged.partition) for topic in self._biz_types]
-        firsts = first_offsets(self._settings, outputs)
-        starts = firsts
+        quarantine = TopicPartition(self._settings.topic(QUARANTINE), judged.partition)
+        firsts = first_offsets(self._settings, [*outputs, quarantine])
+        starts = {tp: firsts[tp] for tp in outputs}
         if books.origin and books.oldest_ms is not None:
             starts = offsets_at(self._settings, outputs, books.oldest_ms)
-        kept_from = {tp.topic: judged.end for tp in outputs if 0 < firsts[tp] == starts[tp]}
-        awaited = set(kept_from)
+        cut = [tp.topic for tp in (*outputs, quarantine) if 0 < firsts[tp] == starts.get(tp, firsts[tp])]
+        kept_from = self._kept_by_retention(raw, judged.end, cut)
+        awaited = set(cut)
         for records in read_to_end(self._settings, starts):
             for record in records if awaited else ():
                 if record.topic() in awaited:
                     awaited.discard(record.topic())
-                    kept_from[record.topic()] = raw_offset(record.headers()) or 0
+                    kept_from[record.topic()] = min(kept_from[record.topic()], raw_offset(record.headers()) or 0)
             books.add_typed(records, self._frames)
             progress.add("typed", len(records))
-        balance = books.close(kept_from, self._add_quarantined(books, raw, judged.end, progress))
-        progress.done()
-        return balance
-
-    def _add_quarantined(self, books: Books, raw: TopicPartition, end: int, progress: Progress) -> int:
-        """Return the raw offset from which on quarantine is whole: 0, unless its oldest records are deleted."""
-        quarantine = TopicPartition(self._settings.topic(QUARANTINE), raw.partition)
-        kept_from = None if first_offsets(self._settings, [quarantine])[quarantine] else 0
+        quarantine_kept_from = kept_from.pop(quarantine.topic, 0)
         for record, event in self._refused.read({quarantine: 0}):
             progress.add("quarantined", 1)
             if event["partition"] == raw.partition:
                 books.add_quarantined(record, event)
-                kept_from = event["offset"] if kept_from is None else kept_from
-        return end if kept_from is None else kept_from
+                if quarantine.topic in awaited:
+                    awaited.discard(quarantine.topic)
+                    quarantine_kept_from = min(quarantine_kept_from, event["offset"])
+        progress.done()
+        return books.close(kept_from, quarantine_kept_from)
+
+    def _kept_by_retention(self, raw: TopicPartition, end: int, topics: Sequence[str]) -> dict[str, int]:
+        """The raw offset from which on retention has left every output in these topics; `end` where it can't be told.
+
+        An output's timestamp is its raw record's or later, but for the clocks.
+        """
+        if not topics:
+            return {}
+        kept_ms = retention_ms(admin_client(self._settings), topics)
+        now_ms = int(time.time() * 1000)
+        offsets = {
+            age_ms: offsets_at(self._settings, [raw], max(now_ms - age_ms + CLOCKS_MS, 0))[raw]
+            for age_ms in set(kept_ms.values())
+            if age_ms is not None
+        }
+        return {topic: end if age_ms is None else offsets[age_ms] for topic, age_ms in kept_ms.items()}
 
 
 def _typed_value(routing: Routing, nothing: DuplicateWindow, value: bytes | None) -> bytes | None:

@@ -39,7 +39,8 @@ def command(
     """Prove from the topics that every raw record is exactly one of: typed, quarantined, known duplicate.
 
     It runs beside the pipeline: a partition is judged up to the offset that the routers have committed. A duplicate
-    repeats a typed record before it. What the typed topics' retention may have deleted is "expired".
+    repeats a typed record before it. A record without an output that retention may have deleted is "expired": not
+    proved, and the last line says how many they are.
 
     \b
     What can be wrong:
@@ -49,8 +50,8 @@ def command(
       foreign    an output that names no raw record, or is in another type's topic
       altered    event id, key or timestamp are not the raw record's; with --deep, the value
 
-    Exit codes: 0 balanced, 1 not; the offsets are listed, the first hundred of each kind and partition. Memory: 18
-    bytes an offset of the partitions that are read at a time.
+    Exit codes: 0 balanced, whatever is expired; 1 not, and the offsets are listed, the first hundred of each kind and
+    partition; 2 where nothing can be judged. Memory: 18 bytes an offset of the partitions that are read at a time.
 
     \b
     Examples:
@@ -126,7 +127,14 @@ def _report(balances: list[Balance]) -> Iterator[str]:
         yield from _discrepancies(balance)
     if other := sum(balance.other_schema for balance in balances):
         yield f"{other:,} typed values were written with another version of their schema and not compared"
-    yield "balanced" if all(balance.is_balanced for balance in balances) else "NOT BALANCED"
+    yield _verdict(balances)
+
+
+def _verdict(balances: list[Balance]) -> str:
+    if not all(balance.is_balanced for balance in balances):
+        return "NOT BALANCED"
+    expired = sum(balance.expired for balance in balances)
+    return f"balanced, {expired:,} not proved (outputs that retention may have deleted)" if expired else "balanced"
 
 
 def _discrepancies(balance: Balance) -> Iterator[str]:

@@ -17,7 +17,7 @@ from runtime.settings import Settings
 from runtime.topic_reader import first_offsets, offsets_at, read_to_end
 
 # A quarantine record is written after its raw record; clocks of the machines may differ by so much.
-_CLOCKS_MS: Final = 3_600_000
+CLOCKS_MS: Final = 3_600_000
 
 
 class _Events(NamedTuple):
@@ -103,7 +103,7 @@ class History:
         """Offsets of raw records in quarantine, by partition number, of records since a time."""
         refused: dict[int, set[int]] = defaultdict(set)
         partitions = [TopicPartition(self._settings.topic(QUARANTINE), number) for number in numbers]
-        starts = offsets_at(self._settings, partitions, max(oldest_ms - _CLOCKS_MS, 0))
+        starts = offsets_at(self._settings, partitions, max(oldest_ms - CLOCKS_MS, 0))
         for _, event in self._refused.read(starts, self._stop, is_whole=True):
             refused[event["partition"]].add(event["offset"])
         return refused

@@ -60,7 +60,7 @@ _NEEDS: Final[Mapping[str, tuple[_Need, ...]]] = {
     ),
     "topics": ((TOPIC, "*", "Create Describe AlterConfigs"),),
     "operator": (
-        (TOPIC, "*", "Read"),
+        (TOPIC, "*", "Read DescribeConfigs"),
         (GROUP, "router", "Describe"),
         (GROUP, "projector", "Describe"),
         _READER,

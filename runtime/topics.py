@@ -96,24 +96,31 @@ def diff_topics(admin: AdminClient, plans: Sequence[TopicPlan]) -> list[Differen
     except KafkaException as error:
         raise MustRestart(f"listing topics: {error.args[0].str()}") from None
     present = [plan for plan in plans if plan.name in existing]
-    resources = [ConfigResource(ResourceType.TOPIC, plan.name) for plan in present]
-    futures = admin.describe_configs(resources, request_timeout=_REQUEST_TIMEOUT_S) if resources else {}
-    configs = {
-        resource.name: _result(future, f"DescribeConfigs on topic {resource.name}", MustRestart)
-        for resource, future in futures.items()
-    }
+    configs = _configs(admin, [plan.name for plan in present])
     differences = []
     for plan in plans:
         if plan.name not in existing:
             differences.append(Difference(plan.name, "topic", f"{plan.partitions} partitions", None))
             continue
         found = {"partitions": str(len(existing[plan.name].partitions))}
-        found |= {key: str(configs[plan.name][key].value) for key in plan.config}
+        found |= {key: configs[plan.name][key] for key in plan.config}
         wanted = {"partitions": str(plan.partitions)} | plan.config
         differences += [
             Difference(plan.name, key, wanted[key], found[key]) for key in wanted if wanted[key] != found[key]
         ]
     return differences
+
+
+def retention_ms(admin: AdminClient, topics: Sequence[str]) -> dict[str, int | None]:
+    """How long each topic (Kafka name) keeps a record for certain; None where that can't be told from its settings.
+
+    Raises MustRestart when the cluster doesn't answer, SettingsError where an ACL forbids to ask.
+    """
+    found = {}
+    for name, config in _configs(admin, topics).items():
+        kept_ms = int(config["retention.ms"])
+        found[name] = kept_ms if kept_ms >= 0 and int(config["retention.bytes"]) < 0 else None
+    return found
 
 
 def apply_topics(admin: AdminClient, plans: Sequence[TopicPlan]) -> list[Difference]:
@@ -164,6 +171,17 @@ def in_words(differences: Sequence[Difference]) -> Iterator[str]:
         which = f"{names[0]} has" if len(names) == 1 else f"{len(names)} topics have"
         yield f"{which} {found} partitions, {PREFIX}PARTITIONS says {wanted}"
     yield from (str(difference) for difference in differences if difference.what != "partitions")
+
+
+def _configs(admin: AdminClient, topics: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Every setting of each topic."""
+    resources = [ConfigResource(ResourceType.TOPIC, name) for name in topics]
+    futures = admin.describe_configs(resources, request_timeout=_REQUEST_TIMEOUT_S) if resources else {}
+    found = {}
+    for resource, future in futures.items():
+        entries = _result(future, f"DescribeConfigs on topic {resource.name}", MustRestart)
+        found[resource.name] = {key: str(entry.value) for key, entry in entries.items()}
+    return found
 
 
 def _result(future: Future[T], what: str, otherwise: type[PipelineError]) -> T:

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import confluent_kafka
 import pytest
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from kafka_cluster import KafkaCluster
 from pipeline_processes import Pipeline, credit, eventually
 
@@ -65,7 +66,9 @@ def sums(documents: list[dict[str, Any]]) -> dict[str, int]:
 def test_it_balances_beside_a_router_at_work(pipeline: Pipeline) -> None:
     with pipeline.worker("router") as router:
         router.wait_ready()
-        for part in range(4):
+        push(pipeline, "part-0")
+        wait_until_routed(pipeline)  # a partition without a committed offset is not judged
+        for part in range(1, 4):
             push(pipeline, f"part-{part}")
             ledger(pipeline)
         wait_until_routed(pipeline)
@@ -111,9 +114,22 @@ def test_what_retention_has_deleted_is_not_called_lost(pipeline: Pipeline) -> No
     admin = admin_client(pipeline.settings)  # with a name: without one its futures never resolve
     for future in admin.delete_records([confluent_kafka.TopicPartition(*tp, 60)]).values():
         future.result()
+    assert sums(ledger(pipeline, code=1))["expired"] == 0  # retention keeps records for days
+    minute = ConfigEntry("retention.ms", "60000", incremental_operation=AlterConfigOpType.SET)
+    topic = ConfigResource(ResourceType.TOPIC, tp.topic, incremental_configs=[minute])
+    for altered in admin.incremental_alter_configs([topic]).values():
+        altered.result()
     found = ledger(pipeline)
     assert 60 <= sums(found)["expired"] <= 62  # two duplicates of the first events may be among them
     assert sums(found)["raw"] == 54 * len(ACCOUNTS)
+    assert " not proved (" in pipeline.command("ledger").stdout.splitlines()[-1]
+
+
+def test_a_group_without_offsets_proves_nothing(pipeline: Pipeline) -> None:
+    push(pipeline, "one")
+    done = pipeline.command("ledger")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "has no offset" in done.stderr
 
 
 def test_a_range_alone(pipeline: Pipeline) -> None:
