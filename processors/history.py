@@ -16,6 +16,8 @@ from runtime.record import TopicPartition
 from runtime.settings import Settings
 from runtime.topic_reader import first_offsets, offsets_at, read_to_end
 
+# In so many times the window's size of offsets typed events are looked for: refused ones may be without number.
+_REACH: Final = 8
 # A quarantine record is written after its raw record; clocks of the machines may differ by so much.
 CLOCKS_MS: Final = 3_600_000
 
@@ -44,6 +46,8 @@ class History:
     def windows(self, positions: Mapping[TopicPartition, int]) -> tuple[dict[int, DuplicateWindow], int]:
         """Duplicate window of each raw partition as it has to be at its position, by partition number.
 
+        It knows the last `duplicate_window` typed events, as far as they are among the last 8 times as many offsets
+        (among as many records at least, where transactions were aborted).
         Return also how many raw records were read for it. Raises MustRestart, Stopped when it was ended early, and
         SettingsError where the registry lacks the schema of a quarantine record: its event would count as typed.
         """
@@ -52,7 +56,7 @@ class History:
         if not size:
             return windows, 0
         firsts = first_offsets(self._settings, positions)
-        # Offsets are more than records: markers, and whatever was aborted.
+        # Offsets are more than typed events: refused and repeated ones, markers, and whatever was aborted.
         span, missing, read = 2 * size, dict(positions), 0
         while missing:
             starts = {tp: max(position - span, firsts[tp]) for tp, position in missing.items()}
@@ -61,7 +65,9 @@ class History:
             missing = {
                 tp: position
                 for tp, position in missing.items()
-                if starts[tp] > firsts[tp] and counts[tp.partition] < size
+                if starts[tp] > firsts[tp]
+                and len(windows[tp.partition]) < size
+                and (span < _REACH * size or counts[tp.partition] < size)
             }
             span *= 4
         return windows, read

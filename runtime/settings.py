@@ -111,7 +111,7 @@ class Settings(BaseSettings):
         10_000, ge=6000, le=60_000, description="a silent worker loses its partitions after this"
     )
     duplicate_window: int = Field(
-        25_000, ge=0, description="how many last records of a raw partition an event id is remembered for, at least"
+        25_000, ge=0, description="for how many last typed events of a raw partition an event id is known, at least"
     )
     max_message_bytes: int = Field(8_388_608, ge=1_048_576, description="largest record that any topic takes")
     quarantine_limit_share: float = Field(

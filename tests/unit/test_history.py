@@ -92,6 +92,25 @@ def test_a_refused_event_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [stored.knows(window, number) for number in range(3)] == [True, False, True]
 
 
+@pytest.mark.parametrize(
+    ("count", "every", "known", "read"),
+    [
+        (100, 1, 20, 20),  # each is typed: the last two generations
+        (100, 4, 20, 20 + 80),  # one of four: further back for the window's size
+        (15, 4, 4, 15),  # all that there is
+        (1000, 40, 2, 20 + 80),  # seldom one: no further than 8 times the size
+    ],
+)
+def test_the_window_is_of_typed_events(
+    monkeypatch: pytest.MonkeyPatch, count: int, every: int, known: int, read: int
+) -> None:
+    stored = Stored(monkeypatch, count, {number for number in range(count) if number % every})
+    window = stored.window()
+    typed = range(0, count, every)
+    assert [number for number in range(count) if stored.knows(window, number)] == [*typed][-known:]
+    assert stored.read == read
+
+
 def test_a_quarantine_record_of_a_schema_that_is_gone_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     stored = Stored(monkeypatch, 3, {1})
     stored.knows_former = False
