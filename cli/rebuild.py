@@ -75,7 +75,7 @@ def command(*, numbers: tuple[int, ...], is_applied: bool, delete_extra: bool, a
         found += comparisons
         differing += len(findings)
     with reader_may_leave():
-        write_lines(_documents(found) if as_json else _report(found))
+        write_lines(_documents(found) if as_json else report(found, repaired))
         if repair is not None:
             for line in _outcome(repaired, differing - repaired):
                 click.echo(line, err=as_json)
@@ -120,8 +120,8 @@ def _documents(found: list[Comparison]) -> Iterator[str]:
             yield json_line(names | {"verdict": finding.verdict, "fields": finding.fields})
 
 
-def _report(found: list[Comparison]) -> Iterator[str]:
-    """A row a table and partition, then the keys, then the verdict."""
+def report(found: list[Comparison], repaired: int) -> Iterator[str]:
+    """A row a table and partition, as it was found, then the keys, then the verdict, after so many repairs."""
     cells = [[f"{cell:,}" if isinstance(cell, int) else cell for cell in _row(each).values()] for each in found]
     yield from aligned((_COLUMNS, *cells), str.rjust)
     for comparison in found:
@@ -131,4 +131,18 @@ def _report(found: list[Comparison]) -> Iterator[str]:
             yield f"{finding.verdict}  {finding.table}[{finding.partition}]  {key}  {fields}".rstrip()
         if len(comparison.findings) > _LISTED:
             yield f"{len(comparison.findings) - _LISTED:,} more in {comparison.table}[{comparison.partition}]"
-    yield "DIFFERENT" if any(comparison.findings for comparison in found) else "equal"
+    yield _verdict(found, repaired)
+
+
+def _verdict(found: list[Comparison], repaired: int) -> str:
+    """What is so now, and of how many keys that isn't said."""
+    differing = sum(len(comparison.findings) for comparison in found)
+    if not differing:
+        verdict = "equal"
+    elif repaired == differing:
+        verdict = f"repaired: {repaired:,} keys"
+    else:
+        verdict = f"DIFFERENT: {differing - repaired:,} keys" + (f", {repaired:,} more repaired" if repaired else "")
+    unjudged = sum(comparison.unjudged for comparison in found)
+    moving = sum(comparison.moving for comparison in found)
+    return f"{verdict}; not compared: {unjudged:,} unjudged, {moving:,} moving" if unjudged or moving else verdict

@@ -1,0 +1,29 @@
+"""The last line of a rebuild: what is so after it, and of how many keys that isn't said."""
+
+from __future__ import annotations
+
+import pytest
+
+from audit.comparison import Comparison, Finding, Verdict
+from cli.rebuild import report
+
+
+@pytest.mark.parametrize(
+    ("differing", "repaired", "unjudged", "moving", "expected"),
+    [
+        (0, 0, 0, 0, "equal"),
+        (0, 0, 3, 0, "equal; not compared: 3 unjudged, 0 moving"),
+        (0, 0, 0, 1200, "equal; not compared: 0 unjudged, 1,200 moving"),
+        (5, 0, 0, 0, "DIFFERENT: 5 keys"),
+        (5, 4, 0, 0, "DIFFERENT: 1 keys, 4 more repaired"),
+        (5, 5, 0, 0, "repaired: 5 keys"),
+        (5, 5, 1, 2, "repaired: 5 keys; not compared: 1 unjudged, 2 moving"),
+    ],
+)
+def test_the_verdict(differing: int, repaired: int, unjudged: int, moving: int, expected: str) -> None:
+    found = [Finding("state.accounts", 0, b"ACC", Verdict.MISSING, (), b"x")] * differing
+    compared = [
+        Comparison("state.accounts", 0, 7, moving, unjudged, found),
+        Comparison("alerts.active", 0, 1),
+    ]
+    assert [*report(compared, repaired)][-1] == expected
