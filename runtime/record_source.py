@@ -30,7 +30,7 @@ from runtime.settings import Settings
 from runtime.source_lag import SourceLag
 from runtime.start_offsets import start_offsets
 from runtime.startup import keep_trying
-from runtime.topic_reader import END_OF_PARTITION
+from runtime.topic_reader import END_OF_PARTITION, consumers_offsets
 from runtime.transaction import Transaction
 
 log = logging.getLogger(__name__)
@@ -276,14 +276,14 @@ class RecordSource(Service):
         self._health.beat(_RESTORE_LIMIT_S)
         self._health.not_ready("restoring")
         # Waits until the last owner's transaction has ended: its offsets are pending until then (KIP-447).
-        committed = keep_trying(
+        wanted = [TopicPartition(tp.topic, tp.partition) for tp in assigned]
+        offsets = keep_trying(
             "the group's committed offsets",
-            lambda: self._consumer.committed(assigned, _COMMITTED_TIMEOUT_S),
+            lambda: consumers_offsets(self._consumer, wanted, _COMMITTED_TIMEOUT_S),
             self._settings.start_timeout_s,
             (KafkaException,),
             self._stop_asked,
         )
-        offsets = {TopicPartition(tp.topic, tp.partition): tp.offset for tp in committed}
         positions = start_offsets(self._settings, self._group, offsets, self._outputs)
         unmoved = {tp for tp, offset in positions.items() if self._committed.get(tp) == offset}
         self._assigned, self._committed = set(positions), positions

@@ -61,24 +61,34 @@ def committed_offsets(
     SettingsError where an ACL forbids it, MustRestart when the cluster doesn't answer within `start_timeout_s`.
     """
     consumer = Consumer(consumer_config(settings, group_id=group))
-    wanted = [confluent_kafka.TopicPartition(*tp) for tp in partitions]
     refusals = {KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError.TOPIC_AUTHORIZATION_FAILED}
 
     def ask() -> dict[TopicPartition, int | None]:
         try:
-            found = consumer.committed(wanted, _REQUEST_TIMEOUT_S)
+            found = consumers_offsets(consumer, partitions, _REQUEST_TIMEOUT_S)
         except KafkaException as error:
             if error.args[0].code() in refusals:
                 raise refused(f"Describe on group {group} ({error.args[0].str()})") from None
             raise
-        if failed := next((tp.error for tp in found if tp.error is not None), None):
-            raise KafkaException(failed)
-        return {TopicPartition(tp.topic, tp.partition): tp.offset if tp.offset >= 0 else None for tp in found}
+        return {tp: offset if offset >= 0 else None for tp, offset in found.items()}
 
     try:
         return keep_trying(f"the offsets of the group {group}", ask, settings.start_timeout_s, (KafkaException,))
     finally:
         consumer.close()
+
+
+def consumers_offsets(
+    consumer: Consumer, partitions: Iterable[TopicPartition], timeout_s: float
+) -> dict[TopicPartition, int]:
+    """What the consumer's group has committed; below 0 where that is nothing.
+
+    Raises KafkaException, also where one partition alone has an error: its offset would look like nothing.
+    """
+    found = consumer.committed([confluent_kafka.TopicPartition(*tp) for tp in partitions], timeout_s)
+    if failed := next((tp.error for tp in found if tp.error is not None), None):
+        raise KafkaException(failed)
+    return {TopicPartition(tp.topic, tp.partition): tp.offset for tp in found}
 
 
 def read_to_end(
