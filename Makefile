@@ -16,7 +16,7 @@ help: ## this list
 
 $(READY): requirements-dev.lock pyproject.toml $(NATIVE)/Cargo.lock $(wildcard $(NATIVE)/src/*.rs)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "broker-events needs Python >= 3.11; name one with: make PYTHON=python3.12 ..." >&2; exit 2; }
-	@echo "Setting up $(VENV) (once) ..."
+	@echo "Setting up $(VENV): locked packages and native code, once; a few minutes, about 600 MB ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .

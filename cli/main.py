@@ -70,7 +70,10 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name not in _STACK:
             raise
-        click.echo("broker-events: a Kafka of its own needs more: pip install 'broker-events[stack]'", err=True)
+        click.echo(
+            "broker-events: a Kafka of its own needs more: pip install '.[stack]' in a clone of the repository",
+            err=True,
+        )
         sys.exit(2)
     except click.ClickException as error:
         error.show()

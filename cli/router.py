@@ -10,7 +10,7 @@ from cli.worker import run_worker_command, worker_options
 @click.command("router")
 @worker_options
 def command(instance_id: str | None, http_port: int | None) -> None:
-    """Route raw events into the twelve typed topics, exactly once.
+    """Route raw events into the typed topics, exactly once.
 
     Any number of routers share the partitions of the raw topic; each needs an instance id of its own, and a restarted
     one should keep it (a pod's name in a StatefulSet). Exit code 70 means: start me again.

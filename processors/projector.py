@@ -1,4 +1,4 @@
-"""The projector: twelve typed topics -> state tables and alerts, by the rules."""
+"""The projector: typed topics -> state tables and alerts, by the rules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The router: raw topic -> twelve typed topics, one by biz_type; what can't be typed -> quarantine."""
+"""The router: raw topic -> typed topics, one by biz_type; what can't be typed -> quarantine."""
 
 from __future__ import annotations
 

@@ -263,7 +263,7 @@ def _rename(source: random.Random, event: Node, _: list[str]) -> None:
 def _type(source: random.Random, event: Any, _: list[str]) -> None:
     if isinstance(event.get("payload"), dict):
         event["payload"]["biz_type"] = source.choice(
-            ("DIVIDEND", "credit", "TRANSFER", "ACCOUNT_UPDATE", "", "CREDIT\x00")
+            ("NO_SUCH_TYPE", "credit", "TRANSFER", "ACCOUNT_UPDATE", "", "CREDIT\x00")
         )
     event["event_type"] = source.choice(("FUNDING", "ACCOUNT", "TRADE", "account", ""))
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import fastavro
-from dividends import PAID_AT, catalog_with_dividends, dividend, make, router
+from awards import PAID_AT, award, catalog_with_awards, make, router
 from kafka_cluster import KafkaCluster
 from pipeline_processes import Pipeline, credit, headers_of
 
@@ -18,16 +18,16 @@ from runtime.schema_ids import open_registry
 def test_a_new_folder_is_a_new_typed_topic(cluster: KafkaCluster, topic_prefix: str, tmp_path: Path) -> None:
     root = tmp_path / "schemas"
     pipeline = Pipeline(cluster, topic_prefix, tmp_path)
-    make(pipeline, catalog_with_dividends(root))
-    raw = pipeline.produce("raw", dividend("dividend-1", "ACC-1"), "ACC-1")
-    pipeline.produce("raw", dividend("dividend-2", "ACC-1", amount="1e5"), "ACC-1")
+    make(pipeline, catalog_with_awards(root))
+    raw = pipeline.produce("raw", award("award-1", "ACC-1"), "ACC-1")
+    pipeline.produce("raw", award("award-2", "ACC-1", amount="1e5"), "ACC-1")
     pipeline.produce("raw", credit("credit-1"), "ACC-1")
 
     with router(pipeline, root) as running:
-        (record,) = pipeline.wait_for("event.dividend", 1)
+        (record,) = pipeline.wait_for("event.test-award", 1)
         pipeline.wait_for("event.credit", 1)
         pipeline.wait_for("quarantine", 1)
-        assert running.metric("routed_total", biz_type="DIVIDEND") == 1
+        assert running.metric("routed_total", biz_type="TEST_AWARD") == 1
         assert running.metric("quarantined_total", stage="router", reason="bad_amount") == 1
         assert running.stop() == 0
 
@@ -37,7 +37,7 @@ def test_a_new_folder_is_a_new_typed_topic(cluster: KafkaCluster, topic_prefix: 
     schema_text = open_registry(pipeline.settings).schema_text(int.from_bytes(value[1:5], "big"))
     event = fastavro.schemaless_reader(io.BytesIO(value[5:]), fastavro.parse_schema(json.loads(schema_text)), None)
     assert isinstance(event, dict)
-    assert event["event_id"] == "dividend-1"
+    assert event["event_id"] == "award-1"
     assert event["amount"] == Decimal("0.300000000000000001")
     assert event["shares"] == 100
     assert event["paid_at"].isoformat() == "2026-01-31T09:30:00.123456+00:00"

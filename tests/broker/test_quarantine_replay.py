@@ -12,7 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from dividends import catalog_with_dividends, command_line, dividend, make, router
+from awards import award, catalog_with_awards, command_line, make, router
 from kafka_cluster import KafkaCluster
 from pipeline_processes import Pipeline, credit, environment, eventually, headers_of
 
@@ -29,7 +29,7 @@ HEADERS: list[tuple[str, str | bytes | None]] = [("source", b"test"), ("odd", b"
 
 
 class Replayed:
-    """A pipeline whose first router knew no dividends, and whose second one does."""
+    """A pipeline whose first router knew no awards, and whose second one does."""
 
     def __init__(self, pipeline: Pipeline, root: Path, first: Record) -> None:
         self.pipeline = pipeline
@@ -37,7 +37,7 @@ class Replayed:
         self._root = root
 
     def command(self, *arguments: str) -> str:
-        """Output of `broker-events quarantine ...` of a version that knows dividends."""
+        """Output of `broker-events quarantine ...` of a version that knows awards."""
         done = subprocess.run(
             command_line(self._root, "quarantine", *arguments),
             env=environment(self.pipeline.settings),
@@ -56,7 +56,7 @@ class Replayed:
         return subprocess.Popen(line, env=variables, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
 
     def typed(self, account: str) -> list[Record]:
-        return [record for record in self.pipeline.read("event.dividend") if record.key() == account.encode()]
+        return [record for record in self.pipeline.read("event.test-award") if record.key() == account.encode()]
 
     def quarantined(self, account: str) -> list[Quarantined]:
         found = []
@@ -74,26 +74,26 @@ class Replayed:
         return sorted(mine, key=lambda each: each.offset)  # they are in several partitions
 
     def wait_for_typed(self, account: str, count: int) -> None:
-        eventually(lambda: len(self.typed(account)) >= count, lambda: f"{count} dividends of {account}")
+        eventually(lambda: len(self.typed(account)) >= count, lambda: f"{count} awards of {account}")
 
 
 @pytest.fixture(scope="module")
 def run(cluster: KafkaCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replayed]:
     folder = tmp_path_factory.mktemp("replay")
     pipeline = Pipeline(cluster, f"test-{uuid4().hex[:12]}", folder).made()
-    first = pipeline.produce("raw", dividend("one", "ACC-1"), "ACC-1", headers=HEADERS)
+    first = pipeline.produce("raw", award("one", "ACC-1"), "ACC-1", headers=HEADERS)
     pipeline.produce("raw", credit("credit-1"), "ACC-1")
-    for event in (dividend("two", "ACC-1"), dividend("one", "ACC-1"), dividend("bad", "ACC-1", amount="1e5")):
+    for event in (award("two", "ACC-1"), award("one", "ACC-1"), award("bad", "ACC-1", amount="1e5")):
         pipeline.produce("raw", event, "ACC-1")
-    pipeline.produce_all("raw", [("ACC-2", dividend(f"many-{number}", "ACC-2")) for number in range(MANY)])
-    pipeline.produce_all("raw", [("ACC-3", dividend(f"fenced-{number}", "ACC-3")) for number in range(2)])
-    pipeline.produce("raw", dividend("again", "ACC-4"), "ACC-4")
+    pipeline.produce_all("raw", [("ACC-2", award(f"many-{number}", "ACC-2")) for number in range(MANY)])
+    pipeline.produce_all("raw", [("ACC-3", award(f"fenced-{number}", "ACC-3")) for number in range(2)])
+    pipeline.produce("raw", award("again", "ACC-4"), "ACC-4")
     with pipeline.worker("router") as old:
         pipeline.wait_for("quarantine", 4 + MANY + 2 + 1)
         pipeline.wait_for("event.credit", 1)
         assert old.stop() == 0
     root = folder / "schemas"
-    make(pipeline, catalog_with_dividends(root))
+    make(pipeline, catalog_with_awards(root))
     with router(pipeline, root) as new:
         new.wait_ready()
         yield Replayed(pipeline, root, first)
@@ -107,7 +107,7 @@ def lines(output: str) -> dict[str, int]:
 
 
 def test_an_unknown_type_is_replayed_into_its_topic_once_it_has_one(run: Replayed) -> None:
-    topic = run.pipeline.settings.topic("event.dividend")
+    topic = run.pipeline.settings.topic("event.test-award")
     chosen = ("--account", "ACC-1")
     expected = {f"typed into {topic}": 2, "known duplicate of one before it": 1, "refused again: bad_amount": 1}
     foretold = run.command("replay", *chosen, "--dry-run")
@@ -189,7 +189,7 @@ def test_a_replay_that_was_killed_is_repeated(run: Replayed) -> None:
 
 def test_what_was_refused_is_typed_when_it_is_pushed_again(run: Replayed) -> None:
     """A router that starts with the contract doesn't take for typed what it could type now."""
-    for value in (dividend("again", "ACC-4"), dividend("again", "ACC-4"), dividend("last", "ACC-4")):
+    for value in (award("again", "ACC-4"), award("again", "ACC-4"), award("last", "ACC-4")):
         run.pipeline.produce("raw", value, "ACC-4")
     run.wait_for_typed("ACC-4", 2)
 

@@ -176,5 +176,5 @@ def test_all_that_is_imported_is_there(program: Path, module: str) -> None:
 def test_what_needs_more_says_so(program: Path, name: str) -> None:
     done = run(program, "broker-events", name)
     assert done.returncode == 2
-    assert "pip install 'broker-events[stack]'" in done.stderr
+    assert "pip install '.[stack]'" in done.stderr
     assert len(done.stderr.splitlines()) == 1

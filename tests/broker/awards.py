@@ -28,13 +28,13 @@ main()
 """
 CONTRACT = """
 owner = "broker-events"
-description = "A dividend has been paid."
+description = "An award has been paid."
 source = "A test"
-biz_type = "DIVIDEND"
+biz_type = "TEST_AWARD"
 event_type = "FUNDING"
 
 [[topics]]
-name = "event.dividend"
+name = "event.test-award"
 key = "account key"
 cleanup = "delete"
 retention_days = 30
@@ -44,10 +44,10 @@ AMOUNT = {"type": "bytes", "logicalType": "decimal", "precision": 38, "scale": 1
 PAID_AT = "2026-01-31T09:30:00.123456789Z"
 
 
-def dividend(event_id: str, account: str, amount: str = "0.300000000000000001") -> bytes:
+def award(event_id: str, account: str, amount: str = "0.300000000000000001") -> bytes:
     payload = {
         "account_id": account,
-        "biz_type": "DIVIDEND",
+        "biz_type": "TEST_AWARD",
         "amount": amount,
         "shares": 100,
         "paid_at": PAID_AT,
@@ -56,7 +56,7 @@ def dividend(event_id: str, account: str, amount: str = "0.300000000000000001") 
     return envelope(event_id, "FUNDING", payload)
 
 
-def catalog_with_dividends(root: Path) -> Catalog:
+def catalog_with_awards(root: Path) -> Catalog:
     """Copy the contracts and add one."""
     for group in ("events", "state", "alerts", "internal"):
         shutil.copytree(Path(str(schemas.__file__)).parent / group, root / group)
@@ -69,8 +69,8 @@ def catalog_with_dividends(root: Path) -> Catalog:
         {"name": "paid_at", "type": TIME, "doc": "When."},
         {"name": "paid_at_text", "type": "string", "from": "/payload/paid_at", "doc": "When, as received."},
     ]
-    schema = {**example, "name": "Dividend", "doc": "A dividend has been paid.", "fields": [*common, *own, extra]}
-    folder = root / "events/dividend"
+    schema = {**example, "name": "TestAward", "doc": "An award has been paid.", "fields": [*common, *own, extra]}
+    folder = root / "events/test-award"
     folder.mkdir()
     (folder / "contract.toml").write_text(CONTRACT, encoding="utf-8")
     (folder / "schema.avsc").write_text(json.dumps(schema), encoding="utf-8")
@@ -92,4 +92,4 @@ def command_line(root: Path, *arguments: str) -> list[str]:
 def router(pipeline: Pipeline, root: Path) -> Worker:
     """Start a router with the catalog of this folder."""
     arguments = command_line(root, "router", "--instance-id", "router-a", "--http-port", "0")
-    return Worker(arguments, environment(pipeline.settings), pipeline.folder / "router-with-dividends.log")
+    return Worker(arguments, environment(pipeline.settings), pipeline.folder / "router-with-awards.log")
