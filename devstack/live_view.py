@@ -81,8 +81,8 @@ def _panel(title: str | Text, content: RenderableType) -> Panel:
 
 def _header(picture: Picture) -> RenderableType:
     minutes, seconds = divmod(int(picture.elapsed_s), 60)
-    first = Table.grid(expand=True)
-    first.add_column(no_wrap=True)
+    first = Table.grid(expand=True, padding=(0, 1, 0, 0))
+    first.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
     first.add_column(justify="right", no_wrap=True, style="bright_black")
     first.add_row(
         Text.assemble(
@@ -91,7 +91,7 @@ def _header(picture: Picture) -> RenderableType:
             (f"{picture.raw_per_s:,.0f} events/s", "bold cyan"),
             (f"  {picture.phase}", "green" if picture.phase == "running" else "yellow"),
         ),
-        "Ctrl-C ends it and sums up ",
+        "Ctrl-C ends it and sums up",
     )
     return Group(first, _parts(picture), *_places(picture))
 

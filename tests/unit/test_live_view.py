@@ -1,0 +1,69 @@
+"""What a terminal of each size shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from devstack.balance import Numbers
+from devstack.live_view import screen
+from devstack.picture import Health, PartView, Picture
+from devstack.tally import AlertSeen, Tally
+
+EXPORTS = (
+    "export PIPELINE_KAFKA_BOOTSTRAP_SERVERS=127.0.0.1:12345",
+    "export PIPELINE_SCHEMA_REGISTRY_URL=http://127.0.0.1:12346",
+)
+PHASE = "waiting for the balance: received + replayed = raw; alerts as simulated"
+
+
+def shown(width: int, height: int, types: int = 12, phase: str = "running") -> list[str]:
+    tally = Tally(frozenset(), lambda _: True)
+    seen = tally.seen()
+    alerts = tuple(AlertSeen(0.0, "FIRING", "7890", f"alert {number}", 12) for number in range(50))
+    picture = Picture(
+        elapsed_s=83.0,
+        phase=phase,
+        folder=Path("/tmp/broker-events"),  # noqa: S108  nothing is written
+        exports=EXPORTS,
+        parts=tuple(
+            PartView(name, "running", Health.WELL, 0) for name in ("simulator", "bridge", "router", "projector")
+        ),
+        seen=type(seen)(**{name: getattr(seen, name) for name in seen.__slots__} | {"recent": alerts}),
+        numbers=Numbers(),
+        topics={f"TYPE_{number}": f"event.type-{number}" for number in range(types)},
+        raw_per_s=200.0,
+        typed_per_s={},
+        behind={"router": 0},
+        projector_lag_s=0.0,
+        shows_latency=True,
+    )
+    console = Console(width=width, height=height, force_terminal=True, color_system=None)
+    with console.capture() as capture:
+        console.print(screen(picture, width, height), end="")
+    return [line.rstrip() for line in capture.get().splitlines()]
+
+
+@pytest.mark.parametrize("phase", ["running", PHASE])
+@pytest.mark.parametrize("size", [(80, 24), (100, 24), (100, 30), (120, 36), (200, 60)])
+def test_the_lines_for_another_terminal_are_whole_and_can_be_pasted(size: tuple[int, int], phase: str) -> None:
+    lines = shown(*size, phase=phase)
+    assert len(lines) <= size[1]
+    assert max(map(len, lines)) <= size[0]
+    assert [line for line in lines if "export" in line] == list(EXPORTS)
+    assert "Ctrl-C ends it" in lines[0]
+    assert any("alert 9" in line for line in lines)
+
+
+@pytest.mark.parametrize("types", [12, 13, 20])
+def test_every_type_and_their_sum_have_a_row(types: int) -> None:
+    text = "\n".join(shown(120, 40, types))
+    assert all(f"type-{number} " in text for number in range(types))
+    assert "│ all " in text
+
+
+def test_a_terminal_that_is_too_low_for_the_types_gets_the_totals() -> None:
+    assert "│ all " in "\n".join(shown(120, 28))
+    assert "typed topic" not in "\n".join(shown(120, 28, types=13))
