@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
+from cli.output import plural
 from runtime.process import run_process
 from runtime.settings import load_settings
 
@@ -82,8 +83,9 @@ def command(
         reader = NdjsonFiles(files, from_start=from_start, name=name)
         with _progress(reader) as watch:
             events = run_files(settings, stop, reader, watch)
-        before = f"; the first {reader.resumed_lines} lines had been imported before" if reader.resumed_lines else ""
-        log.info("%d events imported%s", events, before)
+        resumed = reader.resumed_lines
+        before = f"; the first {resumed} {plural('line', resumed)} had been imported before" if resumed else ""
+        log.info("%d %s imported%s", events, plural("event", events), before)
 
     sys.exit(run_process(settings, "ingest", import_files))
 
@@ -105,6 +107,7 @@ def _progress(reader: NdjsonFiles) -> Iterator[Callable[[int], None]]:
         nonlocal due
         if time.monotonic() >= due:
             due = time.monotonic() + _REPORT_EVERY_S
-            log.info("%d events imported, %d of %d bytes read", committed, reader.done_bytes, reader.total_bytes)
+            events = f"{committed} {plural('event', committed)}"
+            log.info("%s imported, %d of %d bytes read", events, reader.done_bytes, reader.total_bytes)
 
     yield report

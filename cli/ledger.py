@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from cli.moments import moment_ms
+from cli.moments import EXAMPLES, moment_ms
 from cli.output import aligned, json_line, reader_may_leave, write_lines
 from cli.partitions import choosing_partitions, chosen_partitions
 
@@ -24,7 +24,7 @@ _COLUMNS: Final = ("partition", "from", "to", "raw", "typed", "quarantined", "du
 @click.command("ledger")
 @choosing_partitions
 @click.option(
-    "--from", "start", metavar="WHERE", help="An offset, a time (2026-01-31T09:30:00Z) or how long ago (1h, 2d)."
+    "--from", "start", metavar="WHERE", help=f"An offset, {EXAMPLES}."
     "  [default: the oldest raw record]",
 )  # fmt: skip
 @click.option("--to", "end", metavar="WHERE", help="The same; not itself included.  [default: all that is routed]")
@@ -89,10 +89,8 @@ def _offsets(
         return None if where is None else dict.fromkeys(partitions, int(where))
     try:
         time_ms = moment_ms(where)
-    except ValueError as error:
-        raise click.BadParameter(
-            f"{where!r} is none of an offset, a time, how long ago ({error})", param_hint=option
-        ) from None
+    except ValueError:
+        raise click.BadParameter(f"{where!r} is none of an offset, {EXAMPLES}", param_hint=option) from None
     return offsets_at(settings, partitions, time_ms)
 
 

@@ -8,6 +8,7 @@ from typing import Final
 
 import click
 
+EXAMPLES: Final = "a time (2026-01-31T09:30:00Z) or how long ago (10m, 1h ago, 2d)"
 _AGO: Final = re.compile(r"([0-9]+) *([smhd])(?: +ago)?")
 _UNIT_MS: Final = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
@@ -35,5 +36,5 @@ class Moment(click.ParamType):
             return value
         try:
             return moment_ms(value)
-        except ValueError as error:
-            self.fail(f"{value!r} is neither a time nor how long ago, such as 2h ({error})", param, ctx)
+        except ValueError:
+            self.fail(f"{value!r} is not {EXAMPLES}", param, ctx)

@@ -53,6 +53,11 @@ def aligned(rows: Iterable[Sequence[str]], justify: Callable[[str, int], str] = 
         yield "  ".join(justify(text, width) for text, width in zip(row, widths, strict=True)).rstrip()
 
 
+def plural(noun: str, count: int) -> str:
+    """`record`, or `records` where the count isn't 1."""
+    return noun if count == 1 else f"{noun}s"
+
+
 def write_lines(lines: Iterable[str]) -> None:
     """Write each line to standard output as UTF-8, whatever the locale says, and flush."""
     out = sys.stdout.buffer

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from cli.event_text import readable
-from cli.output import aligned, iso_millis, json_line, printable, reader_may_leave, text_or_base64, write_lines
+from cli.output import aligned, iso_millis, json_line, plural, printable, reader_may_leave, text_or_base64, write_lines
 from cli.quarantine_records import Choice, choosing, read_chosen
 from cli.quarantine_replay import replay
 
@@ -71,7 +71,7 @@ def list_(*, choice: Choice, limit: int | None, as_json: bool) -> None:
     rows = [_row(quarantined, replayed.get(quarantined.name)) for quarantined in shown]
     reasons = Counter(quarantined.event.reason for quarantined in found).most_common()
     counts = ", ".join(f"{count} {name}" for name, count in reasons)
-    summary = f"{len(found)} records{': ' if counts else ''}{counts}"
+    summary = f"{len(found)} {plural('record', len(found))}{': ' if counts else ''}{counts}"
     with reader_may_leave():
         write_lines(map(json_line, rows) if as_json else _table(rows))
         click.echo(printable(summary), err=as_json)

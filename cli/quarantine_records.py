@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
-from cli.moments import Moment
+from cli.moments import EXAMPLES, Moment
+from schemas.invalid_event import Reason
 
 if TYPE_CHECKING:
     from runtime.record import TopicPartition
@@ -57,11 +58,16 @@ def _offsets(_context: click.Context, _option: click.Parameter, text: str | None
 
 
 _OPTIONS: Final = (
-    click.option("--reason", help="Only this reason, such as bad_amount."),
+    click.option(
+        "--reason",
+        type=click.Choice([reason.value for reason in Reason]),
+        metavar="REASON",
+        help="Only this reason, such as bad_amount.",
+    ),
     click.option("--biz-type", help="Only events of this biz_type."),
     click.option("--account", help="Only records of this account key."),
     click.option("--event-id", help="Only the event of this id."),
-    click.option("--since", type=Moment(), help="Only what was quarantined since: 2026-01-31T09:30:00Z, 10m, 2h ago."),
+    click.option("--since", type=Moment(), help=f"Only what was quarantined since: {EXAMPLES}."),
     click.option("--until", type=Moment(), help="Only what was quarantined before."),
     click.option("--partition", type=click.IntRange(min=0), help="Only this partition of the quarantine topic."),
     click.option(

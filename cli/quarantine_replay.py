@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
 
-from cli.output import aligned, printable
+from cli.output import aligned, plural, printable
 from cli.quarantine_records import Choice, choosing, read_chosen, read_quarantined
 
 if TYPE_CHECKING:
@@ -41,6 +41,11 @@ class Plan(NamedTuple):
     offsets: dict[int, set[int]]
     total: int
 
+    @property
+    def records(self) -> str:
+        """How many would be replayed, in words."""
+        return f"{self.total} {plural('record', self.total)}"
+
 
 @click.command("replay")
 @choosing
@@ -49,8 +54,9 @@ class Plan(NamedTuple):
     "--dry-run", is_flag=True, help="Only show what would become of them now, by the contracts of this version."
 )
 @click.option("--note", help="Why; kept in the audit record.")
-@click.option("--yes", is_flag=True, help="Don't ask.")
-def replay(*, choice: Choice, limit: int | None, dry_run: bool, note: str | None, yes: bool) -> None:
+@click.option("--yes", is_flag=True, help="Don't ask. Needs --all where nothing is chosen.")
+@click.option("--all", "everything", is_flag=True, help="With --yes: whatever can be replayed.")
+def replay(*, choice: Choice, limit: int | None, dry_run: bool, note: str | None, yes: bool, everything: bool) -> None:
     """Send refused records through the router again: original bytes, key and headers.
 
     Each quarantine record is replayed once, whatever happens: what was replayed before is left out, a run that was
@@ -78,10 +84,12 @@ def replay(*, choice: Choice, limit: int | None, dry_run: bool, note: str | None
     if dry_run:
         plan = _plan(settings, catalog, choice, limit)
         _print(plan)
-        click.echo(f"{plan.total} records would be replayed")
+        click.echo(f"{plan.records} would be replayed")
         return
     if not yes and not sys.stdin.isatty():
         raise click.UsageError("there is no terminal to ask on; look with --dry-run, then say --yes")
+    if yes and choice == Choice() and limit is None and not everything:
+        raise click.UsageError("choose some, such as --reason bad_amount, or say --all")
     topics = [settings.topic(name) for name in (QUARANTINE, RAW, RECOVERIES)]
     verify_access(admin_client(settings), settings, ROLE, topics)
     schema_id = resolve_schema_ids(settings, catalog)[RECOVERIES]
@@ -90,7 +98,7 @@ def replay(*, choice: Choice, limit: int | None, dry_run: bool, note: str | None
         plan = _plan(settings, catalog, choice, limit)
         _print(plan)
         if plan.total and not yes:
-            click.confirm(f"Replay {plan.total} records into {settings.topic('raw')}?", abort=True)
+            click.confirm(f"Replay {plan.records} into {settings.topic('raw')}?", abort=True)
         sent, said_at = 0, 0.0
         for batch in _batches(_planned(settings, plan), settings.transaction_records):
             run.send(batch)
@@ -98,7 +106,7 @@ def replay(*, choice: Choice, limit: int | None, dry_run: bool, note: str | None
             if time.monotonic() - said_at >= _PROGRESS_S:
                 said_at = time.monotonic()
                 click.echo(f"{sent} of {plan.total} replayed", err=True)
-        click.echo(f"{sent} records replayed, recovery_id {run.recovery_id}")
+        click.echo(f"{sent} {plural('record', sent)} replayed, recovery_id {run.recovery_id}")
 
 
 def _plan(settings: Settings, catalog: Catalog, choice: Choice, limit: int | None) -> Plan:
@@ -142,9 +150,13 @@ def _plan(settings: Settings, catalog: Catalog, choice: Choice, limit: int | Non
 
 
 def _print(plan: Plan) -> None:
+    from processors.forecast import TYPED
+
     rows = [(str(count), *line) for line, count in sorted(plan.counts.items(), key=lambda item: (-item[1], item[0]))]
     for line in aligned([("count", *Line._fields), *rows]):
         click.echo(printable(line))
+    if plan.total and not any(line.outcome.startswith(TYPED) for line in plan.counts):
+        click.echo("none of them would be typed")
 
 
 def _planned(settings: Settings, plan: Plan) -> Iterator[Quarantined]:

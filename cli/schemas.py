@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from cli.output import plural
 from runtime.schema_ids import open_registry, registry_problem
 from runtime.settings import load_settings
 from schemas.catalog import load_catalog
@@ -40,7 +41,8 @@ def register() -> None:
         raise registry_problem(error) from None
     for registration in done:
         click.echo(f"{registration.subject}: {registration.outcome}, id {registration.schema_id}")
-    click.echo(f"{len(done)} subjects, {sum(r.outcome != 'unchanged' for r in done)} changes")
+    changes = sum(registration.outcome != "unchanged" for registration in done)
+    click.echo(f"{len(done)} subjects, {changes} {plural('change', changes)}")
 
 
 @command.command("check")

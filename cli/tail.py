@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from cli.moments import moment_ms
+from cli.moments import EXAMPLES, moment_ms
 from cli.output import in_base64, iso_millis, json_line, reader_may_leave, text_or_base64, write_lines
 
 if TYPE_CHECKING:
@@ -25,8 +25,7 @@ Starts = dict["TopicPartition", int]
     "--from",
     "start",
     metavar="WHERE",
-    help="beginning, end, an offset, a time (2026-01-31T09:30:00Z) or how long ago (10m, 1h ago, 2d)."
-    "  [default: beginning; end with --follow]",
+    help=f"beginning, end, an offset, {EXAMPLES}.  [default: beginning; end with --follow]",
 )
 @click.option("--follow", "-f", is_flag=True, help="Go on with what comes, until Ctrl-C.")
 @click.option("--key", help="Only records of this key, such as an account.")
@@ -92,10 +91,9 @@ def _starts(settings: Settings, partitions: list[TopicPartition], start: str) ->
 def _time_ms(text: str) -> int:
     try:
         return moment_ms(text)
-    except ValueError as error:
-        raise click.BadParameter(
-            f"{text!r} is none of beginning, end, an offset, a time, how long ago ({error})", param_hint="--from"
-        ) from None
+    except ValueError:
+        wanted = f"beginning, end, an offset, {EXAMPLES}"
+        raise click.BadParameter(f"{text!r} is none of {wanted}", param_hint="--from") from None
 
 
 def _decoder(settings: Settings, name: str) -> Callable[[bytes], object]:

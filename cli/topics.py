@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from cli.output import plural
 from runtime.access import ROLES, Grant, grants, user
 from runtime.kafka import admin_client
 from runtime.settings import load_settings
@@ -43,7 +44,7 @@ def apply() -> None:
             "created" if difference.found is None else f"{difference.what}: {difference.found} -> {difference.wanted}"
         )
         click.echo(f"{difference.topic}: {verb}")
-    click.echo(f"{len(plans)} topics as planned, {len(done)} changes")
+    click.echo(f"{len(plans)} topics as planned, {len(done)} {plural('change', len(done))}")
 
 
 @command.command("diff")
@@ -59,7 +60,7 @@ def diff() -> None:
     differences = diff_topics(admin_client(settings), plans)
     for difference in differences:
         click.echo(str(difference))
-    click.echo(f"{len(plans)} topics planned, {len(differences)} differences")
+    click.echo(f"{len(plans)} topics planned, {len(differences)} {plural('difference', len(differences))}")
     sys.exit(1 if differences else 0)
 
 

@@ -15,7 +15,7 @@ from devstack.balance import Simulated
 from devstack.java import free_ports
 from devstack.pipeline import GRACE_S, Part, environment
 
-_IMPORTED: Final = re.compile(r"INFO +ingest (\d+) events imported(?:;|$)", re.MULTILINE)
+_IMPORTED: Final = re.compile(r"INFO +ingest (\d+) events? imported(?:;|$)", re.MULTILINE)
 _LISTENING: Final = re.compile(r"^listening on ", re.MULTILINE)
 # A bridge that has lost its stream several times comes back after up to 30 s.
 PATIENCE_S: Final = 40.0

@@ -11,6 +11,7 @@ from processors.routing import Routing
 from schemas.invalid_event import InvalidEvent, Reason
 from schemas.models import QuarantinedEvent
 
+TYPED: Final = "typed into "
 REFUSED: Final = "refused again: "
 REPEATED: Final = "known duplicate of one before it"
 
@@ -36,4 +37,4 @@ class Forecast:
             return REFUSED + problem.reason
         except Exception:  # noqa: BLE001 (as the router does)
             return REFUSED + Reason.UNFORESEEN
-        return REPEATED if route is None or typed is None else f"typed into {route.topic}"
+        return REPEATED if route is None or typed is None else TYPED + route.topic
