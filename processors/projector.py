@@ -146,7 +146,7 @@ def source_uri(settings: Settings) -> str:
 def run(settings: Settings, stop: threading.Event, catalog: Catalog | None = None) -> None:
     """Run a projector until `stop` is set. Raises SettingsError or MustRestart."""
     contracts = catalog or load_catalog()
-    lookup = SchemaLookup(open_registry(settings).schema_text)
+    lookup = SchemaLookup(open_registry(settings).schema_text, settings.transaction_timeout_ms / 3000)
 
     def build(
         schema_ids: Mapping[str, int], quarantine: Quarantine, transaction: Transaction, metrics: Metrics

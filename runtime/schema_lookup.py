@@ -11,7 +11,8 @@ from schemas.registry import SchemaNotRegistered
 
 log = logging.getLogger(__name__)
 
-_PAUSES_S: Final = (0.5, 1.0, 2.0)
+_PATIENCE_S: Final = 3.5
+_PAUSES: Final = (1 / 7, 2 / 7, 4 / 7)
 _REST_S: Final = 60.0
 
 
@@ -26,20 +27,25 @@ class SchemaLookup:
     def __init__(
         self,
         schema_text: Callable[[int], str],
+        within_s: float = _PATIENCE_S,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`schema_text` is that of a `Registry`; `sleep` and `clock` are in seconds."""
+        """`schema_text` is that of a `Registry`; `sleep` and `clock` are in seconds.
+
+        `within_s`: less patience, where an open transaction would time out meanwhile.
+        """
         self._schema_text = schema_text
         self._sleep = sleep
         self._clock = clock
+        self._pauses_s = [share * min(within_s, _PATIENCE_S) for share in _PAUSES]
         self._rests_until = float("-inf")
 
     def __call__(self, schema_id: int) -> str:
         """JSON text of a schema. Raises RegistryError, as SchemaNotRegistered for an unknown id."""
         if self._clock() < self._rests_until:
             return self._schema_text(schema_id)
-        for pause_s in _PAUSES_S:
+        for pause_s in self._pauses_s:
             try:
                 return self._schema_text(schema_id)
             except SchemaNotRegistered as error:

@@ -52,7 +52,7 @@ class Stored:
         monkeypatch.setattr(history, "first_offsets", lambda _, partitions: dict.fromkeys(partitions, 0))
         monkeypatch.setattr(history, "offsets_at", lambda _, partitions, __: dict.fromkeys(partitions, 0))
         monkeypatch.setattr(quarantine_reader, "open_registry", lambda _: self)
-        monkeypatch.setattr("runtime.schema_lookup._PAUSES_S", ())
+        monkeypatch.setattr("runtime.schema_lookup._PAUSES", ())
 
     def schema_text(self, schema_id: int) -> str:
         if not self.knows_former:

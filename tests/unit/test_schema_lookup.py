@@ -25,8 +25,8 @@ class Lagging:
     def sleep(self, seconds: float) -> None:
         self.now_s += seconds
 
-    def lookup(self) -> SchemaLookup:
-        return SchemaLookup(self.schema_text, self.sleep, lambda: self.now_s)
+    def lookup(self, within_s: float = 10.0) -> SchemaLookup:
+        return SchemaLookup(self.schema_text, within_s, self.sleep, lambda: self.now_s)
 
 
 @pytest.mark.parametrize("ignorant", [0, 1, 3])
@@ -42,9 +42,16 @@ def test_unknown_ids_cost_seconds_once_a_minute() -> None:
     for schema_id in range(100):
         with pytest.raises(SchemaNotRegistered, match=f"the id {schema_id}$"):
             lookup(schema_id)
-    assert registry.now_s == 103.5
+    assert registry.now_s == pytest.approx(103.5)
     assert registry.asked == 4 + 99
     registry.now_s += 60
     with pytest.raises(SchemaNotRegistered):
         lookup(7)
     assert registry.asked == 4 + 99 + 4
+
+
+def test_a_transaction_does_not_time_out_meanwhile() -> None:
+    registry = Lagging(1000)
+    with pytest.raises(SchemaNotRegistered):
+        registry.lookup(within_s=0.7)(7)
+    assert registry.now_s == pytest.approx(100.7)
