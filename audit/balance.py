@@ -13,12 +13,14 @@ class Kind(StrEnum):
 
     LOST = "lost"
     """It has no output and repeats no earlier record that was typed."""
+    UNKNOWN = "unknown"
+    """Lost, or it repeats a record from before those that were read: they reach back too little to tell."""
     DOUBLED = "doubled"
     """It has two outputs."""
     REPEATED = "repeated"
-    """It was typed, though it repeats a typed one of the last DUPLICATE_WINDOW records."""
+    """It was typed, though one of its event id was typed among the last DUPLICATE_WINDOW records."""
     FOREIGN = "foreign"
-    """An output that names no raw record, or is in the topic of another biz_type."""
+    """An output that names no raw record, or is in a topic that its biz_type doesn't go to."""
     ALTERED = "altered"
     """Event id, key or timestamp of the output are not the raw record's; with `encode`, the typed value."""
 
@@ -33,7 +35,7 @@ class Discrepancy(NamedTuple):
 
 @dataclass(frozen=True)
 class Balance:
-    """raw = typed + quarantined + duplicates + expired + lost, for the raw records from `start` to before `end`.
+    """raw = typed + quarantined + duplicates + expired + lost + unknown: the raw records from `start` to `end`.
 
     `expired`: without an output, which retention may have deleted. `other_schema`: typed values that could not be
     compared because they were written by another version of the schema. `listed` has the first of each kind.

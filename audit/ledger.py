@@ -116,22 +116,28 @@ class Auditor:
     def audit(self, judged: Range) -> Balance:
         """Read the range's raw records and everything that may have come of them."""
         raw = TopicPartition(self._settings.topic(RAW), judged.partition)
-        books = Books(*judged, self._settings.duplicate_window, self._biz_types, self._read, self._encode)
+        outputs = [TopicPartition(topic, judged.partition) for topic in self._biz_types]
+        quarantine = TopicPartition(self._settings.topic(QUARANTINE), judged.partition)
+        # In this order: no output before these ends names a raw record that comes after that one.
+        ends = end_offsets(self._settings, [*outputs, quarantine])
+        raw_end = end_offsets(self._settings, [raw])[raw]
+        raw_first, window = first_offsets(self._settings, [raw])[raw], self._settings.duplicate_window
+        books = Books(*judged, window, self._biz_types, self._read, self._encode, raw_end, raw_first)
         progress = Progress("partition {}, offsets {} to {}: read".format(*judged))
         if judged.start < judged.end:
             for records in read_to_end(self._settings, {raw: books.origin}, {raw: judged.end}):
                 books.add_raw(records)
                 progress.add("raw", len(records))
-        outputs = [TopicPartition(topic, judged.partition) for topic in self._biz_types]
-        quarantine = TopicPartition(self._settings.topic(QUARANTINE), judged.partition)
         firsts = first_offsets(self._settings, [*outputs, quarantine])
         starts = {tp: firsts[tp] for tp in outputs}
         if books.origin and books.oldest_ms is not None:
-            starts = offsets_at(self._settings, outputs, books.oldest_ms)
+            lead = books.reach if books.lacks_its_past else 0
+            found = offsets_at(self._settings, outputs, books.oldest_ms)
+            starts = {tp: max(offset - lead, firsts[tp]) for tp, offset in found.items()}
         cut = [tp.topic for tp in (*outputs, quarantine) if 0 < firsts[tp] == starts.get(tp, firsts[tp])]
         kept_from = self._kept_by_retention(raw, judged.end, cut)
         awaited = set(cut)
-        for records in read_to_end(self._settings, starts):
+        for records in read_to_end(self._settings, starts, {tp: ends[tp] for tp in outputs}):
             for record in records if awaited else ():
                 if record.topic() in awaited:
                     awaited.discard(record.topic())
@@ -139,7 +145,7 @@ class Auditor:
             books.add_typed(records, self._frames)
             progress.add("typed", len(records))
         quarantine_kept_from = kept_from.pop(quarantine.topic, 0)
-        for record, event in self._refused.read({quarantine: 0}):
+        for record, event in self._refused.read({quarantine: 0}, ends={quarantine: ends[quarantine]}):
             progress.add("quarantined", 1)
             if event["partition"] == raw.partition:
                 books.add_quarantined(record, event)

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from audit.books import typed_id
 from audit.comparison import Comparison, Finding, Kept, compare, doubtful_accounts
+from audit.identity import typed_id
 from audit.progress import Progress
 from processors.active_alerts import ACTIVE_ALERTS
 from processors.cloudevents import alert_headers

@@ -45,13 +45,14 @@ def command(
     \b
     What can be wrong:
       lost       no output, and no typed record before it that it repeats
+      unknown    lost, or it repeats a record from too long before --from to tell: run it without, or from earlier on
       doubled    two outputs
-      repeated   typed, though it repeats a typed one of the DUPLICATE_WINDOW records before it (set as for the routers)
-      foreign    an output that names no raw record, or is in another type's topic
+      repeated   typed, though one of its id was, among the DUPLICATE_WINDOW records before it (set as for the routers)
+      foreign    an output that names no raw record, or is in a topic that is not its type's
       altered    event id, key or timestamp are not the raw record's; with --deep, the value
 
     Exit codes: 0 balanced, whatever is expired; 1 not, and the offsets are listed, the first hundred of each kind and
-    partition; 2 where nothing can be judged. Memory: 18 bytes an offset of the partitions that are read at a time.
+    partition; 2 where nothing can be judged. Memory: 26 bytes an offset of the partitions that are read at a time.
 
     \b
     Examples:
@@ -95,8 +96,8 @@ def _offsets(
 
 
 def _documents(balance: Balance) -> Iterator[str]:
-    names = ("partition", "start", "end", "raw", "typed", "quarantined", "duplicates", "expired", "other_schema")
-    document = {name: getattr(balance, name) for name in names}
+    counts = ("raw", "typed", "quarantined", "duplicates", "expired", "other_schema")
+    document = {name: getattr(balance, name) for name in ("partition", "start", "end", *counts)}
     yield json_line(document | {"balanced": balance.is_balanced, "discrepancies": balance.discrepancies})
     for kind, raw_offset, output in balance.listed:
         yield json_line({"kind": kind, "partition": balance.partition, "raw_offset": raw_offset, "output": output})

@@ -39,14 +39,19 @@ class QuarantineReader:
         )
 
     def read(
-        self, starts: Mapping[TopicPartition, int], stop: threading.Event | None = None, *, is_whole: bool = False
+        self,
+        starts: Mapping[TopicPartition, int],
+        stop: threading.Event | None = None,
+        *,
+        ends: Mapping[TopicPartition, int] | None = None,
+        is_whole: bool = False,
     ) -> Iterator[tuple[Record, QuarantinedEvent]]:
-        """From each start offset of quarantine to its present end. What can't be decoded is named and left out.
+        """From each start offset of quarantine to `ends`, or the present one. What can't be decoded is named, left out.
 
         `is_whole`: whoever asks must know of all; a record of a schema that the registry doesn't know raises
         SettingsError then. Raises what `read_to_end` raises too, and what `registry_problem` says.
         """
-        for records in read_to_end(self._settings, starts, stop=stop):
+        for records in read_to_end(self._settings, starts, ends, stop):
             for record in records:
                 try:
                     event = self._codec.decode(record.value() or b"")

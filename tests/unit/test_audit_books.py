@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Never
 
 import pytest
 
+from audit import identity
 from audit.balance import Balance, Kind
-from audit.books import Books, Read, typed_id
+from audit.books import Books, Read
+from audit.identity import typed_id
 from schemas.catalog import load_catalog
 from schemas.event_reader import EventReader, Readable
 from schemas.invalid_event import InvalidEvent, Reason
@@ -92,7 +95,7 @@ def balance(
     window: int = 10,
     kept_from: dict[str, int] | None = None,
 ) -> Balance:
-    books = Books(0, start, 5, window, TOPICS, plainly)
+    books = Books(0, start, 5, window, TOPICS, plainly, raw_end=6)
     books.add_raw([record for record in raws if record.offset_ >= books.origin])
     books.add_typed(outputs, FRAMES)
     for record in refused:
@@ -118,6 +121,8 @@ def test_a_balance() -> None:
         ([*TYPED, typed(7, "x", 3)], [RAW[3]], (Kind.FOREIGN, 3, f"{CREDIT}[0]@7")),
         ([*TYPED, replace(TYPED[0], headers_={})], [RAW[3]], (Kind.FOREIGN, None, f"{CREDIT}[0]@0")),
         ([TYPED[0], typed(7, "b", 1, TRANSFER)], [RAW[3]], (Kind.FOREIGN, 1, f"{TRANSFER}[0]@7")),
+        ([*TYPED, typed(7, "b", 9)], [RAW[3]], (Kind.FOREIGN, 9, f"{CREDIT}[0]@7")),
+        (TYPED, [RAW[3], replace(RAW[1], offset_=9)], (Kind.FOREIGN, 9, "broker.quarantine[0]@9")),
         ([TYPED[0], replace(TYPED[1], key_=b"other")], [RAW[3]], (Kind.ALTERED, 1, f"{CREDIT}[0]@1")),
         ([TYPED[0], replace(TYPED[1], timestamp_=1001)], [RAW[3]], (Kind.ALTERED, 1, f"{CREDIT}[0]@1")),
         ([TYPED[0], typed(1, "B", 1)], [RAW[3]], (Kind.ALTERED, 1, f"{CREDIT}[0]@1")),
@@ -135,6 +140,46 @@ def test_what_is_wrong(outputs: list[Rec], refused: list[Rec], expected: tuple[K
 def test_a_record_of_the_same_id_and_another_body_is_no_repetition() -> None:
     found = balance([RAW[0], RAW[1], raw(2, "a", amount=2), RAW[3]], TYPED, [RAW[3]])
     assert found.listed == [(Kind.LOST, 2, None)]
+
+
+def test_two_bodies_of_one_id_are_not_both_typed_within_the_window() -> None:
+    raws = [RAW[0], RAW[1], raw(2, "a", amount=2)]
+    assert balance(raws, [*TYPED, typed(2, "a", 2)], []).listed == [(Kind.REPEATED, 2, None)]
+    assert balance(raws, [*TYPED, typed(2, "a", 2)], [], window=1).is_balanced
+
+
+def test_an_event_without_a_contract_is_not_typed() -> None:
+    found = balance([raw(0, "a", biz_type="NONSENSE")], [typed(0, "a", 0)], [])
+    assert found.listed == [(Kind.FOREIGN, 0, f"{CREDIT}[0]@0")]
+
+
+@pytest.mark.parametrize("typed_before", [3, 4])
+def test_nothing_is_lost_that_may_repeat_what_was_not_read(typed_before: int) -> None:
+    # A router knows at most two windows of typed records, here four.
+    raws = [raw(offset, str(offset)) for offset in range(20, 31)]
+    books = Books(0, 30, 31, 2, TOPICS, plainly)
+    books.add_raw([record for record in raws if record.offset_ >= books.origin])
+    books.add_typed([typed(n, str(n), n) for n in range(22, 22 + typed_before)], FRAMES)
+    found = books.close({}, 0)
+    assert found.listed == [(Kind.UNKNOWN if typed_before < 4 else Kind.LOST, 30, None)]
+
+
+def test_a_defect_of_reading_ends_no_audit() -> None:
+    def defect(_: bytes | None) -> Never:
+        raise RecursionError
+
+    books = Books(0, 0, 1, 10, TOPICS, defect, defect)
+    books.add_raw([RAW[0]])
+    books.add_quarantined(Rec(0, b"", "broker.quarantine"), quarantined(RAW[0]))
+    assert books.close({}, 0).is_balanced
+
+
+def test_a_defect_of_parsing_ends_no_audit(monkeypatch: pytest.MonkeyPatch) -> None:
+    def defect(_: bytes | None) -> None:
+        raise RecursionError
+
+    monkeypatch.setattr(identity, "parse_event", defect)
+    assert balance([RAW[0]], [], [RAW[0]]).quarantined == 1
 
 
 def test_a_repetition_before_its_typed_twin_is_lost() -> None:
@@ -183,7 +228,7 @@ def test_what_is_wrong_before_the_range_is_none_of_its_business() -> None:
 
 def test_an_id_is_read_from_the_value_whatever_its_header_says() -> None:
     timestamp = b'"event_type":"FUNDING","timestamp":"t"'
-    record = Rec(0, b'{"id":"a",%b,"payload":{}}' % timestamp, headers_={"event_id": b"b"})
+    record = Rec(0, b'{"id":"a",%b,"payload":{"biz_type":"CREDIT"}}' % timestamp, headers_={"event_id": b"b"})
     assert balance([record], [typed(0, "a", 0)], []).is_balanced
     assert balance([record], [typed(0, "b", 0)], []).discrepancies == {Kind.ALTERED: 1}
 

@@ -67,7 +67,7 @@ class Kafka:
     def retention_ms(self, _: object, topics: Sequence[str]) -> dict[str, int | None]:
         return {topic: self.retention[topic] for topic in topics}
 
-    def read(self, *_: object) -> Iterator[tuple[Rec, Any]]:
+    def read(self, *_: object, **__: object) -> Iterator[tuple[Rec, Any]]:
         """As the reader of quarantine does it: here the records there are the refused raw ones themselves."""
         for record in self.records[QUARANTINE]:
             yield Rec(record.offset_, b"", QUARANTINE), {"partition": 0, **quarantined(record)}
@@ -138,3 +138,33 @@ def test_what_is_not_proved_is_in_the_last_line(kafka: Kafka) -> None:
     kafka.records[CREDIT] = [at(typed(1, "b", 1), 2)]
     assert [*_report([kafka.audit(0, 2)])][-1] == "balanced, 1 not proved (outputs that retention may have deleted)"
     assert [*_report([kafka.audit(1, 2)])][-1] == "balanced"
+
+
+def test_a_duplicate_of_a_deleted_record_is_known_by_its_typed_record(kafka: Kafka) -> None:
+    kafka.records[RAW] = [at(raw(100, "99"), 1), *(at(raw(offset, str(offset)), 0.5) for offset in range(101, 106))]
+    kafka.records[CREDIT] = [at(typed(offset, str(offset), offset), 2 - offset / 100) for offset in range(95, 100)]
+    kafka.records[CREDIT] += [at(typed(offset, str(offset), offset), 0.5) for offset in range(101, 106)]
+    kafka.firsts = {RAW: 100, CREDIT: 95}
+    found = kafka.audit(100, 106)
+    assert (found.duplicates, found.typed, found.is_balanced) == (1, 5, True)
+
+
+def test_what_may_repeat_something_before_from_is_not_called_lost(kafka: Kafka) -> None:
+    kafka.records[RAW] = [at(raw(offset, "a" if offset == 0 else "refused"), 1) for offset in range(40)]
+    kafka.records[RAW] += [at(raw(40, "a"), 1)]
+    kafka.records[CREDIT] = [at(typed(0, "a", 0), 1)]
+    kafka.records[QUARANTINE] = kafka.records[RAW][1:40]
+    assert kafka.audit(0, 41).duplicates == 1
+    assert kafka.audit(40, 41).listed == [(Kind.UNKNOWN, 40, None)]
+    # Where raw is deleted there is no more to be known.
+    kafka.firsts = {RAW: 39}
+    del kafka.records[RAW][:39], kafka.records[CREDIT][:]
+    assert kafka.audit(40, 41).listed == [(Kind.LOST, 40, None)]
+
+
+def test_an_output_that_names_a_record_nobody_has_written(kafka: Kafka) -> None:
+    kafka.records[RAW] = [at(raw(offset, str(offset)), 1) for offset in range(3)]
+    kafka.records[CREDIT] = [at(typed(offset, str(offset), offset), 1) for offset in range(3)]
+    assert kafka.audit(0, 2).is_balanced
+    kafka.records[CREDIT] += [at(typed(3, "0", 3), 1)]
+    assert kafka.audit(0, 2).listed == [(Kind.FOREIGN, 3, f"{CREDIT}[0]@3")]
