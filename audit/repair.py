@@ -45,7 +45,7 @@ class Repair:
         members = _members(self._admin, self._settings, self._group)
         if members:
             raise SettingsError(
-                f"the group {self._group} has {members} members: stop every projector (scale to 0, or SIGTERM) and run "
+                f"members in the group {self._group}: {members}. Stop every projector (scale to 0, or SIGTERM) and run "
                 "it again. One that was killed counts until its session has timed out"
             )
 

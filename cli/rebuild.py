@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from cli.output import aligned, json_line, printable, reader_may_leave, text_or_base64, write_lines
+from cli.output import aligned, json_line, plural, printable, reader_may_leave, text_or_base64, write_lines
 from cli.partitions import choosing_partitions, chosen_partitions
 
 if TYPE_CHECKING:
@@ -90,11 +90,11 @@ def _to_write(findings: list[Finding], *, delete_extra: bool) -> list[Finding]:
 
 def _outcome(repaired: int, extra: int) -> Iterator[str]:
     """What a repair has done, and what it has not."""
-    yield f"{repaired:,} records written"
+    yield f"{repaired:,} {plural('record', repaired)} written"
     if repaired:
         yield _NO_ALERTS
     if extra:
-        yield f"{extra:,} extra keys left as they are; see --delete-extra"
+        yield f"{extra:,} extra {plural('key', extra)} left alone; see --delete-extra"
 
 
 def _row(comparison: Comparison) -> dict[str, str | int]:
@@ -140,9 +140,10 @@ def _verdict(found: list[Comparison], repaired: int) -> str:
     if not differing:
         verdict = "equal"
     elif repaired == differing:
-        verdict = f"repaired: {repaired:,} keys"
+        verdict = f"repaired: {repaired:,} {plural('key', repaired)}"
     else:
-        verdict = f"DIFFERENT: {differing - repaired:,} keys" + (f", {repaired:,} more repaired" if repaired else "")
+        left = differing - repaired
+        verdict = f"DIFFERENT: {left:,} {plural('key', left)}" + (f", {repaired:,} more repaired" if repaired else "")
     unjudged = sum(comparison.unjudged for comparison in found)
     moving = sum(comparison.moving for comparison in found)
     return f"{verdict}; not compared: {unjudged:,} unjudged, {moving:,} moving" if unjudged or moving else verdict

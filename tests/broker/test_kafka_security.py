@@ -138,7 +138,7 @@ def test_the_pipeline_runs_whole_with_these_rights(made: Pipeline, access: dict[
         made.produce("state.movements", b"wrong", "of-nobody")
         repaired = made.command("rebuild", "--apply", "--delete-extra", **access["repairer"])
         assert repaired.returncode == 0, repaired.stderr
-        assert "1 records written" in repaired.stdout.splitlines()
+        assert "1 record written" in repaired.stdout.splitlines()
         assert PASSWORD not in bridge.log + its_router.log + its_projector.log
 
 

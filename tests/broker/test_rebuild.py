@@ -96,12 +96,12 @@ def test_damage_is_found_exactly_and_repaired(pipeline: Pipeline) -> None:
     done = pipeline.command("rebuild", "--apply")
     assert (done.returncode, done.stdout.splitlines()[-3]) == (1, "4 records written"), done.stdout + done.stderr
     assert "no alert was written" in done.stdout
-    assert done.stdout.splitlines()[-1] == "1 extra keys left as they are; see --delete-extra"
+    assert done.stdout.splitlines()[-1] == "1 extra key left alone; see --delete-extra"
     [extra] = [document for document in rebuild(pipeline, code=1) if "verdict" in document]
     assert (extra["key"], extra["verdict"]) == ("of-nobody", "extra")
 
     done = pipeline.command("rebuild", "--apply", "--delete-extra")
-    assert (done.returncode, done.stdout.splitlines()[-2]) == (0, "1 records written"), done.stdout + done.stderr
+    assert (done.returncode, done.stdout.splitlines()[-2]) == (0, "1 record written"), done.stdout + done.stderr
     assert not [document for document in rebuild(pipeline) if "verdict" in document]
     assert values(present(pipeline, "state.accounts")) == values(accounts)
     assert values(present(pipeline, "state.movements")) == values(movements)
@@ -121,7 +121,7 @@ def test_it_writes_nothing_while_a_projector_is_at_work(pipeline: Pipeline) -> N
         projector.wait_ready()
         done = pipeline.command("rebuild", "--apply")
         assert (done.returncode, done.stdout) == (2, "")
-        assert "has 1 members: stop every projector" in done.stderr
+        assert f"members in the group {pipeline.settings.group('projector')}: 1. Stop every projector" in done.stderr
         rebuild(pipeline, code=1 if rebuild_differs(pipeline) else 0)
         assert projector.stop() == 0
     assert {name: len(pipeline.read(name)) for name in TABLES} == before

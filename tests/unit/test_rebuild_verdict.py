@@ -15,7 +15,7 @@ from cli.rebuild import report
         (0, 0, 3, 0, "equal; not compared: 3 unjudged, 0 moving"),
         (0, 0, 0, 1200, "equal; not compared: 0 unjudged, 1,200 moving"),
         (5, 0, 0, 0, "DIFFERENT: 5 keys"),
-        (5, 4, 0, 0, "DIFFERENT: 1 keys, 4 more repaired"),
+        (5, 4, 0, 0, "DIFFERENT: 1 key, 4 more repaired"),
         (5, 5, 0, 0, "repaired: 5 keys"),
         (5, 5, 1, 2, "repaired: 5 keys; not compared: 1 unjudged, 2 moving"),
     ],
