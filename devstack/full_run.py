@@ -180,7 +180,7 @@ class FullRun:
         while time.monotonic() - self._flow_ended < BALANCE_LIMIT_S:
             numbers = self._tick(observer).numbers
             still_open = [check.text for check in broken(numbers)]
-            self._phase = f"{WAITING}: {'; '.join(still_open)}" if still_open else WAITING
+            self._phase = f"{WAITING} ({'; '.join(still_open)})" if still_open else WAITING
             if still_open or numbers != last:
                 settled_since, last = time.monotonic(), numbers
             elif settled_since is not None and time.monotonic() - settled_since >= SETTLED_S:

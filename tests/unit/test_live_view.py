@@ -16,7 +16,7 @@ EXPORTS = (
     "export PIPELINE_KAFKA_BOOTSTRAP_SERVERS=127.0.0.1:12345",
     "export PIPELINE_SCHEMA_REGISTRY_URL=http://127.0.0.1:12346",
 )
-PHASE = "waiting for the balance: received + replayed = raw; alerts as simulated"
+PHASE = "waiting for the balance (received + replayed = raw; alerts as simulated)"
 
 
 def shown(width: int, height: int, types: int = 12, phase: str = "running") -> list[str]:
