@@ -53,7 +53,7 @@ def replay(folder: Path, run: Started) -> None:
     """Replay a record as README tells, by what the run says that another terminal needs."""
     cluster = dict(re.findall(r"^export (PIPELINE_\w+)=(\S+)$", run.output, re.MULTILINE))
     (folder / "replay").mkdir()
-    with started(folder / "replay", "quarantine", "replay", "--limit", "1", "--yes", **cluster) as done:
+    with started(folder / "replay", "quarantine", "replay", "--all", "--limit", "1", "--yes", **cluster) as done:
         assert done.wait() == 0, done.output
 
 
