@@ -98,5 +98,5 @@ def command(
 
 def _added(document: dict[str, Any], last: Path) -> dict[str, Any]:
     """The sections of the last results with these in their place; each says when it was measured."""
-    before: dict[str, Any] = json.loads(last.read_text(encoding="utf-8"))
+    before: dict[str, Any] = json.loads(last.read_text(encoding="utf-8")) if last.exists() else {"measured_at": {}}
     return before | document | {"measured_at": before["measured_at"] | document["measured_at"]}
