@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
 import statistics
 import sys
 from collections.abc import Callable, Iterable
@@ -193,17 +194,24 @@ def partitions(bench: Bench) -> dict[str, Any]:
 
 
 def two_workers(bench: Bench) -> dict[str, Any]:
-    """Two routers on disjoint partitions, running before the events are there."""
+    """Two routers on disjoint partitions, assigned before the events are there and frozen while these are written."""
     pipeline = bench.pipeline("two")
     group, command = pipeline.settings.group("router"), [sys.executable, "-m", "cli", "router"]
     with ExitStack() as stack:
         workers = []
         for number in (1, 2):
-            variables = settings_environment(pipeline.settings, instance_id=f"bench-{number}")
+            variables = settings_environment(
+                pipeline.settings, instance_id=f"bench-{number}", session_timeout_ms=60_000
+            )
             workers.append(stack.enter_context(Work(f"router-{number}", command, variables, bench.folder)))
         for worker in workers:
             worker.wait_assigned(PARTITIONS // 2)
-        total = pipeline.load_raw(bench.corpus(pipeline))
+        corpus = bench.corpus(pipeline)
+        for worker in workers:
+            os.kill(worker.pid, signal.SIGSTOP)
+        total = pipeline.load_raw(corpus)
+        for worker in workers:
+            os.kill(worker.pid, signal.SIGCONT)
         run = measure(pipeline, group, total, workers)
     bench.progress(f"router    two workers      {run.records_per_second:9,.0f} /s  {run.cpu_us_per_record:6.1f} us CPU")
     return {"router": round(run.records_per_second), "cpu_us_per_record": round(run.cpu_us_per_record, 2)}
