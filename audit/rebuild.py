@@ -84,6 +84,7 @@ class Rebuild:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._size_limit = derived_size_limit(settings)
         catalog = load_catalog()
         ids = resolve_schema_ids(settings, catalog)
         lookup = SchemaLookup(open_registry(settings).schema_text)
@@ -174,7 +175,7 @@ class Rebuild:
         """Fold a record; return table and key of everything that it may have changed."""
         typed = self._typed[record.topic()]
         try:
-            state_key, outcome = fold(typed, record, tables, derived_size_limit(self._settings))
+            state_key, outcome = fold(typed, record, tables, self._size_limit)
         except InvalidEvent:
             return []  # in quarantine
         except RegistryError as error:

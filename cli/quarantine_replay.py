@@ -98,7 +98,7 @@ def replay(*, choice: Choice, limit: int | None, dry_run: bool, note: str | None
         plan = _plan(settings, catalog, choice, limit)
         _print(plan)
         if plan.total and not yes:
-            click.confirm(f"Replay {plan.records} into {settings.topic('raw')}?", abort=True)
+            click.confirm(f"Replay {plan.records} into {settings.topic(RAW)}?", abort=True)
         sent, said_at = 0, 0.0
         for batch in _batches(_planned(settings, plan), settings.transaction_records):
             run.send(batch)
