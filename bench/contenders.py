@@ -63,9 +63,11 @@ def kafka_streams(app: str, threads: int) -> Contender:
     return Contender(f"kafka_streams_{threads}", title, command)
 
 
-def python_peer(name: str, title: str, script: str, *, slow: bool = False, rounds: int | None = None) -> Contender:
+def python_peer(
+    name: str, title: str, script: str, *options: str, slow: bool = False, rounds: int | None = None
+) -> Contender:
     def command(peers: Peers, job: Path) -> list[str]:
-        return [str(peers.python), str(PEERS / script), str(job)]
+        return [str(peers.python), str(PEERS / script), str(job), *options]
 
     return Contender(name, title, command, slow=slow, rounds=rounds)
 
@@ -86,7 +88,8 @@ ROUTERS: Final = (
     kafka_streams("router", 1),
     kafka_streams("router", 2),
     python_peer("plain_loop", "plain loop: confluent-kafka, fastavro, transactions", "plain_loop.py"),
-    python_peer("quix", "Quix Streams exactly-once", "quix.py", slow=True),
+    python_peer("quix", "Quix Streams exactly-once, its own serializers", "quix.py", "own", slow=True),
+    python_peer("quix_plain", "Quix Streams exactly-once, the plain loop's encoder", "quix.py", slow=True),
     python_peer("faust", "stock Faust agent with send (at least once)", "stock_faust.py", slow=True, rounds=1),
 )
 PROJECTORS: Final = (own("projector"), kafka_streams("projector", 1), kafka_streams("projector", 2))
@@ -135,6 +138,7 @@ def _job(pipeline: Pipeline, group: str, folder: Path) -> dict[str, Any]:
     others = ("state.accounts", "state.movements", "alerts", "alerts.active")
     return {
         "bootstrap_servers": settings.kafka_bootstrap_servers,
+        "registry_url": settings.schema_registry_url,
         "group": group,
         "folder": str(folder / group),
         "commit_interval_ms": COMMIT_INTERVAL_MS,

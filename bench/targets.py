@@ -58,7 +58,7 @@ TARGETS: Final = (
         1.0,
         1.5,
     ),
-    Target("router / Quix Streams exactly-once", lambda d: ratio(d["router"], "quix"), 6, 10),
+    Target("router / Quix Streams exactly-once, its own serializers", lambda d: ratio(d["router"], "quix"), 6, 10),
     Target("router / stock Faust with send", lambda d: ratio(d["router"], "faust"), 20, 40),
     Target("router / limit", lambda d: ratio(d["router"], "limit"), 0.5, 0.8),
     Target(

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 READY_TIMEOUT_S = 60.0
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+HEAP_MB = 512
+SERVER_HEAP_MB = 1024  # what kafka-server-start.sh gives it
 REMEMBERED = "cluster.json"
 CLIENT, CONTROLLER = "CLIENT", "CONTROLLER"
 
@@ -37,8 +39,8 @@ class EmbeddedKafka:
     without it a temporary folder, removed at the end. `progress` takes one line of text at a time. `advertised` takes
     the port of a node's plain listener and gives the one that clients are told, where something stands in between.
     `listeners`: the security protocols of more than the plain one, by name; `settings`: what those need, over ours.
-    `full_jit`: see JavaProgram. start(), restart() and wait_until_ready() raise StackError, with the end of the
-    broker's log.
+    `full_jit`: see JavaProgram; with a server's heap as well. start(), restart() and wait_until_ready() raise
+    StackError, with the end of the broker's log.
     """
 
     def __init__(
@@ -46,7 +48,6 @@ class EmbeddedKafka:
         folder: Path | None = None,
         *,
         nodes: int = 1,
-        heap_mb: int = 512,
         advertised: Callable[[int], int] = lambda port: port,
         progress: Progress = lambda _line: None,
         training: Path | None = None,
@@ -64,7 +65,7 @@ class EmbeddedKafka:
                 KAFKA,
                 "kafka.Kafka",
                 self._folder / f"kafka-{node}",
-                heap_mb=heap_mb,
+                heap_mb=SERVER_HEAP_MB if full_jit else HEAP_MB,
                 removed=folder is None,
                 training=training,
                 full_jit=full_jit,

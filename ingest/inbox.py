@@ -19,36 +19,44 @@ class Inbox:
         self._events: list[Received] = []
         self._bytes = 0
         self._taker_waits = False
+        self._taker_wants = 1
         self._closed = False
         self._changed = threading.Condition(threading.Lock())
 
     def put(self, received: Received) -> bool:
         """Add one event, waiting while the inbox is full; False when it was closed instead."""
         with self._changed:
-            while (len(self._events) >= self._max_events or self._bytes >= self._max_bytes) and not self._closed:
+            while self._is_full() and not self._closed:
                 self._changed.wait()
             if self._closed:
                 return False
             self._events.append(received)
             self._bytes += len(received.payload)
-            if self._taker_waits:
+            if self._taker_waits and self._is_enough():
                 self._changed.notify_all()
             return True
 
-    def take(self, timeout_s: float) -> list[Received]:
-        """Take all that is there, waiting up to `timeout_s` for the first.
+    def take(self, timeout_s: float, at_least: int = 1) -> list[Received]:
+        """Take all that is there, waiting up to `timeout_s` for `at_least` events or a full inbox.
 
         The events of the previous call count as handed on from now.
         """
         with self._changed:
-            if not self._events:
+            self._taker_wants = at_least
+            if not self._is_enough():
                 self._taker_waits = True
                 self._changed.notify_all()
-                self._changed.wait_for(lambda: self._events or self._closed, timeout_s)
+                self._changed.wait_for(lambda: self._is_enough() or self._closed, timeout_s)
                 self._taker_waits = False
             events, self._events, self._bytes = self._events, [], 0
             self._changed.notify_all()
             return events
+
+    def _is_full(self) -> bool:
+        return len(self._events) >= self._max_events or self._bytes >= self._max_bytes
+
+    def _is_enough(self) -> bool:
+        return len(self._events) >= self._taker_wants or self._is_full()
 
     def is_empty(self) -> bool:
         return not self._events

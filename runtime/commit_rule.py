@@ -8,8 +8,10 @@ from typing import Final
 # single record, so that a transaction may stay open for so long.
 _LONGEST_S: Final = 1.0
 _SHARE: Final = 0.1
-# Of a source that trickles: seldom enough that the cluster has time for the readers' own commits.
-_TRICKLE_SHARE: Final = 0.25
+# Of a source that trickles: seldom enough that the cluster has time for the readers' own commits, and evenly, so that
+# these have ended when the next one comes: what counts is what commits take on average.
+_TRICKLE_SHARE: Final = 1 / 6
+_SMOOTHING: Final = 0.1
 
 
 class CommitRule:
@@ -20,6 +22,7 @@ class CommitRule:
         self._interval_s = interval_s
         self._most_records = most_records
         self._open_s = interval_s
+        self._average_s: float | None = None
         self.rest_s = interval_s
         """Between two commits of a source whose events come one by one, for whoever has no batches to go by."""
 
@@ -33,4 +36,6 @@ class CommitRule:
     def committed(self, took_s: float) -> None:
         """A commit took so long: the next ones come accordingly."""
         self._open_s = max(self._interval_s, min(took_s * (1 / _SHARE - 1), _LONGEST_S))
-        self.rest_s = min(self._interval_s, took_s * (1 / _TRICKLE_SHARE - 1))
+        before_s = took_s if self._average_s is None else self._average_s
+        self._average_s = before_s + _SMOOTHING * (took_s - before_s)
+        self.rest_s = min(self._interval_s, self._average_s * (1 / _TRICKLE_SHARE - 1))

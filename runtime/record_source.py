@@ -41,6 +41,9 @@ BATCH_RECORDS: Final = 2000
 # Large events are slow: a batch of them must not take as long as a transaction may stay open.
 BATCH_BYTES: Final = 4_000_000
 _IDLE_POLL_S: Final = 0.1
+# One response of the cluster comes in pieces, a partition at a time: those that are late by so much belong to it. Else
+# they would wait for a commit of their own.
+_GATHER_S: Final = 0.001
 # With a transaction open: how long a quiet source may go on before it counts as idle and the transaction commits.
 _LINGER_S: Final = 0.003
 # Without a record for so long: what it has stepped over is worth a transaction of its own.
@@ -216,12 +219,12 @@ class RecordSource(Service):
         )
 
     def _fetch(self) -> Partitions | None:
-        """The next records, by partition; waits for the first one only. None where nothing came, not even an end."""
+        """The next records, by partition; waits for the first one. None where nothing came, not even an end."""
         first = self._consumer.poll(_LINGER_S if self._transaction.is_open else _IDLE_POLL_S)
         if first is None:
             return None
         self._revoked_in_fetch.clear()  # what was revoked up to here was revoked before `first` came
-        messages = [first, *self._consumer.consume(BATCH_RECORDS - 1, 0)]
+        messages = [first, *self._consumer.consume(BATCH_RECORDS - 1, _GATHER_S)]
         partitions: Partitions = {}
         ends: dict[TopicPartition, int] = {}
         current: tuple[str | None, int | None] = (None, None)

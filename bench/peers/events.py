@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -34,8 +35,11 @@ class Route(NamedTuple):
     fields: list[Any]
 
 
+Convert = dict[str, Callable[[str], Any]]
+
+
 class Typing:
-    """`encode(value) -> (topic, framed Avro)` for all types of a job."""
+    """`encode(value) -> (topic, framed Avro)` and `record(event) -> record` for all types of a job."""
 
     def __init__(self, job: dict[str, Any]) -> None:
         self._routes = {
@@ -54,8 +58,14 @@ class Typing:
         route = self._routes[payload["biz_type"]]
         out = io.BytesIO()
         out.write(route.frame)
-        fastavro.schemaless_writer(out, route.schema, _record(route.fields, event, payload))
+        fastavro.schemaless_writer(out, route.schema, _record(route.fields, event, payload, _NUMBERS))
         return route.topic, out.getvalue()
+
+    def record(self, event: dict[str, Any]) -> dict[str, Any]:
+        """Datetimes and Decimals, as serializers take them; `biz_type` is there whether the schema has it or not."""
+        payload = event["payload"]
+        biz_type = payload["biz_type"]
+        return _record(self._routes[biz_type].fields, event, payload, _OBJECTS) | {"biz_type": biz_type}
 
 
 def _plan(fields: list[Any], *, of_items: bool) -> list[Any]:
@@ -74,7 +84,7 @@ def _plan(fields: list[Any], *, of_items: bool) -> list[Any]:
     return plan
 
 
-def _record(plan: list[Any], event: dict[str, Any], holder: dict[str, Any]) -> dict[str, Any]:
+def _record(plan: list[Any], event: dict[str, Any], holder: dict[str, Any], convert: Convert) -> dict[str, Any]:
     record: dict[str, Any] = {"extra": {}}
     for name, members, kind, items in plan:
         value = None
@@ -83,12 +93,10 @@ def _record(plan: list[Any], event: dict[str, Any], holder: dict[str, Any]) -> d
             if value is not None:
                 break
         if value is not None:
-            if kind == "timestamp-micros":
-                value = (datetime.fromisoformat(value) - _EPOCH) // _MICROSECOND
-            elif kind == "decimal":
-                value = _unscaled(value)
+            if kind in convert:
+                value = convert[kind](value)
             elif items is not None:
-                value = [_record(items, event, item) for item in value]
+                value = [_record(items, event, item, convert) for item in value]
         record[name] = value
     return record
 
@@ -97,6 +105,14 @@ def _unscaled(text: str) -> bytes:
     number = int(Decimal(text).scaleb(18))
     magnitude = number if number >= 0 else ~number
     return number.to_bytes(magnitude.bit_length() // 8 + 1, "big", signed=True)
+
+
+def _microseconds(text: str) -> int:
+    return (datetime.fromisoformat(text) - _EPOCH) // _MICROSECOND
+
+
+_NUMBERS: Convert = {"timestamp-micros": _microseconds, "decimal": _unscaled}
+_OBJECTS: Convert = {"timestamp-micros": datetime.fromisoformat, "decimal": Decimal}
 
 
 def _without_logical_types(schema: Any) -> Any:  # noqa: ANN401 (any JSON)

@@ -39,14 +39,15 @@ def draw_rates(axis: Any, app: str, section: dict[str, Any]) -> None:  # noqa: A
     for row, name in enumerate(names):
         runs = [run["records_per_second"] for run in section["details"][name]["runs"]]
         axis.plot(runs, [row] * len(runs), "k.", markersize=4)
-        axis.text(section[name], row, f" {section[name]:,}", va="center", ha="left", fontsize=8)
+        axis.text(max(runs), row, f"  {section[name]:,}", va="center", ha="left", fontsize=8)
     axis.set_title(f"{app}: events/s", fontsize=10)
     axis.margins(x=0.12)
 
 
 def draw_memory(axis: Any, _name: str, section: dict[str, Any]) -> None:  # noqa: ANN401 (matplotlib's)
     axis.plot([s[1] / 1e6 for s in section["samples"]], [s[2] / 1e6 for s in section["samples"]], color=_OURS)
-    axis.set_title("router's memory, MB, over million events at full speed", fontsize=10)
+    axis.set_title("router's memory, MB, at full speed", fontsize=10)
+    axis.set_xlabel("million events", fontsize=8)
     axis.set_ylim(bottom=0)
 
 

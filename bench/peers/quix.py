@@ -1,4 +1,8 @@
-"""Quix Streams with processing_guarantee exactly-once. `quix.py JOB.json`."""
+"""Quix Streams with processing_guarantee exactly-once. `quix.py JOB.json [own]`.
+
+With `own` it reads and writes by its own serializers, as its documentation has it: JSONDeserializer, AvroSerializer
+with the registry. Without it, by the encoder of the plain loop.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,15 @@ from typing import Any
 
 from events import Typing, read_job
 from quixstreams import Application, message_context
+from quixstreams.dataframe import StreamingDataFrame
+from quixstreams.models.serializers.avro import AvroSerializer
+from quixstreams.models.serializers.schema_registry import (
+    SchemaRegistryClientConfig,
+    SchemaRegistrySerializationConfig,
+)
 
 Headers = list[tuple[str, bytes]]
+Job = dict[str, Any]
 
 
 def main() -> None:
@@ -31,20 +42,48 @@ def main() -> None:
             "partitioner": "murmur2_random",
         },
     )
-    raw = app.topic(job["raw"], value_deserializer="bytes")
+    if sys.argv[2:] == ["own"]:
+        by_own_serializers(app, job)
+    else:
+        by_plain_encoder(app, job)
+    app.run()
+
+
+def by_own_serializers(app: Application, job: Job) -> None:
+    registry = SchemaRegistryClientConfig(url=job["registry_url"])
+    registered = SchemaRegistrySerializationConfig(auto_register_schemas=False, use_latest_version=True)
+    typed = {
+        biz_type: app.topic(
+            route["topic"],
+            value_serializer=AvroSerializer(
+                route["schema"],
+                schema_registry_client_config=registry,
+                schema_registry_serialization_config=registered,
+            ),
+        )
+        for biz_type, route in job["routes"].items()
+    }
+    frame = app.dataframe(app.topic(job["raw"], value_deserializer="json"))
+    frame = with_raw_offset(frame.apply(Typing(job).record))
+    frame.to_topic(lambda value, _key, _timestamp, _headers: typed[value["biz_type"]])
+
+
+def by_plain_encoder(app: Application, job: Job) -> None:
     typed = {
         route["schema_id"].to_bytes(4, "big"): app.topic(route["topic"], value_serializer="bytes")
         for route in job["routes"].values()
     }
     typing = Typing(job)
+    frame = app.dataframe(app.topic(job["raw"], value_deserializer="bytes"))
+    frame = with_raw_offset(frame.apply(lambda value: typing.encode(value)[1]))
+    frame.to_topic(lambda value, _key, _timestamp, _headers: typed[value[1:5]])
 
-    def raw_offset(_value: bytes, _key: Any, _timestamp: int, _headers: Any) -> Headers:  # noqa: ANN401 (their types)
+
+def with_raw_offset(frame: StreamingDataFrame) -> StreamingDataFrame:
+    def raw_offset(_value: Any, _key: Any, _timestamp: int, _headers: Any) -> Headers:  # noqa: ANN401 (their types)
         return [("raw_offset", b"%d" % message_context().offset)]
 
-    frame = app.dataframe(raw)
-    frame = frame.apply(lambda value: typing.encode(value)[1]).set_headers(raw_offset)
-    frame.to_topic(lambda value, _key, _timestamp, _headers: typed[value[1:5]])
-    app.run()
+    return frame.set_headers(raw_offset)
 
 
 if __name__ == "__main__":

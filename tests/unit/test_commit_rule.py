@@ -31,12 +31,22 @@ def test_commits_take_a_tenth_of_the_time_at_most_up_to_a_limit(took_s: float, o
     assert rule.is_due(INTERVAL_S, 1, at_end=False)
 
 
-@pytest.mark.parametrize(("took_s", "rest_s"), [(0.005, 0.015), (0.02, 0.06), (0.05, INTERVAL_S)])
-def test_a_source_that_trickles_commits_for_a_quarter_of_the_time(took_s: float, rest_s: float) -> None:
+@pytest.mark.parametrize(("took_s", "rest_s"), [(0.002, 0.01), (0.01, 0.05), (0.05, INTERVAL_S)])
+def test_a_source_that_trickles_commits_for_a_sixth_of_the_time(took_s: float, rest_s: float) -> None:
     rule = CommitRule(INTERVAL_S, MOST)
     assert rule.rest_s == INTERVAL_S
     rule.committed(took_s)
     assert rule.rest_s == pytest.approx(rest_s)
+
+
+def test_one_slow_commit_hardly_changes_the_rest_and_many_do() -> None:
+    rule = CommitRule(INTERVAL_S, MOST)
+    rule.committed(0.005)
+    rule.committed(0.015)
+    assert rule.rest_s == pytest.approx(5 * 0.006)
+    for _ in range(100):
+        rule.committed(0.015)
+    assert rule.rest_s == pytest.approx(5 * 0.015, rel=1e-3)
 
 
 def test_an_interval_that_is_set_longer_than_the_limit_holds() -> None:

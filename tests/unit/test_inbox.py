@@ -24,6 +24,25 @@ def test_events_arrive_in_order_and_the_receiver_waits_while_it_is_full() -> Non
     assert largest <= 10
 
 
+def test_a_taker_that_wants_many_waits_for_as_many_or_its_time_or_a_full_inbox() -> None:
+    inbox = Inbox(max_events=5)
+    taken: list[list[Received]] = []
+    taker = threading.Thread(target=lambda: taken.append(inbox.take(30, at_least=3)), daemon=True)
+    taker.start()
+    for number in (1, 2):
+        inbox.put(event(number))
+        taker.join(0.05)
+        assert taker.is_alive()
+    inbox.put(event(3))
+    taker.join(5)
+    assert [received.received_at for received in taken[0]] == [1, 2, 3]
+    inbox.put(event(4))
+    assert len(inbox.take(0.01, at_least=3)) == 1
+    for number in range(5):
+        inbox.put(event(number))
+    assert len(inbox.take(30, at_least=6)) == 5
+
+
 def test_bytes_are_bounded_too_but_one_event_always_fits() -> None:
     inbox = Inbox(max_bytes=10)
     assert inbox.put(event(1, size=50))
