@@ -12,7 +12,7 @@ from devstack.kafka import EmbeddedKafka
 from devstack.registry import EmbeddedRegistry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from devstack.artifacts import Progress
@@ -31,9 +31,12 @@ class Stack:
         nodes: int = 1,
         advertised: Callable[[int], int] = lambda port: port,
         full_jit: bool = False,
+        settings: Mapping[str, object] | None = None,
         progress: Progress = lambda _line: None,
     ) -> None:
-        self.kafka = EmbeddedKafka(folder, nodes=nodes, advertised=advertised, full_jit=full_jit, progress=progress)
+        self.kafka = EmbeddedKafka(
+            folder, nodes=nodes, advertised=advertised, full_jit=full_jit, settings=settings, progress=progress
+        )
         self.registry = EmbeddedRegistry(folder, progress=progress)
         self._stopping: list[int | None] = []
 

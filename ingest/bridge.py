@@ -56,7 +56,9 @@ class Bridge:
         self._raw_topic = settings.topic(RAW)
         self._cursor_topic = settings.topic(CURSORS)
         self._inbox = Inbox()
-        self._commit_rule = CommitRule(settings.commit_interval_ms / 1000, settings.transaction_records)
+        self._commit_rule = CommitRule(
+            settings.commit_interval_ms / 1000, settings.transaction_records, settings.transaction_timeout_ms / 1000
+        )
         self._committed_at = 0.0  # monotonic
         self._positions: dict[str, str] = {}
         self._moved: dict[str, Cursor] = {}

@@ -5,21 +5,25 @@ from __future__ import annotations
 from typing import Final
 
 # A commit costs the broker the same for ten records and for ten thousand. While a worker catches up, nobody waits for a
-# single record, so that a transaction may stay open for so long.
-_LONGEST_S: Final = 1.0
+# single record, so that a transaction may stay open longer: up to this part of what the broker lets it.
+_LONGEST_SHARE: Final = 0.2
 _SHARE: Final = 0.1
 # Of a source that trickles: seldom enough that the cluster has time for the readers' own commits, and evenly, so that
 # these have ended when the next one comes: what counts is what commits take on average.
-_TRICKLE_SHARE: Final = 1 / 6
+_TRICKLE_SHARE: Final = 0.25
 _SMOOTHING: Final = 0.1
 
 
 class CommitRule:
     """At once when the source is read to its end; while catching up, so seldom that commits are a tenth of the time."""
 
-    def __init__(self, interval_s: float, most_records: int) -> None:
-        """`interval_s`: how long a transaction stays open at least while catching up; `most_records`: read in one."""
+    def __init__(self, interval_s: float, most_records: int, timeout_s: float) -> None:
+        """`interval_s`: how long a transaction stays open at least while catching up; `most_records`: read in one.
+
+        `timeout_s`: after which the broker aborts one.
+        """
         self._interval_s = interval_s
+        self._longest_s = timeout_s * _LONGEST_SHARE
         self._most_records = most_records
         self._open_s = interval_s
         self._average_s: float | None = None
@@ -35,7 +39,7 @@ class CommitRule:
 
     def committed(self, took_s: float) -> None:
         """A commit took so long: the next ones come accordingly."""
-        self._open_s = max(self._interval_s, min(took_s * (1 / _SHARE - 1), _LONGEST_S))
+        self._open_s = max(self._interval_s, min(took_s * (1 / _SHARE - 1), self._longest_s))
         before_s = took_s if self._average_s is None else self._average_s
         self._average_s = before_s + _SMOOTHING * (took_s - before_s)
         self.rest_s = min(self._interval_s, self._average_s * (1 / _TRICKLE_SHARE - 1))

@@ -131,7 +131,9 @@ class RecordSource(Service):
         self._active_at = 0.0  # monotonic, when there was something to read
         self._committed: dict[TopicPartition, int] = {}  # as of this worker's last commit or assignment
         self._leaving = False
-        self._commit_rule = CommitRule(settings.commit_interval_ms / 1000, settings.transaction_records)
+        self._commit_rule = CommitRule(
+            settings.commit_interval_ms / 1000, settings.transaction_records, settings.transaction_timeout_ms / 1000
+        )
         self._read = 0  # records of the open transaction
         self._lag = SourceLag(self._consumer, metrics)
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
