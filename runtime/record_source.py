@@ -41,9 +41,10 @@ BATCH_RECORDS: Final = 2000
 # Large events are slow: a batch of them must not take as long as a transaction may stay open.
 BATCH_BYTES: Final = 4_000_000
 _IDLE_POLL_S: Final = 0.1
-# One response of the cluster comes in pieces, a partition at a time: those that are late by so much belong to it. Else
-# they would wait for a commit of their own.
+# One response of the cluster comes in pieces, a partition at a time. Where there are few records, those that are late
+# by so much go with them: else they would wait for the next commit.
 _GATHER_S: Final = 0.001
+_FEW: Final = 200
 # With a transaction open: how long a quiet source may go on before it counts as idle and the transaction commits.
 _LINGER_S: Final = 0.003
 # Without a record for so long: what it has stepped over is worth a transaction of its own.
@@ -226,7 +227,9 @@ class RecordSource(Service):
         if first is None:
             return None
         self._revoked_in_fetch.clear()  # what was revoked up to here was revoked before `first` came
-        messages = [first, *self._consumer.consume(BATCH_RECORDS - 1, _GATHER_S)]
+        messages = [first, *self._consumer.consume(BATCH_RECORDS - 1, 0)]
+        if len(messages) < _FEW:
+            messages += self._consumer.consume(_FEW, _GATHER_S)
         partitions: Partitions = {}
         ends: dict[TopicPartition, int] = {}
         current: tuple[str | None, int | None] = (None, None)
