@@ -83,7 +83,7 @@ def command(
             progress(peers.left_out)
         with (
             tempfile.TemporaryDirectory(prefix="bench-") as folder,
-            Stack(full_jit=True, settings=BROKER, progress=progress) as stack,
+            Stack(as_server=True, settings=BROKER, progress=progress) as stack,
         ):
             document: dict[str, Any] = run_sections(
                 sections or (QUICK_SECTIONS if quick else tuple(SECTIONS)), plan, stack, peers, Path(folder), progress

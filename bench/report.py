@@ -39,7 +39,8 @@ def table(document: dict[str, Any]) -> str:
         f"{machine['at']}, {machine['cores']} cores ({machine['cpu']}), {machine['system']}, "
         f"Python {machine['python']}; {plan['events']:,} events a run, the first fifth of each left out, medians of "
         f"{plan['rounds']} interleaved rounds, {plan['partitions']} partitions, {plan['accounts']:,} accounts, "
-        f"a commit every {plan['commit_interval_ms']} ms. Load average before the run {machine['load_before']}, "
+        f"commit interval {plan['commit_interval_ms']} ms, stretched by ours and the limit while they catch up. "
+        f"Load average before the run {machine['load_before']}, "
         f"after it {machine['load_after']}. Ratios are medians of the ratios within each round."
     )
     earlier = sorted(name for name, at in document["measured_at"].items() if at < machine["at"])
@@ -70,7 +71,7 @@ def capacity(document: dict[str, Any]) -> str:
     machine, plan = document["machine"], document["plan"]
     conditions = (
         f"{machine['at'][:10]}, {machine['cores']} cores ({machine['cpu']}) with broker, workers and load generator on "
-        f"them; {plan['partitions']} partitions, a commit every {plan['commit_interval_ms']} ms."
+        f"them; {plan['partitions']} partitions, commit interval {plan['commit_interval_ms']} ms."
     )
     lines = [conditions, "", "| what | found |", "|---|---:|"]
     rows: list[tuple[str, str, tuple[str, ...]]] = [

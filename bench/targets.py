@@ -59,6 +59,12 @@ TARGETS: Final = (
         1.5,
     ),
     Target("router / Quix Streams exactly-once, its own serializers", lambda d: ratio(d["router"], "quix"), 6, 10),
+    Target(
+        "router / Quix Streams exactly-once, the plain loop's encoder",
+        lambda d: ratio(d["router"], "quix_plain"),
+        6,
+        10,
+    ),
     Target("router / stock Faust with send", lambda d: ratio(d["router"], "faust"), 20, 40),
     Target("router / limit", lambda d: ratio(d["router"], "limit"), 0.5, 0.8),
     Target(

@@ -38,8 +38,8 @@ class EmbeddedKafka:
     `folder`: where the data is and stays (a restart on it keeps topics, cluster id and, if they are still free, ports);
     without it a temporary folder, removed at the end. `progress` takes one line of text at a time. `advertised` takes
     the port of a node's plain listener and gives the one that clients are told, where something stands in between.
-    `listeners`: the security protocols of more than the plain one, by name; `settings`: what those need, over ours.
-    `full_jit`: see JavaProgram; with a server's heap as well. start(), restart() and wait_until_ready() raise
+    `listeners`: the security protocols of more than the plain one, by name; `settings`: the brokers', over ours.
+    `as_server`: compiled fully and with the heap of a server. start(), restart() and wait_until_ready() raise
     StackError, with the end of the broker's log.
     """
 
@@ -51,7 +51,7 @@ class EmbeddedKafka:
         advertised: Callable[[int], int] = lambda port: port,
         progress: Progress = lambda _line: None,
         training: Path | None = None,
-        full_jit: bool = False,
+        as_server: bool = False,
         listeners: Mapping[str, str] | None = None,
         settings: Mapping[str, object] | None = None,
     ) -> None:
@@ -65,10 +65,10 @@ class EmbeddedKafka:
                 KAFKA,
                 "kafka.Kafka",
                 self._folder / f"kafka-{node}",
-                heap_mb=SERVER_HEAP_MB if full_jit else HEAP_MB,
+                heap_mb=SERVER_HEAP_MB if as_server else HEAP_MB,
                 removed=folder is None,
                 training=training,
-                full_jit=full_jit,
+                full_jit=as_server,
             )
             for node in range(1, nodes + 1)
         ]

@@ -30,12 +30,12 @@ class Stack:
         *,
         nodes: int = 1,
         advertised: Callable[[int], int] = lambda port: port,
-        full_jit: bool = False,
+        as_server: bool = False,
         settings: Mapping[str, object] | None = None,
         progress: Progress = lambda _line: None,
     ) -> None:
         self.kafka = EmbeddedKafka(
-            folder, nodes=nodes, advertised=advertised, full_jit=full_jit, settings=settings, progress=progress
+            folder, nodes=nodes, advertised=advertised, as_server=as_server, settings=settings, progress=progress
         )
         self.registry = EmbeddedRegistry(folder, progress=progress)
         self._stopping: list[int | None] = []

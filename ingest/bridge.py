@@ -36,7 +36,7 @@ ROLE: Final = "bridge"
 # Within what a process gets to stop (runtime.process); what isn't committed by then is received again.
 STOP_LIMIT_S: Final = 8.0
 _POLL_S: Final = 0.2
-# What comes one by one before the next commit is due is worth one awakening of the writer.
+# Until the next commit is due, events that come one by one don't each wake the writer; in a flood it goes on in time.
 _AT_ONCE: Final = 200
 # Names of headers and the record's own framing, which Kafka counts too.
 _OVERHEAD_BYTES: Final = 4096
@@ -114,7 +114,7 @@ class Bridge:
                 # A commit costs the broker, and the readers of raw another one, however few events it has.
                 rest_s = self._committed_at + self._commit_rule.rest_s - time.monotonic()
                 if transaction.is_open:
-                    events = self._inbox.take(max(rest_s, 0), _AT_ONCE)
+                    events = self._inbox.take(min(max(rest_s, 0), _POLL_S), _AT_ONCE)
                 else:
                     events = self._inbox.take(_POLL_S)
                 if events:

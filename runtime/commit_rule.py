@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-# A commit costs the broker the same for ten records and for ten thousand. While a worker catches up, nobody waits for a
-# single record, so that a transaction may stay open longer: up to this part of what the broker lets it.
+# What a commit costs the broker depends on its partitions far more than on its records. While a worker catches up,
+# nobody waits for a single record: a transaction may stay open longer, but not near to where the broker ends it.
+_LONGEST_S: Final = 2.0
 _LONGEST_SHARE: Final = 0.2
 _SHARE: Final = 0.1
 # Of a source that trickles: seldom enough that the cluster has time for the readers' own commits, and evenly, so that
@@ -23,7 +24,7 @@ class CommitRule:
         `timeout_s`: after which the broker aborts one.
         """
         self._interval_s = interval_s
-        self._longest_s = timeout_s * _LONGEST_SHARE
+        self._longest_s = min(_LONGEST_S, timeout_s * _LONGEST_SHARE)
         self._most_records = most_records
         self._open_s = interval_s
         self._average_s: float | None = None
@@ -40,6 +41,7 @@ class CommitRule:
     def committed(self, took_s: float) -> None:
         """A commit took so long: the next ones come accordingly."""
         self._open_s = max(self._interval_s, min(took_s * (1 / _SHARE - 1), self._longest_s))
-        before_s = took_s if self._average_s is None else self._average_s
-        self._average_s = before_s + _SMOOTHING * (took_s - before_s)
+        counted_s = min(took_s, self._interval_s)  # more says nothing of the next ones
+        before_s = counted_s if self._average_s is None else self._average_s
+        self._average_s = before_s + _SMOOTHING * (counted_s - before_s)
         self.rest_s = min(self._interval_s, self._average_s * (1 / _TRICKLE_SHARE - 1))

@@ -228,8 +228,9 @@ class RecordSource(Service):
             return None
         self._revoked_in_fetch.clear()  # what was revoked up to here was revoked before `first` came
         messages = [first, *self._consumer.consume(BATCH_RECORDS - 1, 0)]
-        if len(messages) < _FEW:
-            messages += self._consumer.consume(_FEW, _GATHER_S)
+        few = min(_FEW, BATCH_RECORDS)
+        if len(messages) < few:
+            messages += self._consumer.consume(few - len(messages), _GATHER_S)
         partitions: Partitions = {}
         ends: dict[TopicPartition, int] = {}
         current: tuple[str | None, int | None] = (None, None)

@@ -163,6 +163,15 @@ class Settings(BaseSettings):
         return extra
 
     @model_validator(mode="after")
+    def _transactions_commit_in_time(self) -> Self:
+        if self.commit_interval_ms > self.transaction_timeout_ms / 2:
+            raise ValueError(
+                f"{PREFIX}COMMIT_INTERVAL_MS: {self.commit_interval_ms} is more than half of "
+                f"{PREFIX}TRANSACTION_TIMEOUT_MS, {self.transaction_timeout_ms}, after which the broker aborts"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _sasl_is_complete(self) -> Self:
         """KAFKA_EXTRA may name other mechanisms, which need other things."""
         if self.kafka_security_protocol.startswith("SASL_") and not any(

@@ -62,10 +62,9 @@ class Typing:
         return route.topic, out.getvalue()
 
     def record(self, event: dict[str, Any]) -> dict[str, Any]:
-        """Datetimes and Decimals, as serializers take them; `biz_type` is there whether the schema has it or not."""
+        """Datetimes and Decimals, as serializers take them."""
         payload = event["payload"]
-        biz_type = payload["biz_type"]
-        return _record(self._routes[biz_type].fields, event, payload, _OBJECTS) | {"biz_type": biz_type}
+        return _record(self._routes[payload["biz_type"]].fields, event, payload, _OBJECTS)
 
 
 def _plan(fields: list[Any], *, of_items: bool) -> list[Any]:

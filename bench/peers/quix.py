@@ -1,7 +1,7 @@
 """Quix Streams with processing_guarantee exactly-once. `quix.py JOB.json [own]`.
 
-With `own` it reads and writes by its own serializers, as its documentation has it: JSONDeserializer, AvroSerializer
-with the registry. Without it, by the encoder of the plain loop.
+With `own` it reads and writes by its own serializers, JSONDeserializer and AvroSerializer with the registry. Without,
+by the encoder of the plain loop.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def main() -> None:
 
 def by_own_serializers(app: Application, job: Job) -> None:
     registry = SchemaRegistryClientConfig(url=job["registry_url"])
-    registered = SchemaRegistrySerializationConfig(auto_register_schemas=False, use_latest_version=True)
+    registered = SchemaRegistrySerializationConfig(auto_register_schemas=False)
     typed = {
         biz_type: app.topic(
             route["topic"],

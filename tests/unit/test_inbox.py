@@ -43,6 +43,31 @@ def test_a_taker_that_wants_many_waits_for_as_many_or_its_time_or_a_full_inbox()
     assert len(inbox.take(30, at_least=6)) == 5
 
 
+def test_a_taker_that_wants_many_goes_on_when_the_inbox_is_full_of_bytes_or_closed() -> None:
+    inbox = Inbox(max_bytes=10)
+    taken: list[int] = []
+    for put_last in (lambda: inbox.put(event(1, size=50)), inbox.close):
+        taker = threading.Thread(target=lambda: taken.append(len(inbox.take(30, at_least=100))), daemon=True)
+        taker.start()
+        taker.join(0.05)
+        assert taker.is_alive()
+        put_last()
+        taker.join(5)
+    assert taken == [1, 0]
+
+
+def test_fewer_than_the_taker_wants_are_not_handed_on_before_it_comes_back_for_more() -> None:
+    inbox = Inbox()
+    waiter = threading.Thread(target=inbox.wait_until_handed_on, daemon=True)
+    inbox.put(event(1))
+    waiter.start()
+    assert len(inbox.take(0.05, at_least=100)) == 1
+    assert waiter.is_alive()
+    assert inbox.take(0.2, at_least=100) == []
+    waiter.join(5)
+    assert not waiter.is_alive()
+
+
 def test_bytes_are_bounded_too_but_one_event_always_fits() -> None:
     inbox = Inbox(max_bytes=10)
     assert inbox.put(event(1, size=50))

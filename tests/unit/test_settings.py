@@ -112,6 +112,12 @@ def test_a_wrong_value_names_its_setting(name: str, value: object) -> None:
     assert repr(str(value)) in text
 
 
+def test_a_transaction_commits_well_before_the_broker_aborts_it() -> None:
+    assert load_settings(commit_interval_ms=1000, transaction_timeout_ms=2000).commit_interval_ms == 1000
+    with pytest.raises(SettingsError, match=r"PIPELINE_COMMIT_INTERVAL_MS: 1001 is more than half of .*_TIMEOUT_MS"):
+        load_settings(commit_interval_ms=1001, transaction_timeout_ms=2000)
+
+
 def test_at_least_one_event_type() -> None:
     assert refusal(grpc_event_types=" , ").startswith("PIPELINE_GRPC_EVENT_TYPES: ")
 
