@@ -16,7 +16,6 @@ from pathlib import Path
 
 from confluent_kafka import Consumer, KafkaException, Producer
 
-from runtime.commit_rule import CommitRule
 from runtime.kafka import consumer_config, producer_config
 from runtime.settings import Settings, load_settings
 
@@ -33,8 +32,7 @@ def main() -> None:
 def copy(
     settings: Settings, source: str, topics: list[str], group: str, interval_s: float, stop: threading.Event
 ) -> None:
-    """Copy `source` until `stop` is set, committing every `interval_s` seconds or as seldom as our workers would."""
-    rule = CommitRule(interval_s, settings.transaction_records, settings.transaction_timeout_ms / 1000)
+    """Copy `source` until `stop` is set, committing every `interval_s` seconds."""
     consumer = Consumer(
         consumer_config(settings, group_id=group, auto_offset_reset="earliest", queued_min_messages=100_000)
     )
@@ -44,20 +42,17 @@ def copy(
     produce, target = producer.produce, cycle(topics)
     while not stop.is_set():
         producer.begin_transaction()
-        began, records = time.monotonic(), 0
-        while not rule.is_due(time.monotonic() - began, records, at_end=False):
+        until = time.monotonic() + interval_s
+        while time.monotonic() < until:
             for message in consumer.consume(2000, 0.01):
                 if error := message.error():
                     raise KafkaException(error)
                 produce(next(target), message.value(), message.key(), message.partition() or 0)
-                records += 1
             producer.poll(0)
-        committing = time.monotonic()
         producer.send_offsets_to_transaction(
             consumer.position(consumer.assignment()), consumer.consumer_group_metadata()
         )
         producer.commit_transaction()
-        rule.committed(time.monotonic() - committing)
     consumer.close()
 
 

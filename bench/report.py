@@ -39,7 +39,7 @@ def table(document: dict[str, Any]) -> str:
         f"{machine['at']}, {machine['cores']} cores ({machine['cpu']}), {machine['system']}, "
         f"Python {machine['python']}; {plan['events']:,} events a run, the first fifth of each left out, medians of "
         f"{plan['rounds']} interleaved rounds, {plan['partitions']} partitions, {plan['accounts']:,} accounts, "
-        f"commit interval {plan['commit_interval_ms']} ms, stretched by ours and the limit while they catch up. "
+        f"commit interval {plan['commit_interval_ms']} ms, stretched by ours while it catches up. "
         f"Load average before the run {machine['load_before']}, "
         f"after it {machine['load_after']}. Ratios are medians of the ratios within each round."
     )
