@@ -111,9 +111,9 @@ class Bridge:
             while not stop.is_set():
                 self._health.beat()
                 finished = self._exhausted  # read before the inbox: what came earlier is in it
-                # A commit costs the broker, and the readers of raw another one, however few events it has.
-                rest_s = self._committed_at + self._commit_rule.rest_s - time.monotonic()
                 if transaction.is_open:
+                    # A commit costs the broker, and the readers of raw another one, however few events it has.
+                    rest_s = self._committed_at + self._commit_rule.rest_s - time.monotonic()
                     events = self._inbox.take(min(max(rest_s, 0), _POLL_S), _AT_ONCE)
                 else:
                     events = self._inbox.take(_POLL_S)
