@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import threading
-from collections.abc import Callable
-from types import FrameType
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from runtime.errors import MustRestart, PipelineError, Stopped
@@ -18,6 +19,7 @@ log = logging.getLogger(__name__)
 
 # A stop that takes longer has hung: end the process, the broker aborts its transaction.
 STOP_LIMIT_S: Final = 9.0
+_STOPPING: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 def run_process(settings: Settings, name: str, work: Callable[[threading.Event], None]) -> int:
@@ -28,19 +30,9 @@ def run_process(settings: Settings, name: str, work: Callable[[threading.Event],
     """
     configure_logging(settings, name)
     stop = threading.Event()
-    deadline = threading.Timer(STOP_LIMIT_S, _give_up)
-    deadline.daemon = True
-
-    def on_signal(number: int, _: FrameType | None) -> None:
-        if not stop.is_set():
-            log.info("%s: stopping", signal.Signals(number).name)
-            deadline.start()
-            stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, on_signal)
     try:
-        work(stop)
+        with _stopped_by_signals(stop):
+            work(stop)
     except Stopped as error:
         log.info("%s", error)
         return error.exit_code
@@ -50,10 +42,42 @@ def run_process(settings: Settings, name: str, work: Callable[[threading.Event],
     except Exception:
         log.exception("unforeseen")
         return MustRestart.exit_code
-    finally:
-        deadline.cancel()
     log.info("stopped")
     return 0
+
+
+@contextmanager
+def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
+    """Set `stop` at SIGTERM or SIGINT; end the process where the block then doesn't end in time.
+
+    The signals are heard by a thread: Python would tell the main thread of them only when it is back from a call that
+    waits for Kafka.
+    """
+    deadline = threading.Timer(STOP_LIMIT_S, _give_up)
+    deadline.daemon = True
+    heard, told = socket.socketpair()
+    told.settimeout(0)
+
+    def listen() -> None:
+        while number := heard.recv(1):
+            if number[0] in _STOPPING and not stop.is_set():
+                log.info("%s: stopping", signal.Signals(number[0]).name)
+                deadline.start()
+                stop.set()
+
+    for number in _STOPPING:
+        signal.signal(number, lambda *_: None)
+    with heard, told:
+        before = signal.set_wakeup_fd(told.fileno())
+        listener = threading.Thread(target=listen, name="signals", daemon=True)
+        listener.start()
+        try:
+            yield
+        finally:
+            deadline.cancel()
+            signal.set_wakeup_fd(before)
+            told.shutdown(socket.SHUT_WR)
+            listener.join()
 
 
 def _give_up() -> None:

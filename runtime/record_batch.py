@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from runtime.record import Record, TopicPartition
 
@@ -33,19 +33,27 @@ class RecordBatch:
         return not isinstance(error, asyncio.CancelledError)
 
 
-def limited(partitions: Partitions, limit: int) -> Iterator[Partitions]:
+class Part(NamedTuple):
+    """Some of the records of a fetch, and the bytes of their values by partition."""
+
+    partitions: Partitions
+    sizes: dict[TopicPartition, int]
+
+
+def limited(partitions: Partitions, limit: int) -> Iterator[Part]:
     """The same records in parts of at most `limit` bytes of values, or of one record where that has more."""
-    if sum(len(record) for records in partitions.values() for record in records) <= limit:
+    sizes = {tp: sum(map(len, records)) for tp, records in partitions.items()}
+    if sum(sizes.values()) <= limit:
         if partitions:
-            yield partitions
+            yield Part(partitions, sizes)
         return
-    part: Partitions = {}
-    size = 0
+    part, size = Part({}, {}), 0
     for tp, records in partitions.items():
         for record in records:
-            if part and size + len(record) > limit:
+            if part.partitions and size + len(record) > limit:
                 yield part
-                part, size = {}, 0
-            part.setdefault(tp, []).append(record)
+                part, size = Part({}, {}), 0
+            part.partitions.setdefault(tp, []).append(record)
+            part.sizes[tp] = part.sizes.get(tp, 0) + len(record)
             size += len(record)
     yield part

@@ -3,7 +3,7 @@
 It gives up on whatever is unusual, right or wrong; `schemas.transcoder` is the plain way, for these and as reference.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Generic, NamedTuple, TypeVar
 
 from schemas.catalog import Contract
@@ -24,6 +24,11 @@ _Field = tuple[str, bool, list[int], list["_Plan"]]
 _Plan = tuple[list[str], list[str] | None, list[_Field]]
 
 
+# The label, the event's id, its record with frame, how many members a later namesake has hidden, and whether the
+# envelope has a `traceparent` (schemas.trace_context).
+Found = tuple[L, str, bytes, int, bool]
+
+
 class Readable(NamedTuple, Generic[L]):
     """A contract, its registry id, and the label by which the reader calls it."""
 
@@ -42,20 +47,20 @@ class EventReader(Generic[L]):
             for one in readable
             if (biz_type := one.contract.biz_type) is not None
         ]
-        self._native = None if _native is None else _native.EventReader(routes)
+        # As `read`, but instead of None how many of the record's first fields are known to be right. Bound, not
+        # wrapped: it is called for every event.
+        self.attempt: Callable[[bytes | None], Found[L] | int] = (
+            _nothing_right if _native is None else _native.EventReader(routes).read
+        )
 
-    def read(self, value: bytes | None) -> tuple[L, str, bytes, int, bool] | None:
-        """As `attempt`; None for whatever is not plain sailing."""
+    def read(self, value: bytes | None) -> Found[L] | None:
+        """Read an event; `value`: the envelope's JSON text. None for whatever is not plain sailing."""
         found = self.attempt(value)
         return None if isinstance(found, int) else found
 
-    def attempt(self, value: bytes | None) -> tuple[L, str, bytes, int, bool] | int:
-        """Return the label, the event's id, its record with frame, how many members a later namesake has hidden.
 
-        Last, whether the envelope has a `traceparent` (schemas.trace_context). For whatever is not plain sailing: how
-        many of the record's first fields are known to be right. `value`: the envelope's JSON text.
-        """
-        return 0 if self._native is None else self._native.read(value)
+def _nothing_right(_value: bytes | None) -> int:
+    return 0
 
 
 def _plan(plan: RecordPlan, first: Holder = Holder.ENVELOPE) -> _Plan:

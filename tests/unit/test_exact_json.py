@@ -164,6 +164,18 @@ def test_native_code_reads_what_the_standard_library_does(value: bytes) -> None:
         assert found == outcome(value)
 
 
+@pytest.mark.parametrize("around", ["", "x", "!]", "\x7f\x80\xff", "é\ufeff"])
+def test_native_code_finds_the_end_of_a_string_wherever_it_is(around: str) -> None:
+    """It looks at eight bytes at a time: every byte that may stand in JSON text, at each place among them."""
+    for special in map(chr, range(0x80)):
+        for before in range(17):
+            text = (around * 17)[:before] + special + around
+            for value in (f'{{"a":"{text}","{text}b":1}}'.encode(), f'"{text}'.encode()):
+                found = outcome(value)
+                with patch.object(exact_json, "_native", None):
+                    assert found == outcome(value)
+
+
 @pytest.mark.parametrize("depth", [1, 64, 65, 66, 200])
 def test_depth_makes_no_difference(depth: int) -> None:
     for value in (b"[" * depth + b"1" + b"]" * depth, b'{"a":' * depth + b"1" + b"}" * depth):

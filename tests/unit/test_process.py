@@ -93,3 +93,19 @@ def test_a_stop_that_hangs_ends_the_process() -> None:
 def test_log_lines_have_utc_level_and_process(capfd: pytest.CaptureFixture[str]) -> None:
     raising(MustRestart("why"))
     assert capfd.readouterr().err.splitlines()[-1].split()[1:] == ["ERROR", "test", "why"]
+
+
+def test_a_signal_is_heard_while_the_main_thread_waits_in_a_library() -> None:
+    program = (
+        "import ctypes, os, signal, threading, runtime.process as p; from runtime.settings import Settings\n"
+        "library, lock = ctypes.CDLL(None), ctypes.create_string_buffer(64)\n"
+        "def work(stop):\n"
+        "    threading.Thread(target=lambda: (stop.wait(), os._exit(3)), daemon=True).start()\n"
+        "    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()\n"
+        "    library.pthread_mutex_lock(lock)\n"
+        "    library.pthread_mutex_lock(lock)\n"  # waits for ever, whatever signal comes
+        "p.run_process(Settings(), 'test', work)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 3
+    assert "SIGTERM: stopping" in done.stderr

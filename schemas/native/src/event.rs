@@ -343,22 +343,23 @@ impl EventReader {
     ) -> Option<(&Route, &'a [u8], usize, bool)> {
         std::str::from_utf8(text).ok()?;
         let mut envelope = Vec::with_capacity(8);
+        let mut payload = None;
         let mut cursor = Cursor::new(text);
-        cursor.members(|name, value| {
-            envelope.push((name, value));
-            Some(())
+        cursor.each_member(|cursor, name| {
+            let name = name.plain()?;
+            if name != b"payload" {
+                envelope.push((name, cursor.value()?));
+                return Some(());
+            }
+            let mut members = Vec::with_capacity(32);
+            cursor.members(|name, value| {
+                members.push((name, value));
+                Some(())
+            })?;
+            payload.replace(members).is_none().then_some(())
         })?;
         cursor.is_at_end().then_some(())?;
-        let Value::Object(payload_text) = only(&envelope, b"payload")? else {
-            return None;
-        };
-        let mut payload = Vec::with_capacity(32);
-        let mut cursor = Cursor::new(payload_text);
-        cursor.members(|name, value| {
-            payload.push((name, value));
-            Some(())
-        })?;
-        cursor.is_at_end().then_some(())?;
+        let payload = payload?;
 
         let route = self.routes.get(plain_text(&payload, b"biz_type")?)?;
         if *route.event_type != *plain_text(&envelope, b"event_type")? {
@@ -374,7 +375,6 @@ impl EventReader {
         for &(name, value) in &envelope {
             match record.names.find(name) {
                 Some(place) => members.put(place, value)?,
-                None if name == b"payload" => {}
                 None => {
                     traced |= name == b"traceparent";
                     extra.put("", name, value)?;

@@ -141,6 +141,7 @@ impl<'a> Cursor<'a> {
         let start = self.at;
         let mut has_escapes = false;
         loop {
+            self.at += plain_run(self.text.get(self.at..)?);
             match self.peek()? {
                 b'"' => {
                     let raw = &self.text[start..self.at];
@@ -151,8 +152,7 @@ impl<'a> Cursor<'a> {
                     has_escapes = true;
                     self.at += 2;
                 }
-                0..=0x1F => return None,
-                _ => self.at += 1,
+                _ => return None,
             }
         }
     }
@@ -209,6 +209,25 @@ impl<'a> Cursor<'a> {
             }
         }
     }
+}
+
+/// How many bytes there are before a quote, a backslash or a control character, eight looked at in one go.
+fn plain_run(text: &[u8]) -> usize {
+    const EACH: u64 = u64::MAX / 0xFF;
+    const HIGH_BITS: u64 = EACH << 7;
+    let mut at = 0;
+    while let Some(&bytes) = text[at..].first_chunk() {
+        let word = u64::from_le_bytes(bytes);
+        // The high bit of each byte below `limit`; behind the first such byte there may be wrong ones.
+        let below = |word: u64, limit: u8| word.wrapping_sub(EACH * u64::from(limit)) & !word;
+        let equal = |byte: u8| below(word ^ (EACH * u64::from(byte)), 1);
+        let special = (equal(b'"') | equal(b'\\') | below(word, 0x20)) & HIGH_BITS;
+        if special != 0 {
+            return at + special.trailing_zeros() as usize / 8;
+        }
+        at += bytes.len();
+    }
+    at + text[at..].iter().take_while(|&&byte| byte != b'"' && byte != b'\\' && byte >= 0x20).count()
 }
 
 /// Appends the text that `raw` stands for; `None` for an unknown escape or half of a surrogate pair.
