@@ -1,7 +1,7 @@
 """From a source to the raw topic: events and how far the source has come commit together.
 
 Two threads and the caller's: one receives from the source and waits while the inbox is full; one owns the transaction.
-The caller's thread only waits, so that a signal is answered whatever the other two are blocked in.
+The caller's thread only waits, so that a stop is in time whatever the other two are blocked in.
 """
 
 import logging

@@ -118,7 +118,7 @@ async def _serve(app: faust.App, source: RecordSource, stop: threading.Event) ->
     app.flow_control.resume()
     try:
         await source.start()
-        while not stop.is_set() and not source.ended.done():  # noqa: ASYNC110 (set by a signal handler)
+        while not stop.is_set() and not source.ended.done():  # noqa: ASYNC110 (set by a thread)
             await asyncio.sleep(_STOP_POLL_S)
         await source.stop()
         await source.ended

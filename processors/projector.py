@@ -82,10 +82,10 @@ class Projector(BatchProcessor):
 
     def process(self, batch: RecordBatch) -> None:
         flags: Counter[tuple[Flag, str]] = Counter()
+        projected: Counter[str] = Counter()
         read_s = time.time()
         for tp, records in batch.partitions.items():
             typed = self._typed[tp.topic]
-            folded = 0
             for record in records:
                 try:
                     _, outcome = fold(typed, record, self._tables, self._size_limit)
@@ -94,12 +94,13 @@ class Projector(BatchProcessor):
                     continue
                 except RegistryError as error:
                     raise MustRestart(f"looking up a schema: {error}") from None
-                folded += 1
+                projected[typed.biz_type] += 1
                 for alert in outcome.alerts:
                     self._produce_alert(alert, record, read_s)
                 for flag in outcome.flags:
                     flags[flag, typed.biz_type] += 1
-            self._metrics.projected.labels(typed.biz_type).inc(folded)
+        for biz_type, count in projected.items():
+            self._metrics.projected.labels(biz_type).inc(count)
         for (flag, biz_type), count in flags.items():
             self._counter_of(flag).labels(biz_type).inc(count)
 

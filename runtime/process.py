@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Final
 
 from runtime.errors import MustRestart, PipelineError, Stopped
@@ -61,23 +62,27 @@ def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
     def listen() -> None:
         while number := heard.recv(1):
             if number[0] in _STOPPING and not stop.is_set():
-                log.info("%s: stopping", signal.Signals(number[0]).name)
-                deadline.start()
                 stop.set()
+                deadline.start()
+                log.info("%s: stopping", signal.Signals(number[0]).name)
 
-    for number in _STOPPING:
-        signal.signal(number, lambda *_: None)
     with heard, told:
-        before = signal.set_wakeup_fd(told.fileno())
         listener = threading.Thread(target=listen, name="signals", daemon=True)
         listener.start()
+        before = signal.set_wakeup_fd(told.fileno())
+        for number in _STOPPING:  # last: one that comes earlier ends the process at once, and nothing is open yet
+            signal.signal(number, _heard_by_the_listener)
         try:
             yield
         finally:
-            deadline.cancel()
             signal.set_wakeup_fd(before)
             told.shutdown(socket.SHUT_WR)
             listener.join()
+            deadline.cancel()
+
+
+def _heard_by_the_listener(_number: int, _frame: FrameType | None) -> None:
+    """Do nothing, and above all raise nothing: a call into librdkafka would end with it."""
 
 
 def _give_up() -> None:

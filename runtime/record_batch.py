@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -34,26 +35,27 @@ class RecordBatch:
 
 
 class Part(NamedTuple):
-    """Some of the records of a fetch, and the bytes of their values by partition."""
+    """Some of the records of a fetch, and the bytes of their values by topic."""
 
     partitions: Partitions
-    sizes: dict[TopicPartition, int]
+    sizes: Counter[str]
 
 
 def limited(partitions: Partitions, limit: int) -> Iterator[Part]:
     """The same records in parts of at most `limit` bytes of values, or of one record where that has more."""
-    sizes = {tp: sum(map(len, records)) for tp, records in partitions.items()}
-    if sum(sizes.values()) <= limit:
+    sizes: Counter[str] = Counter()
+    for tp, records in partitions.items():
+        sizes[tp.topic] += sum(map(len, records))
+    if sizes.total() <= limit:
         if partitions:
             yield Part(partitions, sizes)
         return
-    part, size = Part({}, {}), 0
+    part = Part({}, Counter())
     for tp, records in partitions.items():
         for record in records:
-            if part.partitions and size + len(record) > limit:
+            if part.partitions and part.sizes.total() + len(record) > limit:
                 yield part
-                part, size = Part({}, {}), 0
+                part = Part({}, Counter())
             part.partitions.setdefault(tp, []).append(record)
-            part.sizes[tp] = part.sizes.get(tp, 0) + len(record)
-            size += len(record)
+            part.sizes[tp.topic] += len(record)
     yield part

@@ -1,8 +1,8 @@
 """A consumer group that hands record batches to a Faust agent, and commits what the agent made of them.
 
 Everything happens on the event loop, also what waits for Kafka (fetch, restore, commit): while the agent holds a batch,
-nothing is fetched, assigned or committed, and while Kafka is waited for nobody else needs the loop. A thread for the
-waiting would cost a sixth of the speed, in handing batches over.
+nothing is fetched, assigned or committed, and while Kafka is waited for nothing else on the loop is urgent. A thread
+for the waiting would cost a sixth of the speed, in handing batches over.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final, Protocol, cast
 
@@ -73,7 +74,7 @@ class RecordSource(Service):
     """Consumes `topics` in the consumer group of `app`, one batch at a time through `channel`.
 
     `outputs`: topics that nobody else writes, into the partition number that a record came from. `stop`: set where a
-    stop was asked for; what waits for Kafka at an assignment ends early then, with Stopped.
+    stop was asked for: the batch in work is the last one, and what waits for Kafka at an assignment ends with Stopped.
 
     The assignor is `range`. It is eager, so nobody's generation changes while a transaction commits (a cooperative
     member would learn of a new one by its commit being refused), and it gives partition k of all topics to one worker.
@@ -144,10 +145,10 @@ class RecordSource(Service):
     async def _pump(self) -> None:
         try:
             self._subscribe()
-            while not self.should_stop and self._quarantine.end_of_work is None:
+            while not self._is_to_stop():
                 self._health.beat()
                 partitions = self._fetch()
-                await asyncio.sleep(0)  # here a stop is heard
+                await asyncio.sleep(0)  # whoever else is on the loop
                 for part in limited(partitions or {}, BATCH_BYTES):
                     await self._process(part)
                     if self._commit_is_due(part.partitions):
@@ -171,6 +172,10 @@ class RecordSource(Service):
             else:
                 self.ended.set_result(None)
 
+    def _is_to_stop(self) -> bool:
+        """The event is looked at too: whoever hears of it on the loop has had no turn while a commit was waited for."""
+        return self.should_stop or self._stop_asked.is_set() or self._quarantine.end_of_work is not None
+
     async def _process(self, part: Part) -> None:
         self._transaction.begin()
         partitions = part.partitions
@@ -178,14 +183,17 @@ class RecordSource(Service):
         await self._channel.put(batch)
         await batch.done
         self._quarantine.end_batch(partitions)
+        counts: Counter[str] = Counter()
         for tp, records in partitions.items():
             last = records[-1]
             self._next_offsets[tp] = last.offset() + 1
             self._lag.read(tp, last)
-            self._metrics.consumed.labels(tp.topic).inc(len(records))
-            self._metrics.consumed_bytes.labels(tp.topic).inc(part.sizes[tp])
-            self._read += len(records)
-        self._metrics.batch_records.observe(sum(map(len, partitions.values())))
+            counts[tp.topic] += len(records)
+        for topic, count in counts.items():
+            self._metrics.consumed.labels(topic).inc(count)
+            self._metrics.consumed_bytes.labels(topic).inc(part.sizes[topic])
+        self._metrics.batch_records.observe(counts.total())
+        self._read += counts.total()
         self._transaction.poll()
 
     def _step_over_markers(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 from collections.abc import Iterator
 from itertools import cycle, islice
@@ -87,6 +88,41 @@ def test_sigterm_under_load_ends_every_worker_in_turn(cluster: KafkaCluster, top
     log.info("%d stops in %.0f s took %s s, asked for a restart: %s", STOPS, in_all_s, took, asked)
     assert max(map(max, took.values())) < STOP_S
     assert report.is_clean, report
+
+
+# A router whose commits take their time, as they do while a broker is away; the file says that one is under way.
+COMMIT_S = 5
+SLOW_COMMITS = f"""
+import pathlib, sys, time
+from cli.main import main
+from runtime.transaction import Transaction
+commit, marker = Transaction.commit, pathlib.Path(sys.argv.pop(1))
+def slow(*arguments):
+    marker.touch()
+    time.sleep({COMMIT_S})
+    commit(*arguments)
+Transaction.commit = slow
+main()
+"""
+
+
+def test_a_stop_during_a_slow_commit_ends_with_that_commit(
+    cluster: KafkaCluster, topic_prefix: str, tmp_path: Path
+) -> None:
+    load = Load(events=NEVER_ENDING, rate=RATE, seed=9)
+    with pipeline(cluster, topic_prefix, tmp_path, load) as run:
+        marker = tmp_path / "commits"
+        router = run.worker("r0", sys.executable, "-c", SLOW_COMMITS, str(marker), "router", "--instance-id", "r0")
+        with Group([run.bridge(), router]) as group:
+            group.wait_until_ready("r0")
+            wait_for_flow(run, RATE)
+            marker.unlink(missing_ok=True)
+            while not marker.exists():
+                time.sleep(0.01)
+            code, seconds = router.stop()
+            assert code == 0, router.tail()
+            assert seconds < COMMIT_S + 1.5, "another round was begun"
+            group.stop()
 
 
 def test_a_frozen_worker_that_wakes_up_ends_itself(cluster: KafkaCluster, topic_prefix: str, tmp_path: Path) -> None:

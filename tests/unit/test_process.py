@@ -76,6 +76,16 @@ def test_a_signal_asks_the_work_to_stop(number: signal.Signals, capfd: pytest.Ca
     assert f"{number.name}: stopping" in capfd.readouterr().err
 
 
+def test_a_second_run_hears_its_own_signal_and_gives_back_what_it_took() -> None:
+    def work(stop: threading.Event) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.wait(5)
+
+    assert [run_process(SETTINGS, "test", work) for _ in range(2)] == [0, 0]
+    before = signal.set_wakeup_fd(-1)
+    assert before == -1
+
+
 def test_a_stop_that_hangs_ends_the_process() -> None:
     program = (
         "import os, signal, time, runtime.process as p; from runtime.settings import Settings\n"
@@ -108,4 +118,3 @@ def test_a_signal_is_heard_while_the_main_thread_waits_in_a_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=20)
     assert done.returncode == 3
-    assert "SIGTERM: stopping" in done.stderr

@@ -105,6 +105,55 @@ OTHER_BODY = SAMPLE.replace(b'"status"', b'"note":"","status"')
 IDS = {contract.topics[0].name: number for number, contract in enumerate(EVENTS.values())}
 
 
+def written(*members: str) -> bytes:
+    return f"{{{','.join(members)}}}".encode()
+
+
+HEAD = [f'"{name}":{json.dumps(value)}' for name, value in json.loads(SAMPLE).items() if name != "payload"]
+BODY = json.dumps(json.loads(SAMPLE)["payload"])
+PLAIN = [
+    written(f'"payload":{BODY}', *HEAD),
+    written(HEAD[0], f'"payload":{BODY}', *HEAD[1:]),
+    written(*HEAD, f'"payload" : {BODY} '),
+    written(*HEAD, f'"payload":{BODY}') + b" \n",
+]
+ODD = [
+    written(*HEAD),
+    written(*HEAD, f'"payload":{BODY}', f'"payload":{BODY}'),
+    written(*HEAD, '"payload":1', f'"payload":{BODY}'),
+    written(*HEAD, f'"payload":{BODY}', '"payload":null'),
+    written(*HEAD, '"payload":null'),
+    written(*HEAD, '"payload":{}'),
+    written(*HEAD, f'"payload":[{BODY}]'),
+    written(*HEAD, f'"payl\\u006fad":{BODY}'),
+    written(*HEAD, f'"payl\\u006fad":{BODY}', f'"payload":{BODY}'),
+    written(*HEAD, f'"payload":{BODY[:-1]},"a":[1}}]}}'),
+    written(*HEAD, f'"payload":{BODY[:-1]}'),
+    written(*HEAD, f'"payload":{BODY[:-1]},}}'),
+    written(*HEAD, f'"payload":{BODY}')[:-1],
+    written(*HEAD, f'"payload":{BODY}') + b"}",
+    written(*HEAD, f'"payload":{BODY}')[:-1] + b',"\\',
+]
+
+
+def test_wherever_the_payload_stands_native_code_reads_what_the_plain_way_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    def outcomes() -> list[object]:
+        routing, found = Routing(EVENTS, IDS, "test.{}".format, 10_000), list[object]()
+        for value in PLAIN + ODD:
+            try:
+                route, typed, _ = routing.type(value, b"key", DuplicateWindow(0))
+                found.append((route and route.topic, typed, routing.duplicate_keys))
+            except InvalidEvent as problem:
+                found.append(problem.args)
+        return found
+
+    reader = event_reader.EventReader([event_reader.Readable(EVENTS["CREDIT"], 1, "credit")])
+    assert [reader.read(value) is not None for value in PLAIN + ODD] == [True] * len(PLAIN) + [False] * len(ODD)
+    fast = outcomes()
+    monkeypatch.setattr(event_reader, "_native", None)
+    assert outcomes() == fast
+
+
 class Partition:
     """A raw partition and what a router makes of it: the topic, None for a known duplicate, or the reason."""
 

@@ -398,16 +398,11 @@ impl EventReader {
     }
 }
 
-/// The value of the one member of this name.
-fn only<'a>(members: &[(&'a [u8], Value<'a>)], name: &[u8]) -> Option<Value<'a>> {
-    let mut found = members.iter().filter(|(other, _)| *other == name).map(|(_, value)| *value);
-    let value = found.next()?;
-    found.next().is_none().then_some(value)
-}
-
+/// The text of the one member of this name, if it needs no unescaping.
 fn plain_text<'a>(members: &[(&'a [u8], Value<'a>)], name: &[u8]) -> Option<&'a [u8]> {
-    match only(members, name)? {
-        Value::Text(text) => text.plain(),
+    let mut found = members.iter().filter(|(other, _)| *other == name);
+    match (found.next()?, found.next()) {
+        ((_, Value::Text(text)), None) => text.plain(),
         _ => None,
     }
 }
