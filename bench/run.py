@@ -112,7 +112,7 @@ def router(bench: Bench) -> dict[str, Any]:
     total = pipeline.load_raw(corpus)
     outputs = TypedOutputs(pipeline, corpus)
     arena = Arena("router", pipeline, outputs, total, bench.peers, bench.folder, bench.progress)
-    results = arena.compete(bench.chosen(ROUTERS), bench.plan.rounds)
+    results = arena.compete(bench.chosen(ROUTERS), bench.plan.rounds, warm_up=not bench.plan.quick)
     return {**results.medians(), "details": results.document()}
 
 
@@ -122,7 +122,7 @@ def projector(bench: Bench) -> dict[str, Any]:
     total = pipeline.load_typed(bench.corpus(pipeline))
     outputs = ProjectedOutputs(pipeline)
     arena = Arena("projector", pipeline, outputs, total, bench.peers, bench.folder, bench.progress)
-    results = arena.compete(bench.chosen(PROJECTORS), bench.plan.rounds)
+    results = arena.compete(bench.chosen(PROJECTORS), bench.plan.rounds, warm_up=not bench.plan.quick)
     return {**results.medians(), "details": results.document()}
 
 

@@ -59,8 +59,15 @@ class Arena:
     folder: Path
     progress: Progress
 
-    def compete(self, contenders: Sequence[Contender], rounds: int) -> Results:
-        """Run every contender once a round, but none more often than it takes part."""
+    def compete(self, contenders: Sequence[Contender], rounds: int, *, warm_up: bool) -> Results:
+        """Run every contender once a round, but none more often than it takes part.
+
+        With `warm_up` a first round doesn't count, in which the broker compiles what it needs; slow ones are not in it.
+        """
+        if warm_up:
+            for contender in contenders:
+                if not contender.slow:
+                    self._run(contender, Results(), 0, rounds)
         results = Results()
         for number in range(1, rounds + 1):
             for contender in contenders:
