@@ -8,7 +8,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from typing import Any, Final
+from typing import Any
 
 import faust
 from faust.app import BootStrategy
@@ -31,8 +31,6 @@ from schemas.event_reader import IS_NATIVE
 from schemas.records import QuarantinedEvent
 
 log = logging.getLogger(__name__)
-
-_STOP_POLL_S: Final = 0.05
 
 
 class WithoutFaustKafka(BootStrategy):
@@ -107,19 +105,18 @@ def run_worker(
             source = RecordSource(
                 settings, name, topics, outputs, channel, transaction, processor, quarantine, metrics, health, stop
             )
-            await _serve(app, source, stop)
+            await _serve(app, source)
 
         collect_rarely()
         asyncio.run(serve())
 
 
-async def _serve(app: faust.App, source: RecordSource, stop: threading.Event) -> None:
+async def _serve(app: faust.App, source: RecordSource) -> None:
     await app.start()
     app.flow_control.resume()
     try:
         await source.start()
-        while not stop.is_set() and not source.ended.done():  # noqa: ASYNC110 (set by a thread)
-            await asyncio.sleep(_STOP_POLL_S)
+        await asyncio.wait([source.ended])
         await source.stop()
         await source.ended
     finally:

@@ -173,7 +173,7 @@ class RecordSource(Service):
                 self.ended.set_result(None)
 
     def _is_to_stop(self) -> bool:
-        """The event is looked at too: whoever hears of it on the loop has had no turn while a commit was waited for."""
+        """The event is looked at here: whoever waits for it on the loop has no turn while a commit is waited for."""
         return self.should_stop or self._stop_asked.is_set() or self._quarantine.end_of_work is not None
 
     async def _process(self, part: Part) -> None:
