@@ -14,8 +14,9 @@ from typing import Final
 
 from audit.balance import Balance, Discrepancy, Kind
 from audit.identity import plain_identity, typed_hash, typed_id
-from processors.duplicates import body_hash
 from runtime.record import Record, place_of
+from schemas.body_hash import body_hash
+from schemas.event_reader import Found
 from schemas.frame import FRAME_BYTES
 from schemas.headers import raw_offset as raw_offset_in
 from schemas.records import QuarantinedEvent
@@ -31,7 +32,7 @@ _REACH: Final = 4
 
 
 # biz_type, event id and typed value first; None for what has to be read the plain way.
-Read = Callable[[bytes | None], tuple[str, str, bytes, int, bool] | None]
+Read = Callable[[bytes | None], Found[str] | None]
 
 
 class Books:
@@ -96,12 +97,16 @@ class Books:
                 raise
             except Exception:  # noqa: BLE001 (a defect: in quarantine as unforeseen)
                 found = None
-            event_id, biz_type = plain_identity(value) if found is None else (found[1].encode(), found[0])
+            if found is None:
+                event_id, biz_type = plain_identity(value)
+                body = body_hash(value or b"")
+            else:
+                event_id, biz_type, body = found[1].encode(), found[0], found[5]
             fate[place] = _SILENT
             types[place] = numbers.get(biz_type, 0)
             ids[place] = hash(event_id)
             identity[place] = hash((event_id, record.key(), timestamp))
-            content[place] = hash((event_id, body_hash(value or b"")))
+            content[place] = hash((event_id, body))
             if encode is not None:
                 wanted[place] = typed_hash(encode, value) if found is None else hash(found[2])
             if oldest_ms is None or timestamp < oldest_ms:

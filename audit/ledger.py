@@ -12,7 +12,6 @@ from typing import Final, NamedTuple
 from audit.balance import Balance
 from audit.books import Books
 from audit.progress import Progress
-from processors.duplicates import DuplicateWindow
 from processors.history import CLOCKS_MS
 from processors.routing import Routing
 from runtime.errors import SettingsError
@@ -27,6 +26,7 @@ from runtime.settings import Settings
 from runtime.topic_reader import committed_offsets, end_offsets, first_offsets, offsets_at, read_to_end
 from runtime.topics import derived_size_limit, retention_ms
 from schemas.catalog import RAW, load_catalog
+from schemas.duplicate_window import DuplicateWindow, duplicate_window
 from schemas.event_reader import EventReader, Readable
 from schemas.frame import frame
 from schemas.headers import raw_offset
@@ -110,7 +110,7 @@ class Auditor:
         self._encode = None
         if deep:
             routing = Routing(catalog.events, ids, settings.topic, derived_size_limit(settings))
-            self._encode = partial(_typed_value, routing, DuplicateWindow(0))
+            self._encode = partial(_typed_value, routing, duplicate_window(0))
         self._refused = QuarantineReader(settings, catalog, ids[QUARANTINE], ROUTER, settings.topic(RAW))
 
     def audit(self, judged: Range) -> Balance:

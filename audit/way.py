@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from processors.duplicates import body_hash
 from runtime.record import Record, place_of
+from schemas.body_hash import body_hash
 from schemas.headers import RECOVERED_FROM, raw_offset
 from schemas.models import Alert, QuarantinedEvent, QuarantineRecovery
 from schemas.models import Record as Model

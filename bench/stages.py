@@ -12,10 +12,11 @@ from bench.cluster import Pipeline
 from bench.corpus import Corpus
 from ingest.envelope import to_raw
 from ingest.sources.source import Received
-from processors.duplicates import DuplicateWindow, Seen, body_hash
 from processors.routing import Routing
 from processors.rules import PROJECTIONS, Source
+from schemas.body_hash import body_hash
 from schemas.codec import Codec
+from schemas.duplicate_window import duplicate_window
 from schemas.event_reader import EventReader, Readable
 
 _EVENTS: Final = 50_000
@@ -33,15 +34,15 @@ def stage_costs(pipeline: Pipeline, corpus: Corpus) -> dict[str, dict[str, float
     identified = [(orjson.loads(event.value)["id"], event.value) for event in events]
     received = [Received(event.value, 0) for event in events]
 
-    def check_duplicates() -> None:
-        window = DuplicateWindow(pipeline.settings.duplicate_window)
+    def restore_window() -> None:
+        window = duplicate_window(pipeline.settings.duplicate_window)
         for event_id, value in identified:
             body = body_hash(value)
-            if window.check(event_id, body) is Seen.NEW:
+            if window.body(event_id) is None:
                 window.remember(event_id, body)
 
     def route() -> None:
-        window = DuplicateWindow(pipeline.settings.duplicate_window)
+        window = duplicate_window(pipeline.settings.duplicate_window)
         _exhaust(routing.type(event.value, b"key", window) for event in events)
 
     costs = {
@@ -50,7 +51,7 @@ def stage_costs(pipeline: Pipeline, corpus: Corpus) -> dict[str, dict[str, float
         },
         "router": {
             "JSON to Avro": _cost(count, lambda: _exhaust(reader.read(event.value) for event in events)),
-            "duplicate window": _cost(count, check_duplicates),
+            "restoring a window": _cost(count, restore_window),
             "together, with the route": _cost(count, route),
         },
     }

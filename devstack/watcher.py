@@ -11,7 +11,6 @@ import confluent_kafka
 from confluent_kafka import Consumer, KafkaException
 
 from devstack.tally import Seen, Tally
-from processors.duplicates import DuplicateWindow
 from processors.routing import Routing
 from runtime.errors import PipelineError
 from runtime.kafka import consumer_config, raise_if_hopeless
@@ -21,6 +20,7 @@ from runtime.settings import Settings
 from runtime.topic_reader import end_offsets, topic_partitions
 from schemas.catalog import RAW, Catalog
 from schemas.codec import DecodeError
+from schemas.duplicate_window import duplicate_window
 from schemas.invalid_event import InvalidEvent
 from schemas.models import Alert, QuarantinedEvent
 from schemas.registry import RegistryError
@@ -119,7 +119,7 @@ def _judge(settings: Settings, catalog: Catalog) -> Callable[[bytes], bool]:
     """Whether a raw value can be typed by the contracts."""
     ids = dict.fromkeys((contract.topics[0].name for contract in catalog.events.values()), 0)
     routing = Routing(catalog.events, ids, settings.topic, settings.max_message_bytes)
-    nothing = DuplicateWindow(0)
+    nothing = duplicate_window(0)
 
     def is_typed(value: bytes) -> bool:
         try:

@@ -25,9 +25,9 @@ from runtime.schema_ids import resolve_schema_ids
 from runtime.settings import Settings
 from runtime.topics import DERIVED_SIZE_FACTOR, plan_topics, verify_topics
 from runtime.transaction import Transaction
+from schemas import native_code
 from schemas.catalog import Catalog
 from schemas.codec import Codec
-from schemas.event_reader import IS_NATIVE
 from schemas.records import QuarantinedEvent
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ def run_worker(
     metrics)` then makes the processor. Raises SettingsError where they aren't as the catalog says, MustRestart when the
     worker can't go on, QuarantineLimitExceeded where it is set to end then.
     """
-    if not IS_NATIVE:
+    if native_code.native is None:
         log.warning("installed without native code, as no Rust compiler was there: several times slower, else the same")
     metrics, health = Metrics(), Health(settings.start_timeout_s)
     metrics.identify(name, settings.instance_id)

@@ -6,8 +6,8 @@ from collections import defaultdict
 from functools import partial
 from typing import Final
 
-from processors.duplicates import DuplicateWindow
 from processors.routing import Routing
+from schemas.duplicate_window import DuplicateWindow, duplicate_window
 from schemas.invalid_event import InvalidEvent, Reason
 from schemas.models import QuarantinedEvent
 
@@ -25,7 +25,7 @@ class Forecast:
     def __init__(self, routing: Routing, window: int) -> None:
         """`window`: how many events the routers remember of each partition (DUPLICATE_WINDOW)."""
         self._routing = routing
-        self._windows = defaultdict[int, DuplicateWindow](partial(DuplicateWindow, window))
+        self._windows = defaultdict[int, DuplicateWindow](partial(duplicate_window, window))
 
     def of(self, event: QuarantinedEvent) -> str:
         """Say what would become of a record that the router has refused."""

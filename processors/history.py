@@ -8,13 +8,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
-from processors.duplicates import DuplicateWindow, Seen, body_hash
 from processors.routing import Routing
 from runtime.quarantine import QUARANTINE
 from runtime.quarantine_reader import QuarantineReader
 from runtime.record import TopicPartition
 from runtime.settings import Settings
 from runtime.topic_reader import first_offsets, offsets_at, read_to_end
+from schemas.duplicate_window import DuplicateWindow, duplicate_window
 
 # In so many times the window's size of offsets typed events are looked for: refused ones may be without number.
 _REACH: Final = 8
@@ -52,7 +52,7 @@ class History:
         SettingsError where the registry lacks the schema of a quarantine record: its event would count as typed.
         """
         size = self._settings.duplicate_window
-        windows = {tp.partition: DuplicateWindow(size) for tp in positions}
+        windows = {tp.partition: duplicate_window(size) for tp in positions}
         if not size:
             return windows, 0
         firsts = first_offsets(self._settings, positions)
@@ -88,7 +88,7 @@ class History:
                 counts[number] += 1
                 oldest_ms = time_ms if oldest_ms is None else min(oldest_ms, time_ms)
                 try:
-                    event_id = self._routing.event_id(value)
+                    event_id, body = self._routing.identity(value)
                 except MemoryError:
                     raise
                 except Exception:  # noqa: BLE001, S112 (refused, or a defect: it is in quarantine since it came)
@@ -96,12 +96,12 @@ class History:
                 offsets, ids, bodies = events[number]
                 offsets.append(record.offset())
                 ids.append(event_id)
-                bodies.append(body_hash(value or b""))
+                bodies.append(body)
         refused = self._refused_offsets(counts.keys(), oldest_ms or 0)
         for number, of in events.items():
-            window = windows[number] = DuplicateWindow(self._settings.duplicate_window)
+            window = windows[number] = duplicate_window(self._settings.duplicate_window)
             for offset, event_id, body in zip(*of, strict=True):
-                if offset not in refused[number] and window.check(event_id, body) is Seen.NEW:
+                if offset not in refused[number] and window.body(event_id) is None:
                     window.remember(event_id, body)
         return counts
 

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Final
 
 from processors.app import BatchProcessor, run_worker
-from processors.duplicates import DuplicateWindow
 from processors.history import History
 from processors.routing import Routing
 from runtime.kafka import Headers
@@ -23,6 +22,7 @@ from runtime.settings import Settings
 from runtime.topics import derived_size_limit
 from runtime.transaction import Transaction
 from schemas.catalog import RAW, Catalog, load_catalog
+from schemas.duplicate_window import DuplicateWindow
 from schemas.headers import RAW_OFFSET
 from schemas.invalid_event import InvalidEvent
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from processors.duplicates import DuplicateWindow, Seen, body_hash
+from schemas.body_hash import body_hash
 from schemas.catalog import Contract
+from schemas.duplicate_window import DuplicateWindow
 from schemas.envelope import parse_event
-from schemas.event_reader import EventReader, Readable
+from schemas.event_reader import EventReader, Readable, Routed
 from schemas.exact_json import excerpt
 from schemas.invalid_event import InvalidEvent, Reason
 from schemas.trace_context import TRACEPARENT
@@ -25,7 +26,7 @@ class Route(NamedTuple):
 
 
 # A known duplicate has no record, and no route either if its biz_type has none. Last: whether there is trace context.
-Typed = tuple[Route, bytes, bool] | tuple[Route | None, None, bool]
+Typed = Routed[Route | None]
 
 
 class Routing:
@@ -52,60 +53,50 @@ class Routing:
             self._routes[biz_type] = route
             readable.append(Readable(contract, schema_ids[name], route))
         self._reader = EventReader(readable)
-        self._duplicate_keys = 0
+        self._route = self._reader.route
 
     @property
     def duplicate_keys(self) -> int:
         """How many members of events were hidden so far by a later one of the same name."""
-        return self._duplicate_keys + sum(route.transcoder.duplicate_keys for route in self._routes.values())
+        return self._reader.hidden + sum(route.transcoder.duplicate_keys for route in self._routes.values())
 
-    def event_id(self, value: bytes | None) -> str:
-        """The id of an event. Raises `InvalidEvent` where there is none."""
+    def identity(self, value: bytes | None) -> tuple[str, int]:
+        """What windows know an event by: its id and body hash. Raises `InvalidEvent` where there is no id."""
         found = self._reader.read(value)
-        if found is not None:
-            return found[1]
-        event_id: str = parse_event(value).root["id"]
-        return event_id
+        if found is None:
+            return parse_event(value).root["id"], body_hash(value or b"")
+        _, event_id, *_, body = found
+        return event_id, body
 
     def type(self, value: bytes | None, key: bytes | None, window: DuplicateWindow) -> Typed:
         """Make the typed record of a raw one, in the wire format, unless `window` knows that this was done already.
 
         Raises `InvalidEvent`. Only an event that gets its record is remembered.
         """
-        found = self._reader.attempt(value)
-        if isinstance(found, int):
-            document = parse_event(value)
-            event: dict[str, Any] = document.root
-            event_id = event["id"]
-            if _is_known(event_id, value, window):
-                biz_type = event["payload"].get("biz_type")
-                return self._routes.get(biz_type) if isinstance(biz_type, str) else None, None, False
-            route = find_route(event, self._routes)
-            typed = route.transcoder.encode_event(document, right=found)
-            traced = TRACEPARENT in event
-        else:
-            route, event_id, typed, hidden, traced = found
-            if _is_known(event_id, value, window):
-                return route, None, False
-            self._duplicate_keys += hidden
+        found = self._route(value, key, window, self._size_limit)
+        return self._type_plainly(value, key, window, found) if isinstance(found, int) else found
+
+    def _type_plainly(self, value: bytes | None, key: bytes | None, window: DuplicateWindow, right: int) -> Typed:
+        """What native code has left; `right`: so many of the record's first fields are known to be right."""
+        document = parse_event(value)
+        event: dict[str, Any] = document.root
+        event_id, body = event["id"], body_hash(value or b"")
+        known = window.body(event_id)
+        if known == body:
+            biz_type = event["payload"].get("biz_type")
+            return self._routes.get(biz_type) if isinstance(biz_type, str) else None, None, False
+        if known is not None:
+            raise InvalidEvent(Reason.ID_CONFLICT, "/id", "an event of this id with another body came before")
+        route = find_route(event, self._routes)
+        typed = route.transcoder.encode_event(document, right=right)
         if key is None:
             raise InvalidEvent(
                 Reason.NO_ACCOUNT, "/payload", "no account_id, account, account_number or client_request_id"
             )
         if len(typed) + len(key) > self._size_limit:
             raise InvalidEvent(Reason.TOO_LARGE, "", f"{len(typed)} bytes as a typed record")
-        window.remember(event_id, body_hash(value or b""))
-        return route, typed, traced
-
-
-def _is_known(event_id: str, value: bytes | None, window: DuplicateWindow) -> bool:
-    """Whether the event is typed already. Raises `InvalidEvent` if another body was typed under its id."""
-    if event_id not in window:
-        return False
-    seen = window.check(event_id, body_hash(value or b""))
-    if seen is Seen.CONFLICT:
-        raise InvalidEvent(Reason.ID_CONFLICT, "/id", "an event of this id with another body came before")
-    return seen is Seen.DUPLICATE
+        window.remember(event_id, body)
+        return route, typed, TRACEPARENT in event
 
 
 def find_route(event: dict[str, Any], routes: Mapping[str, Route]) -> Route:

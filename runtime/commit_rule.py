@@ -8,7 +8,7 @@ from typing import Final
 # nobody waits for a single record: a transaction may stay open longer, but not near to where the broker ends it.
 _LONGEST_S: Final = 2.0
 _LONGEST_SHARE: Final = 0.2
-_SHARE: Final = 0.1
+_SHARE: Final = 0.05
 # Of a source that trickles: seldom enough that the cluster has time for the readers' own commits, and evenly, so that
 # these have ended when the next one comes: what counts is what commits take on average.
 _TRICKLE_SHARE: Final = 0.25
@@ -16,7 +16,7 @@ _SMOOTHING: Final = 0.1
 
 
 class CommitRule:
-    """At once when the source is read to its end; while catching up, so seldom that commits are a tenth of the time."""
+    """At once when the source is read to its end; while catching up, so that commits are a twentieth of the time."""
 
     def __init__(self, interval_s: float, most_records: int, timeout_s: float) -> None:
         """`interval_s`: how long a transaction stays open at least while catching up; `most_records`: read in one.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 from typing import Final
 
-_THRESHOLDS: Final = (50_000, 20, 50)
+# About what the states of a full transaction come to (100,000 records, ten objects each): it is let go at the commit.
+_THRESHOLDS: Final = (1_000_000, 20, 50)
 
 
 def collect_rarely() -> None:

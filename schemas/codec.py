@@ -7,16 +7,12 @@ from typing import Any, Generic, TypeVar, cast
 
 import fastavro
 
+from schemas import native_code
 from schemas.catalog import Contract, load_catalog
 from schemas.frame import FRAME_BYTES, frame
 from schemas.models import RECORDS, Record
 from schemas.registry import Registry, SchemaNotRegistered
 from schemas.storage_schema import storage_schema
-
-try:
-    from schemas import _native
-except ImportError:  # installed without a compiler: fastavro does it all
-    _native = None  # type: ignore[assignment]
 
 R = TypeVar("R")
 
@@ -48,7 +44,8 @@ class Codec(Generic[R]):
         self._schema = fastavro.parse_schema(storage_schema(contract.schema))
         self._schema_text = schema_text
         self._writers: dict[int, Any] = {schema_id: self._schema}
-        self._native = None if _native is None else _native.RecordCodec(storage_schema(contract.schema), self._frame)
+        native = native_code.native
+        self._native = None if native is None else native.RecordCodec(storage_schema(contract.schema), self._frame)
 
     def encode(self, record: R) -> bytes:
         """Raise `ValueError` or `TypeError` if the record does not have the schema's form."""

@@ -6,16 +6,11 @@ It gives up on whatever is unusual, right or wrong; `schemas.transcoder` is the 
 from collections.abc import Callable, Iterable
 from typing import Generic, NamedTuple, TypeVar
 
+from schemas import native_code
 from schemas.catalog import Contract
+from schemas.duplicate_window import DuplicateWindow
 from schemas.event_plan import Holder, Kind, RecordPlan, plan_event
 from schemas.frame import frame
-
-try:
-    from schemas import _native
-except ImportError:  # installed without a compiler: everything goes the plain way
-    _native = None  # type: ignore[assignment]
-
-IS_NATIVE = _native is not None
 
 L = TypeVar("L")
 # Names of the envelope or an array's item, names of the payload, fields: kind, nullable, sources, plan of items.
@@ -24,9 +19,11 @@ _Field = tuple[str, bool, list[int], list["_Plan"]]
 _Plan = tuple[list[str], list[str] | None, list[_Field]]
 
 
-# The label, the event's id, its record with frame, how many members a later namesake has hidden, and whether the
-# envelope has a `traceparent` (schemas.trace_context).
-Found = tuple[L, str, bytes, int, bool]
+# The label, the event's id, its record with frame, how many members a later namesake has hidden, whether the envelope
+# has a `traceparent` (schemas.trace_context), and the body's hash (schemas.body_hash).
+Found = tuple[L, str, bytes, int, bool, int]
+# The label, the record with frame or None for a known duplicate, whether the envelope has a `traceparent`.
+Routed = tuple[L, bytes | None, bool]
 
 
 class Readable(NamedTuple, Generic[L]):
@@ -47,19 +44,26 @@ class EventReader(Generic[L]):
             for one in readable
             if (biz_type := one.contract.biz_type) is not None
         ]
-        # As `read`, but instead of None how many of the record's first fields are known to be right. Bound, not
-        # wrapped: it is called for every event.
-        self.attempt: Callable[[bytes | None], Found[L] | int] = (
-            _nothing_right if _native is None else _native.EventReader(routes).read
+        native = native_code.native
+        self._native = None if native is None else native.EventReader(routes)
+        # Value, key, window, bytes that key and record may have together -> the record, which the window knows from
+        # then on; none of a known duplicate. A number where the plain way has to judge, for whatever reason: so many of
+        # the record's first fields are right. Bound, not wrapped: it is called for every event.
+        self.route: Callable[[bytes | None, bytes | None, DuplicateWindow, int], Routed[L] | int] = (
+            _nothing_right if self._native is None else self._native.route
         )
+
+    @property
+    def hidden(self) -> int:
+        """How many members of the events that `route` has made records of were hidden by a later one of their name."""
+        return 0 if self._native is None else self._native.hidden
 
     def read(self, value: bytes | None) -> Found[L] | None:
         """Read an event; `value`: the envelope's JSON text. None for whatever is not plain sailing."""
-        found = self.attempt(value)
-        return None if isinstance(found, int) else found
+        return None if self._native is None else self._native.read(value)
 
 
-def _nothing_right(_value: bytes | None) -> int:
+def _nothing_right(*_event: object) -> int:
     return 0
 
 

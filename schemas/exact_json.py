@@ -12,12 +12,8 @@ from typing import Any, NamedTuple, NoReturn
 
 import orjson
 
+from schemas import native_code
 from schemas.invalid_event import InvalidEvent, Reason
-
-try:
-    from schemas import _native
-except ImportError:  # installed without a compiler: the standard library does it all
-    _native = None  # type: ignore[assignment]
 
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 _EXCERPT = 60
@@ -70,7 +66,8 @@ def parse(value: bytes) -> Document:
 
     Raises `InvalidEvent` with not_utf8, not_json or too_deep.
     """
-    found = None if _native is None else _native.parse_json(value, Number)
+    native = native_code.native
+    found = None if native is None else native.parse_json(value, Number)
     return _parse_plainly(value) if found is None else Document(*found)
 
 

@@ -25,10 +25,10 @@ from kafka_cluster import KafkaCluster, embedded  # noqa: E402
 from mutator import Mutator  # noqa: E402
 from pipeline_processes import Pipeline, Worker  # noqa: E402
 
-from processors.duplicates import DuplicateWindow  # noqa: E402
 from processors.routing import Routing  # noqa: E402
 from runtime.kafka import Headers  # noqa: E402
 from schemas.catalog import load_catalog  # noqa: E402
+from schemas.duplicate_window import duplicate_window  # noqa: E402
 from schemas.invalid_event import InvalidEvent  # noqa: E402
 
 LEAST_SPEED = 1 / 3
@@ -119,7 +119,7 @@ def refused(mutator: Mutator) -> Iterator[Event]:
     """Mutants of which nothing can be typed."""
     catalog = load_catalog()
     routing = Routing(catalog.events, dict.fromkeys(catalog.topics, 1), str, 33_000_000)
-    window = DuplicateWindow(0)
+    window = duplicate_window(0)
     for key, value in mutator.mutants(sys.maxsize):
         try:
             routing.type(value, key, window)

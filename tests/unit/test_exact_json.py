@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas import exact_json
+from schemas import exact_json, native_code
 from schemas.exact_json import Number, excerpt, json_text, parse, pointer_token
 from schemas.invalid_event import InvalidEvent, Reason
 
@@ -160,7 +160,7 @@ def outcome(value: bytes) -> object:
 @given(st.one_of(bodies.map(lambda text: text.encode("utf-8", "surrogatepass")), st.binary(max_size=8)))
 def test_native_code_reads_what_the_standard_library_does(value: bytes) -> None:
     found = outcome(value)
-    with patch.object(exact_json, "_native", None):
+    with patch.object(native_code, "native", None):
         assert found == outcome(value)
 
 
@@ -172,7 +172,7 @@ def test_native_code_finds_the_end_of_a_string_wherever_it_is(around: str) -> No
             text = (around * 17)[:before] + special + around
             for value in (f'{{"a":"{text}","{text}b":1}}'.encode(), f'"{text}'.encode()):
                 found = outcome(value)
-                with patch.object(exact_json, "_native", None):
+                with patch.object(native_code, "native", None):
                     assert found == outcome(value)
             if special >= " " and special not in '"\\':
                 with patch.object(exact_json, "_parse_plainly", side_effect=AssertionError("the slow way")):
@@ -183,7 +183,7 @@ def test_native_code_finds_the_end_of_a_string_wherever_it_is(around: str) -> No
 def test_depth_makes_no_difference(depth: int) -> None:
     for value in (b"[" * depth + b"1" + b"]" * depth, b'{"a":' * depth + b"1" + b"}" * depth):
         found = outcome(value)
-        with patch.object(exact_json, "_native", None):
+        with patch.object(native_code, "native", None):
             assert found == outcome(value)
 
 

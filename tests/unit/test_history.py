@@ -11,7 +11,6 @@ import pytest
 from test_audit_books import Rec
 
 from processors import history
-from processors.duplicates import DuplicateWindow, Seen, body_hash
 from processors.history import History
 from processors.routing import Routing
 from runtime import quarantine_reader
@@ -19,8 +18,10 @@ from runtime.errors import SettingsError
 from runtime.quarantine_reader import QuarantineReader
 from runtime.record import TopicPartition
 from runtime.settings import Settings
+from schemas.body_hash import body_hash
 from schemas.catalog import RAW, load_catalog
 from schemas.codec import Codec
+from schemas.duplicate_window import DuplicateWindow
 from schemas.records import QuarantinedEvent
 from schemas.registry import SchemaNotRegistered
 
@@ -83,7 +84,7 @@ class Stored:
         return windows[0]
 
     def knows(self, window: DuplicateWindow, number: int) -> bool:
-        return window.check(f"e{number}", body_hash(self._raw[number])) is Seen.DUPLICATE
+        return window.body(f"e{number}") == body_hash(self._raw[number])
 
 
 def test_a_refused_event_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from processors.duplicates import DuplicateWindow
 from processors.routing import Route, Routing, find_route
-from schemas import event_reader
+from schemas import event_reader, native_code
+from schemas.body_hash import body_hash
 from schemas.catalog import load_catalog
+from schemas.duplicate_window import duplicate_window
 from schemas.invalid_event import InvalidEvent, Reason
 from schemas.transcoder import Transcoder
 
@@ -68,13 +73,13 @@ def test_the_same_without_native_code(monkeypatch: pytest.MonkeyPatch) -> None:
     ids = {contract.topics[0].name: number for number, contract in enumerate(EVENTS.values())}
 
     def routed() -> list[tuple[str | None, bytes | None]]:
-        routing, window = Routing(EVENTS, ids, "test.{}".format, 10_000), DuplicateWindow(100)
+        routing, window = Routing(EVENTS, ids, "test.{}".format, 10_000), duplicate_window(100)
         typed = [routing.type(value, b"key", window) for value in SAMPLES * 2]
         assert routing.duplicate_keys == 1
         return [(route and route.topic, value) for route, value, _ in typed]
 
     fast = routed()
-    monkeypatch.setattr(event_reader, "_native", None)
+    monkeypatch.setattr(native_code, "native", None)
     assert routed() == fast
     assert [value for _, value in fast].count(None) == len(SAMPLES), "the second time around"
 
@@ -89,14 +94,14 @@ def test_what_is_wrong_is_the_same_without_native_code(monkeypatch: pytest.Monke
             for first, second in itertools.combinations(event["payload"], 2):
                 broken = event | {"payload": event["payload"] | {first: True, second: [[]]}}
                 try:
-                    routing.type(json.dumps(broken).encode(), b"key", DuplicateWindow(0))
+                    routing.type(json.dumps(broken).encode(), b"key", duplicate_window(0))
                 except InvalidEvent as problem:
                     found.append(problem.args)
         return found
 
     fast = faults()
     assert len({pointer for _, pointer, _ in fast}) > 20
-    monkeypatch.setattr(event_reader, "_native", None)
+    monkeypatch.setattr(native_code, "native", None)
     assert faults() == fast
 
 
@@ -141,7 +146,7 @@ def test_wherever_the_payload_stands_native_code_reads_what_the_plain_way_does(m
         routing, found = Routing(EVENTS, IDS, "test.{}".format, 10_000), list[object]()
         for value in PLAIN + ODD:
             try:
-                route, typed, _ = routing.type(value, b"key", DuplicateWindow(0))
+                route, typed, _ = routing.type(value, b"key", duplicate_window(0))
                 found.append((route and route.topic, typed, routing.duplicate_keys))
             except InvalidEvent as problem:
                 found.append(problem.args)
@@ -150,7 +155,7 @@ def test_wherever_the_payload_stands_native_code_reads_what_the_plain_way_does(m
     reader = event_reader.EventReader([event_reader.Readable(EVENTS["CREDIT"], 1, "credit")])
     assert [reader.read(value) is not None for value in PLAIN + ODD] == [True] * len(PLAIN) + [False] * len(ODD)
     fast = outcomes()
-    monkeypatch.setattr(event_reader, "_native", None)
+    monkeypatch.setattr(native_code, "native", None)
     assert outcomes() == fast
 
 
@@ -158,7 +163,7 @@ class Partition:
     """A raw partition and what a router makes of it: the topic, None for a known duplicate, or the reason."""
 
     def __init__(self, without: str = "") -> None:
-        self.window = DuplicateWindow(100)
+        self.window = duplicate_window(100)
         self.upgrade(without)
 
     def upgrade(self, without: str = "") -> None:
@@ -191,16 +196,81 @@ def test_an_event_that_gets_a_contract_is_typed_once() -> None:
 
 
 @pytest.mark.parametrize("value", [SAMPLE, SAMPLE.replace(b"{", b'{"new":1e999,', 1)], ids=["plain", "unusual"])
-def test_the_id_of_an_event_can_be_read_alone(value: bytes) -> None:
-    assert Routing(EVENTS, IDS, str, 10_000).event_id(value) == json.loads(SAMPLE)["id"]
+def test_id_and_body_hash_of_an_event_can_be_read_alone(value: bytes) -> None:
+    assert Routing(EVENTS, IDS, str, 10_000).identity(value) == (json.loads(SAMPLE)["id"], body_hash(value))
 
 
 def test_what_has_no_id_says_why() -> None:
     with pytest.raises(InvalidEvent, match="not_json"):
-        Routing(EVENTS, IDS, str, 10_000).event_id(b"{")
+        Routing(EVENTS, IDS, str, 10_000).identity(b"{")
 
 
 def test_what_is_too_large_for_its_topic_is_refused() -> None:
     routing = Routing(EVENTS, IDS, str, 100)
     with pytest.raises(InvalidEvent, match="too_large"):
-        routing.type(SAMPLE, b"key", DuplicateWindow(1))
+        routing.type(SAMPLE, b"key", duplicate_window(1))
+
+
+@contextmanager
+def without_native_code() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(native_code, "native", None)
+        yield
+
+
+def traced(value: bytes) -> bytes:
+    return value.replace(b"{", b'{"traceparent":"00-1-2-3",', 1)
+
+
+VALUES = [SAMPLE, traced(SAMPLE), OTHER_BODY, *SAMPLES[:3], *ODD[:2], SAMPLE.replace(b'"id":"', b'"id":"\xc3\xa9')]
+STEPS = st.tuples(st.sampled_from(VALUES), st.sampled_from([None, b"", b"key"]), st.integers(0, 2))
+
+
+@given(st.lists(STEPS, max_size=30), st.integers(0, 4), st.integers(150, 400))
+def test_step_by_step_the_same_without_native_code(
+    steps: list[tuple[bytes, bytes | None, int]], size: int, limit: int
+) -> None:
+    """Few events that come again, with or without a key, some too large, known or forgotten."""
+
+    def outcomes() -> list[object]:
+        routing, window, found = Routing(EVENTS, IDS, str, limit), duplicate_window(size), list[object]()
+        for value, key, hidden in steps:
+            try:
+                route, typed, traced = routing.type(value.replace(b"{", b"{" + b'"id":"",' * hidden, 1), key, window)
+                found.append((route and route.topic, typed, traced))
+            except InvalidEvent as problem:
+                found.append(problem.args)
+            found.append((len(window), routing.duplicate_keys))
+        return found
+
+    fast = outcomes()
+    with without_native_code():
+        assert outcomes() == fast
+
+
+@pytest.mark.parametrize("value", [*SAMPLES, traced(SAMPLE)])
+def test_documented_events_are_routed_by_native_code(value: bytes) -> None:
+    (one,) = (one for one in EVENTS.values() if one.biz_type == json.loads(value)["payload"]["biz_type"])
+    reader, window = event_reader.EventReader([event_reader.Readable(one, 7, "label")]), duplicate_window(1)
+    read = reader.read(value)
+    assert read is not None
+    label, event_id, typed, hidden, is_traced, body = read
+    assert reader.hidden == 0
+    assert reader.route(value, b"key", window, len(typed) + 3) == (label, typed, is_traced)
+    assert (reader.hidden, window.body(event_id)) == (hidden, body)
+    assert is_traced == (b"traceparent" in value)
+    assert reader.route(value, b"key", window, 10_000) == (label, None, False)
+    assert reader.hidden == hidden
+
+
+def test_what_native_code_leaves_to_the_plain_way_is_not_remembered() -> None:
+    reader = event_reader.EventReader([event_reader.Readable(EVENTS["CREDIT"], 7, "label")])
+    read = reader.read(SAMPLE)
+    assert read is not None
+    window, size = duplicate_window(9), len(read[2])
+    assert isinstance(reader.route(SAMPLE, None, window, 10_000), int), "no key"
+    assert isinstance(reader.route(SAMPLE, b"key", window, size + 2), int), "too large"
+    assert len(window) == 0
+    assert not isinstance(reader.route(SAMPLE, b"key", window, size + 3), int)
+    assert isinstance(reader.route(OTHER_BODY, b"key", window, 10_000), int), "another body"
+    assert window.body(read[1]) == read[5]

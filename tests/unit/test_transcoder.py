@@ -8,6 +8,7 @@ import fastavro
 import pytest
 from every_kind import SCHEMA, array, contract, event, field, record
 
+from schemas.body_hash import body_hash
 from schemas.catalog import ContractError, load_catalog
 from schemas.event_plan import plan_event
 from schemas.event_reader import EventReader, Readable
@@ -76,7 +77,7 @@ def test_an_ordinary_event_takes_the_fast_way_to_the_same_bytes(
     transcoder: Transcoder, reader: EventReader[str], made: dict[str, Any]
 ) -> None:
     value = dump(made)
-    assert reader.read(value) == ("label", made["id"], plainly(value), 0, False)
+    assert reader.read(value) == ("label", made["id"], plainly(value), 0, False, body_hash(value))
     assert transcoder.encode(value) == plainly(value)
     assert transcoder.duplicate_keys == 0
 
@@ -174,7 +175,7 @@ def test_repeated_keys_are_counted_once_and_nothing_else_is(
     except InvalidEvent as problem:
         assert problem.reason is Reason.BAD_TIME  # noqa: PT017  (one of the cases)
     assert transcoder.duplicate_keys == duplicates
-    assert fast is None or fast[2:] == (plainly(value), duplicates, False)
+    assert fast is None or fast[2:] == (plainly(value), duplicates, False, body_hash(value))
 
 
 @pytest.mark.parametrize(
@@ -194,7 +195,7 @@ def test_a_hidden_member_has_to_be_json_too(transcoder: Transcoder, reader: Even
 )
 def test_times_at_the_edges(reader: EventReader[str], text: str) -> None:
     value = dump(event(made=text))
-    assert reader.read(value) == ("label", "event_1", plainly(value), 0, False)
+    assert reader.read(value) == ("label", "event_1", plainly(value), 0, False, body_hash(value))
 
 
 def test_an_event_nested_too_deeply_is_refused(transcoder: Transcoder, reader: EventReader[str]) -> None:
@@ -238,4 +239,4 @@ def test_a_contract_without_a_schema_has_no_transcoder() -> None:
     ],
 )
 def test_trace_context_is_noticed_in_the_envelope(reader: EventReader[str], value: bytes, *, traced: bool) -> None:
-    assert reader.read(value) == ("label", "event_1", plainly(value), 0, traced)
+    assert reader.read(value) == ("label", "event_1", plainly(value), 0, traced, body_hash(value))

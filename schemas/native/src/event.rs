@@ -1,11 +1,14 @@
 //! From an event as pushed to the framed record of its contract.
 
 use crate::avro::{write_bytes, write_length, write_long, NULL, SOME};
+use crate::body::body_hash;
 use crate::json::{unescape, Cursor, Value};
 use crate::scalar::{amount, time, write_decimal};
+use crate::window::DuplicateWindow;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::PyBytes;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The members of one JSON object that fields read, by name.
 struct Names {
@@ -303,10 +306,21 @@ struct Route {
 #[derive(FromPyObject)]
 struct RoutePlan(String, String, Py<PyAny>, Vec<u8>, RecordPlan);
 
+/// What stands in an event: its route and id, how many of its members were hidden by a later one of the same name, and
+/// whether the envelope has trace context.
+struct Found<'a, 'e> {
+    route: &'a Route,
+    id: &'e str,
+    hidden: usize,
+    traced: bool,
+}
+
 /// Reads events of all contracts.
 #[pyclass(frozen)]
 pub struct EventReader {
     routes: HashMap<Vec<u8>, Route>,
+    /// How many members of routed events were hidden so far.
+    hidden: AtomicUsize,
 }
 
 #[pymethods]
@@ -317,30 +331,63 @@ impl EventReader {
             let event_type = event_type.into_bytes().into();
             Ok((biz_type.into_bytes(), Route { label, event_type, header, record: Record::new(plan)? }))
         });
-        Ok(EventReader { routes: routes.collect::<PyResult<_>>()? })
+        Ok(EventReader { routes: routes.collect::<PyResult<_>>()?, hidden: AtomicUsize::new(0) })
     }
 
-    /// The route's label, the event's id, its framed record, how many members of it were hidden by a later one of the
-    /// same name, and whether the envelope has trace context. For what has to be read the plain way: how many of the
-    /// record's first fields are right.
-    fn read<'py>(&self, py: Python<'py>, value: Option<&[u8]>) -> PyResult<Bound<'py, PyAny>> {
-        let mut out = Vec::with_capacity(value.map_or(0, |text| text.len() + 128));
-        let mut right = 0;
-        let Some((route, id, hidden, traced)) = value.and_then(|text| self.write(text, &mut out, &mut right)) else {
+    /// The route's label, the event's id, its framed record, how many members of it were hidden, whether the envelope has
+    /// trace context, and the body's hash. None for what has to be read the plain way.
+    fn read<'py>(&self, py: Python<'py>, value: Option<&[u8]>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let mut out = buffer(value);
+        let Some((text, found)) = value.and_then(|text| Some((text, self.write(text, &mut out, &mut 0)?))) else {
+            return Ok(None);
+        };
+        let read = (&found.route.label, found.id, PyBytes::new(py, &out), found.hidden, found.traced, body_hash(text));
+        Ok(Some(read.into_pyobject(py)?.into_any()))
+    }
+
+    /// The route's label, the framed record, and whether the envelope has trace context; no record for an event that
+    /// `window` knows already. For what has to go the plain way, be it read or not (another event of its id is known, no
+    /// key, too large): how many of the record's first fields are right.
+    fn route<'py>(
+        &self,
+        py: Python<'py>,
+        value: Option<&[u8]>,
+        key: Option<&[u8]>,
+        mut window: PyRefMut<'py, DuplicateWindow>,
+        size_limit: usize,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (mut out, mut right) = (buffer(value), 0);
+        let found = value.and_then(|text| Some((text, self.write(text, &mut out, &mut right)?)));
+        let Some((text, Found { route, id, hidden, traced })) = found else {
             return Ok(right.into_pyobject(py)?.into_any());
         };
-        let id = PyString::new(py, std::str::from_utf8(id)?);
-        Ok((&route.label, id, PyBytes::new(py, &out), hidden, traced).into_pyobject(py)?.into_any())
+        let (id, body) = (window.hash(id), body_hash(text));
+        let known = window.body(id);
+        if known == Some(body) {
+            return Ok((&route.label, py.None(), false).into_pyobject(py)?.into_any());
+        }
+        if known.is_some() || key.is_none_or(|key| out.len() + key.len() > size_limit) {
+            return Ok(right.into_pyobject(py)?.into_any());
+        }
+        let routed = (&route.label, PyBytes::new(py, &out), traced).into_pyobject(py)?.into_any();
+        window.remember(id, body);
+        self.hidden.fetch_add(hidden, Ordering::Relaxed);
+        Ok(routed)
+    }
+
+    #[getter]
+    fn hidden(&self) -> usize {
+        self.hidden.load(Ordering::Relaxed)
     }
 }
 
+fn buffer(value: Option<&[u8]>) -> Vec<u8> {
+    Vec::with_capacity(value.map_or(0, |text| text.len() + 128))
+}
+
 impl EventReader {
-    fn write<'a>(
-        &self,
-        text: &'a [u8],
-        out: &mut Vec<u8>,
-        right: &mut usize,
-    ) -> Option<(&Route, &'a [u8], usize, bool)> {
+    /// Write the framed record of an event, and count in `right` which of its first fields are right.
+    fn write<'a, 'e>(&'a self, text: &'e [u8], out: &mut Vec<u8>, right: &mut usize) -> Option<Found<'a, 'e>> {
         std::str::from_utf8(text).ok()?;
         let mut envelope = Vec::with_capacity(8);
         let mut payload = None;
@@ -394,7 +441,7 @@ impl EventReader {
             *right += 1;
         }
         extra.write(out)?;
-        Some((route, id, members.hidden, traced))
+        Some(Found { route, id: std::str::from_utf8(id).ok()?, hidden: members.hidden, traced })
     }
 }
 

@@ -5,17 +5,21 @@
 //! it is here.
 
 mod avro;
+mod body;
 mod document;
 mod event;
 mod json;
 mod record;
 mod scalar;
+mod window;
 
 use pyo3::prelude::*;
 
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(body::body_hash, module)?)?;
     module.add_function(wrap_pyfunction!(document::parse_json, module)?)?;
     module.add_class::<event::EventReader>()?;
-    module.add_class::<record::RecordCodec>()
+    module.add_class::<record::RecordCodec>()?;
+    module.add_class::<window::DuplicateWindow>()
 }

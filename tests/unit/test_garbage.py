@@ -1,0 +1,65 @@
+"""What records leave behind: workers hardly ever look for reference cycles, so there must be none."""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from confluent_kafka import Message
+
+from processors.routing import Routing
+from runtime.quarantine import unforeseen
+from schemas.catalog import load_catalog
+from schemas.duplicate_window import duplicate_window
+from schemas.invalid_event import InvalidEvent
+
+EVENTS = load_catalog().events
+SAMPLES = [path.read_bytes() for one in EVENTS.values() for path in one.folder.glob("samples/*/*.json")]
+ODD = [b"", b"{", b"[1]", b'{"id":1}', json.dumps({"id": "1", "payload": {"biz_type": "?"}}).encode()]
+
+
+@contextmanager
+def no_cycles() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
+def leave_a_cycle() -> None:
+    cycle: list[object] = []
+    cycle.append(cycle)
+
+
+def test_a_cycle_is_found() -> None:
+    with pytest.raises(AssertionError), no_cycles():
+        leave_a_cycle()
+
+
+def test_neither_typed_nor_refused_events_leave_cycles() -> None:
+    topics = {contract.topics[0].name: number for number, contract in enumerate(EVENTS.values())}
+    routing, window = Routing(EVENTS, topics, str, 10_000), duplicate_window(10)
+    refused = 0
+    with no_cycles():
+        for value in SAMPLES + ODD:
+            try:
+                routing.type(value, b"key", window)
+            except InvalidEvent:
+                refused += 1
+    assert refused > len(ODD)
+
+
+def test_a_defect_leaves_no_cycles() -> None:
+    record: Any = Message(topic="raw", partition=0, offset=0, key=b"key", value=b"{}")
+    with no_cycles():
+        try:
+            raise ValueError("a defect")
+        except ValueError as error:
+            unforeseen(record, error)
