@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from schemas.body_hash import body_hash
 from schemas.catalog import Contract
-from schemas.duplicate_window import DuplicateWindow
+from schemas.duplicate_window import DuplicateWindow, duplicate_window
 from schemas.envelope import parse_event
 from schemas.event_reader import EventReader, Readable, Routed
 from schemas.exact_json import excerpt
@@ -54,6 +54,8 @@ class Routing:
             readable.append(Readable(contract, schema_ids[name], route))
         self._reader = EventReader(readable)
         self._route = self._reader.route
+        # Native code of another version fails here, at the start, and not at every event, which would be quarantined.
+        self._route(None, None, duplicate_window(0), size_limit)
 
     @property
     def duplicate_keys(self) -> int:

@@ -16,7 +16,7 @@ from processors.routing import Route, Routing, find_route
 from schemas import event_reader, native_code
 from schemas.body_hash import body_hash
 from schemas.catalog import load_catalog
-from schemas.duplicate_window import duplicate_window
+from schemas.duplicate_window import PlainDuplicateWindow, duplicate_window
 from schemas.invalid_event import InvalidEvent, Reason
 from schemas.transcoder import Transcoder
 
@@ -274,3 +274,18 @@ def test_what_native_code_leaves_to_the_plain_way_is_not_remembered() -> None:
     assert not isinstance(reader.route(SAMPLE, b"key", window, size + 3), int)
     assert isinstance(reader.route(OTHER_BODY, b"key", window, 10_000), int), "another body"
     assert window.body(read[1]) == read[5]
+
+
+def test_native_code_of_another_version_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Older:
+        DuplicateWindow = PlainDuplicateWindow
+
+        class EventReader:
+            def __init__(self, _routes: object) -> None: ...
+
+            def route(self, _value: bytes | None) -> int:
+                return 0
+
+    monkeypatch.setattr(native_code, "native", Older)
+    with pytest.raises(TypeError, match="positional arguments"):
+        Routing(EVENTS, IDS, str, 10_000)
