@@ -31,7 +31,7 @@ _NONE, _SILENT, _TYPED, _QUARANTINED = range(4)
 _REACH: Final = 4
 
 
-# biz_type, event id and typed value first; None for what has to be read the plain way.
+# Its label is the biz_type; None for what has to be read the plain way.
 Read = Callable[[bytes | None], Found[str] | None]
 
 

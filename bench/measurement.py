@@ -122,11 +122,17 @@ def cpu_s(pid: int) -> float:
 
 
 def measure(
-    pipeline: Pipeline, group: str, total: int, workers: Sequence[Work], limit_s: float = 300.0, base: int = 0
+    pipeline: Pipeline,
+    group: str,
+    total: int,
+    workers: Sequence[Work],
+    limit_s: float = 300.0,
+    base: int = 0,
+    warm_up_share: float = WARM_UP_SHARE,
 ) -> Run:
     """Sample until the group has committed all of `total` records, or `limit_s` has passed; then work out the rate.
 
-    `base`: what the group's offsets add up to at the beginning.
+    `base`: what the group's offsets add up to at the beginning; `warm_up_share`: so much of `total` doesn't count.
     """
     samples: list[Sample] = []
     started = last_change = time.monotonic()
@@ -140,16 +146,16 @@ def measure(
             samples.append(Sample(now, committed, sum(work.cpu_s() for work in workers)))
             last_change = now
         if committed >= total or (now - started > limit_s and committed > total / 2):
-            return _rate(samples, total)
+            return _rate(samples, total * warm_up_share)
         if now - last_change > _STALL_S:
             raise workers[0].failed(f"stood still at {committed} of {total} records")
         time.sleep(_SAMPLE_S)
 
 
-def _rate(samples: list[Sample], total: int) -> Run:
-    warm = next(sample for sample in samples if sample.committed >= total * WARM_UP_SHARE)
+def _rate(samples: list[Sample], warm_up: float) -> Run:
+    warm = next(sample for sample in samples if sample.committed >= warm_up)
     last = samples[-1]
     records, seconds = last.committed - warm.committed, last.at - warm.at
     if records <= 0 or seconds <= 0:
-        raise ProcessFailed(f"{total} records are too few to measure")
+        raise ProcessFailed(f"{last.committed} records are too few to measure")
     return Run(records / seconds, (last.cpu_s - warm.cpu_s) / records * 1e6, last.committed, seconds)

@@ -6,15 +6,12 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-import orjson
-
 from bench.cluster import Pipeline
 from bench.corpus import Corpus
 from ingest.envelope import to_raw
 from ingest.sources.source import Received
 from processors.routing import Routing
 from processors.rules import PROJECTIONS, Source
-from schemas.body_hash import body_hash
 from schemas.codec import Codec
 from schemas.duplicate_window import duplicate_window
 from schemas.event_reader import EventReader, Readable
@@ -31,13 +28,12 @@ def stage_costs(pipeline: Pipeline, corpus: Corpus) -> dict[str, dict[str, float
     contracts = {biz_type: (contract, contract.topics[0].name) for biz_type, contract in catalog.events.items()}
     routing = Routing(catalog.events, ids, pipeline.settings.topic, pipeline.settings.max_message_bytes)
     reader = EventReader(Readable(contract, ids[topic], biz_type) for biz_type, (contract, topic) in contracts.items())
-    identified = [(orjson.loads(event.value)["id"], event.value) for event in events]
     received = [Received(event.value, 0) for event in events]
 
     def restore_window() -> None:
         window = duplicate_window(pipeline.settings.duplicate_window)
-        for event_id, value in identified:
-            body = body_hash(value)
+        for event in events:
+            event_id, body = routing.identity(event.value)
             if window.body(event_id) is None:
                 window.remember(event_id, body)
 

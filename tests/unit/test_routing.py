@@ -69,7 +69,14 @@ SAMPLES = [
 ]
 
 
-def test_the_same_without_native_code(monkeypatch: pytest.MonkeyPatch) -> None:
+@contextmanager
+def without_native_code() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(native_code, "native", None)
+        yield
+
+
+def test_the_same_without_native_code() -> None:
     ids = {contract.topics[0].name: number for number, contract in enumerate(EVENTS.values())}
 
     def routed() -> list[tuple[str | None, bytes | None]]:
@@ -79,12 +86,12 @@ def test_the_same_without_native_code(monkeypatch: pytest.MonkeyPatch) -> None:
         return [(route and route.topic, value) for route, value, _ in typed]
 
     fast = routed()
-    monkeypatch.setattr(native_code, "native", None)
-    assert routed() == fast
+    with without_native_code():
+        assert routed() == fast
     assert [value for _, value in fast].count(None) == len(SAMPLES), "the second time around"
 
 
-def test_what_is_wrong_is_the_same_without_native_code(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_wrong_is_the_same_without_native_code() -> None:
     """Native code says where to begin to look for a fault: two in an event, and the first one is what is told."""
 
     def faults() -> list[tuple[object, ...]]:
@@ -101,8 +108,8 @@ def test_what_is_wrong_is_the_same_without_native_code(monkeypatch: pytest.Monke
 
     fast = faults()
     assert len({pointer for _, pointer, _ in fast}) > 20
-    monkeypatch.setattr(native_code, "native", None)
-    assert faults() == fast
+    with without_native_code():
+        assert faults() == fast
 
 
 SAMPLE = next(value for value in SAMPLES if b'"CREDIT"' in value)
@@ -141,7 +148,7 @@ ODD = [
 ]
 
 
-def test_wherever_the_payload_stands_native_code_reads_what_the_plain_way_does(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wherever_the_payload_stands_native_code_reads_what_the_plain_way_does() -> None:
     def outcomes() -> list[object]:
         routing, found = Routing(EVENTS, IDS, "test.{}".format, 10_000), list[object]()
         for value in PLAIN + ODD:
@@ -155,8 +162,8 @@ def test_wherever_the_payload_stands_native_code_reads_what_the_plain_way_does(m
     reader = event_reader.EventReader([event_reader.Readable(EVENTS["CREDIT"], 1, "credit")])
     assert [reader.read(value) is not None for value in PLAIN + ODD] == [True] * len(PLAIN) + [False] * len(ODD)
     fast = outcomes()
-    monkeypatch.setattr(native_code, "native", None)
-    assert outcomes() == fast
+    with without_native_code():
+        assert outcomes() == fast
 
 
 class Partition:
@@ -209,13 +216,6 @@ def test_what_is_too_large_for_its_topic_is_refused() -> None:
     routing = Routing(EVENTS, IDS, str, 100)
     with pytest.raises(InvalidEvent, match="too_large"):
         routing.type(SAMPLE, b"key", duplicate_window(1))
-
-
-@contextmanager
-def without_native_code() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(native_code, "native", None)
-        yield
 
 
 def traced(value: bytes) -> bytes:

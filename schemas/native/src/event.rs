@@ -306,13 +306,14 @@ struct Route {
 #[derive(FromPyObject)]
 struct RoutePlan(String, String, Py<PyAny>, Vec<u8>, RecordPlan);
 
-/// What stands in an event: its route and id, how many of its members were hidden by a later one of the same name, and
-/// whether the envelope has trace context.
+/// What stands in an event: its route and id, how many of its members were hidden by a later one of the same name,
+/// whether the envelope has trace context, and the body's hash.
 struct Found<'a, 'e> {
     route: &'a Route,
     id: &'e str,
     hidden: usize,
     traced: bool,
+    body: i64,
 }
 
 /// Reads events of all contracts.
@@ -338,10 +339,10 @@ impl EventReader {
     /// trace context, and the body's hash. None for what has to be read the plain way.
     fn read<'py>(&self, py: Python<'py>, value: Option<&[u8]>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let mut out = buffer(value);
-        let Some((text, found)) = value.and_then(|text| Some((text, self.write(text, &mut out, &mut 0)?))) else {
+        let Some(Found { route, id, hidden, traced, body }) = self.write(value, &mut out, &mut 0) else {
             return Ok(None);
         };
-        let read = (&found.route.label, found.id, PyBytes::new(py, &out), found.hidden, found.traced, body_hash(text));
+        let read = (&route.label, id, PyBytes::new(py, &out), hidden, traced, body);
         Ok(Some(read.into_pyobject(py)?.into_any()))
     }
 
@@ -357,11 +358,10 @@ impl EventReader {
         size_limit: usize,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (mut out, mut right) = (buffer(value), 0);
-        let found = value.and_then(|text| Some((text, self.write(text, &mut out, &mut right)?)));
-        let Some((text, Found { route, id, hidden, traced })) = found else {
+        let Some(Found { route, id, hidden, traced, body }) = self.write(value, &mut out, &mut right) else {
             return Ok(right.into_pyobject(py)?.into_any());
         };
-        let (id, body) = (window.hash(id), body_hash(text));
+        let id = window.hash(id);
         let known = window.body(id);
         if known == Some(body) {
             return Ok((&route.label, py.None(), false).into_pyobject(py)?.into_any());
@@ -387,7 +387,8 @@ fn buffer(value: Option<&[u8]>) -> Vec<u8> {
 
 impl EventReader {
     /// Write the framed record of an event, and count in `right` which of its first fields are right.
-    fn write<'a, 'e>(&'a self, text: &'e [u8], out: &mut Vec<u8>, right: &mut usize) -> Option<Found<'a, 'e>> {
+    fn write<'a, 'e>(&'a self, value: Option<&'e [u8]>, out: &mut Vec<u8>, right: &mut usize) -> Option<Found<'a, 'e>> {
+        let text = value?;
         std::str::from_utf8(text).ok()?;
         let mut envelope = Vec::with_capacity(8);
         let mut payload = None;
@@ -441,7 +442,8 @@ impl EventReader {
             *right += 1;
         }
         extra.write(out)?;
-        Some(Found { route, id: std::str::from_utf8(id).ok()?, hidden: members.hidden, traced })
+        let id = std::str::from_utf8(id).ok()?;
+        Some(Found { route, id, hidden: members.hidden, traced, body: body_hash(text) })
     }
 }
 
