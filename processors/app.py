@@ -64,8 +64,10 @@ def run_worker(
     outputs: list[str],
     build: Build,
     stop: threading.Event,
+    *,
+    past_python: bool = False,
 ) -> None:
-    """Run one worker of the consumer group `name` until `stop` is set.
+    """Run one worker of the consumer group `name` until `stop` is set; `past_python`: see RecordSource and Transaction.
 
     Verifies the topics and resolves the schema ids first; `build(schema ids by topic, quarantine, transaction,
     metrics)` then makes the processor. Raises SettingsError where they aren't as the catalog says, MustRestart when the
@@ -83,7 +85,9 @@ def run_worker(
         verify_access(admin, settings, name, [plan.name for plan in plans])
         verify_topics(admin, plans)
         schema_ids = resolve_schema_ids(settings, catalog, stop)
-        transaction = Transaction(settings, settings.transactional_id(name), DERIVED_SIZE_FACTOR)
+        transaction = Transaction(
+            settings, settings.transactional_id(name), DERIVED_SIZE_FACTOR, past_python=past_python
+        )
         codec: Codec[QuarantinedEvent] = Codec(catalog.topics[QUARANTINE][0], schema_ids[QUARANTINE])
         quarantine = Quarantine(settings, name, codec, metrics, health)
         processor = build(schema_ids, quarantine, transaction, metrics)
@@ -103,7 +107,18 @@ def run_worker(
                         processor.process(batch)
 
             source = RecordSource(
-                settings, name, topics, outputs, channel, transaction, processor, quarantine, metrics, health, stop
+                settings,
+                name,
+                topics,
+                outputs,
+                channel,
+                transaction,
+                processor,
+                quarantine,
+                metrics,
+                health,
+                stop,
+                past_python=past_python,
             )
             await _serve(app, source)
 

@@ -16,11 +16,12 @@ from runtime.kafka import Headers
 from runtime.metrics import Metrics
 from runtime.quarantine import QUARANTINE, Quarantine, unforeseen
 from runtime.quarantine_reader import QuarantineReader
-from runtime.record import Record, TopicPartition, trace_headers
+from runtime.record import Record, Records, TopicPartition, trace_headers
 from runtime.record_batch import RecordBatch
 from runtime.settings import Settings
 from runtime.topics import derived_size_limit
 from runtime.transaction import Transaction
+from schemas import native_code
 from schemas.catalog import RAW, Catalog, load_catalog
 from schemas.duplicate_window import DuplicateWindow
 from schemas.headers import RAW_OFFSET
@@ -50,6 +51,9 @@ class Router(BatchProcessor):
         self._quarantine = quarantine
         self._transaction = transaction
         self._metrics = metrics
+        self._writer = transaction.writer(routing.topics, RAW_OFFSET)
+        if self._writer is not None:
+            log.info("records that need no judgement go past Python")
         self._windows: dict[int, DuplicateWindow] = {}
         self._received_ms: list[int] = []
         self._duplicate_keys = 0
@@ -78,29 +82,42 @@ class Router(BatchProcessor):
             self._metrics.duplicates.labels(biz_type).inc(count)
 
     def _process_partition(
-        self, partition: int, records: list[Record], routed: Counter[str], duplicates: Counter[str]
+        self, partition: int, records: Records, routed: Counter[str], duplicates: Counter[str]
     ) -> None:
-        window, read, produce = self._windows[partition], self._routing.type, self._transaction.produce
-        for record in records:
-            key = record.key()
-            try:
-                route, typed, traced = read(record.value(), key, window)
-                if route is None or typed is None:
-                    duplicates[route.biz_type if route else "unknown"] += 1
-                    continue
-            except InvalidEvent as problem:
-                self._quarantine.put(self._transaction, record, problem)
-                continue
-            except MemoryError:  # nothing that the record has done
-                raise
-            except Exception as error:  # noqa: BLE001 (all of this is pure: a restart would meet it again)
-                self._quarantine.put(self._transaction, record, unforeseen(record, error))
-                continue
-            headers: Headers = [(RAW_OFFSET, b"%d" % record.offset())]
-            if traced:
-                headers += trace_headers(record)
-            produce(route.topic, typed, key, partition, headers, record.timestamp()[1])
-            routed[route.biz_type] += 1
+        window, left = self._windows[partition], 0
+        while left < len(records):
+            if self._writer is not None and isinstance(records, native_code.native.Records):
+                left, written, known = self._routing.type_all(records, left, window, self._writer)
+                self._transaction.written(sum(written.values()))
+                routed.update(written)
+                duplicates.update(known)
+                if left == len(records):
+                    break
+            self._process_record(records[left], window, routed, duplicates)
+            left += 1
+
+    def _process_record(
+        self, record: Record, window: DuplicateWindow, routed: Counter[str], duplicates: Counter[str]
+    ) -> None:
+        key = record.key()
+        try:
+            route, typed, traced = self._routing.type(record.value(), key, window)
+        except InvalidEvent as problem:
+            self._quarantine.put(self._transaction, record, problem)
+            return
+        except MemoryError:  # nothing that the record has done
+            raise
+        except Exception as error:  # noqa: BLE001 (all of this is pure: a restart would meet it again)
+            self._quarantine.put(self._transaction, record, unforeseen(record, error))
+            return
+        if route is None or typed is None:
+            duplicates[route.biz_type if route else "unknown"] += 1
+            return
+        headers: Headers = [(RAW_OFFSET, b"%d" % record.offset())]
+        if traced:
+            headers += trace_headers(record)
+        self._transaction.produce(route.topic, typed, key, record.partition(), headers, record.timestamp()[1])
+        routed[route.biz_type] += 1
 
     def before_commit(self) -> None:
         """Nothing is held back."""
@@ -127,4 +144,4 @@ def run(settings: Settings, stop: threading.Event, catalog: Catalog | None = Non
         return Router(routing, History(settings, routing, refused, stop), quarantine, transaction, metrics)
 
     outputs = [settings.topic(contract.topics[0].name) for contract in contracts.events.values()]
-    run_worker(settings, NAME, contracts, [settings.topic(RAW)], outputs, build, stop)
+    run_worker(settings, NAME, contracts, [settings.topic(RAW)], outputs, build, stop, past_python=True)

@@ -1,9 +1,9 @@
-"""From a raw record's value to the typed topic and record that it becomes. Pure."""
+"""From a raw record's value to the typed topic and record that it becomes. Pure, but for what a writer is given."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from schemas.body_hash import body_hash
 from schemas.catalog import Contract
@@ -14,6 +14,9 @@ from schemas.exact_json import excerpt
 from schemas.invalid_event import InvalidEvent, Reason
 from schemas.trace_context import TRACEPARENT
 from schemas.transcoder import Transcoder
+
+if TYPE_CHECKING:
+    from schemas._native import Records, Writer
 
 
 class Route(NamedTuple):
@@ -58,6 +61,11 @@ class Routing:
         self._route(None, None, duplicate_window(0), size_limit)
 
     @property
+    def topics(self) -> list[str]:
+        """Where typed records go, in the order in which a writer for `type_all` knows them."""
+        return [route.topic for route in self._routes.values()]
+
+    @property
     def duplicate_keys(self) -> int:
         """How many members of events were hidden so far by a later one of the same name."""
         return self._reader.hidden + sum(route.transcoder.duplicate_keys for route in self._routes.values())
@@ -77,6 +85,19 @@ class Routing:
         """
         found = self._route(value, key, window, self._size_limit)
         return self._type_plainly(value, key, window, found) if isinstance(found, int) else found
+
+    def type_all(
+        self, records: Records, first: int, window: DuplicateWindow, writer: Writer
+    ) -> tuple[int, Mapping[str, int], Mapping[str, int]]:
+        """Give `writer` the typed records of raw ones, from number `first` on, up to one that is for `type`.
+
+        Returns that one's number, and by biz_type how many were written and how many `window` knew already.
+        """
+        next_, written, known = self._reader.route_all(records, first, window, self._size_limit, writer)
+        return next_, self._by_biz_type(written), self._by_biz_type(known)
+
+    def _by_biz_type(self, counts: list[int]) -> dict[str, int]:
+        return {biz_type: count for biz_type, count in zip(self._routes, counts, strict=True) if count}
 
     def _type_plainly(self, value: bytes | None, key: bytes | None, window: DuplicateWindow, right: int) -> Typed:
         """What native code has left; `right`: so many of the record's first fields are known to be right."""

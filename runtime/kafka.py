@@ -70,6 +70,7 @@ def consumer_config(settings: Settings, **more: Any) -> Config:  # noqa: ANN401 
             "auto.offset.reset": "error",  # a worker says where it starts; anything else would skip or repeat records
             "fetch.wait.max.ms": 100,
             "fetch.error.backoff.ms": 50,
+            "fetch.queue.backoff.ms": 10,  # a full queue is emptied in milliseconds; the default waits for a second
         }
         | _dotted(more)
         | settings.kafka_extra

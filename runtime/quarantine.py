@@ -6,7 +6,6 @@ import logging
 import traceback
 from collections import Counter
 from importlib.metadata import version
-from itertools import chain
 from typing import Any, Final, Protocol
 
 import orjson
@@ -15,7 +14,7 @@ from runtime.errors import QuarantineLimitExceeded
 from runtime.health import Health
 from runtime.metrics import Metrics
 from runtime.quarantine_limit import QuarantineLimit
-from runtime.record import Record
+from runtime.record import Record, TopicPartition, partition_of
 from runtime.record_batch import Partitions
 from runtime.settings import Settings
 from runtime.transaction import Transaction
@@ -56,7 +55,7 @@ class Quarantine:
             settings.quarantine_limit_share, settings.quarantine_limit_records, settings.quarantine_limit_consecutive
         )
         self._stops = settings.quarantine_limit_action == "stop"
-        self._refused: dict[int, Reason] = {}  # by id of this batch's record objects
+        self._refused: dict[TopicPartition, dict[int, Reason]] = {}  # of this batch, by offset
         self._is_exceeded = False
         # What the worker is to end with, once it has committed.
         self.end_of_work: QuarantineLimitExceeded | None = None
@@ -86,17 +85,18 @@ class Quarantine:
             "recovery_id": _text(told.get(RECOVERY_ID)),
         }
         transaction.produce(self._topic, self._codec.encode(quarantined), key, record.partition())
-        self._refused[id(record)] = problem.reason
+        self._refused.setdefault(partition_of(record), {})[record.offset()] = problem.reason
 
     def end_batch(self, partitions: Partitions) -> None:
         """These records are done: count what was refused of them, raise or end the alarm of `QuarantineLimit`."""
         refused: list[int] = []
-        for reason, count in Counter(self._refused.values()).items():
-            self._metrics.quarantined.labels(self._stage, reason).inc(count)
-        if self._refused:
-            records = chain.from_iterable(partitions.values())
-            refused = [index for index, record in enumerate(records) if id(record) in self._refused]
-            self._refused.clear()
+        first = 0
+        for tp, records in partitions.items():
+            if (reasons := self._refused.pop(tp, None)) is not None:
+                for reason, count in Counter(reasons.values()).items():
+                    self._metrics.quarantined.labels(self._stage, reason).inc(count)
+                refused += [first + index for index, record in enumerate(records) if record.offset() in reasons]
+            first += len(records)
         exceeded = self._limit.count(sum(map(len, partitions.values())), refused)
         self._health.alarm(exceeded)
         if (exceeded is not None) == self._is_exceeded:

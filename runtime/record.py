@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 from runtime.kafka import Headers
@@ -31,6 +32,14 @@ class Record(Protocol):
     def timestamp(self) -> tuple[int, int]:
         """Kind (1 create time, 2 append time) and milliseconds since the epoch."""
         ...
+
+
+class Records(Protocol):
+    """Records of one partition, in offset order: a list, or what native code holds (runtime.fetch)."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Record: ...
+    def __iter__(self) -> Iterator[Record]: ...
 
 
 def place_of(record: Record) -> str:

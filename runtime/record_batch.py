@@ -8,15 +8,15 @@ from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from runtime.record import Record, TopicPartition
+from runtime.record import Record, Records, TopicPartition
 
-Partitions = dict[TopicPartition, list[Record]]
+Partitions = Mapping[TopicPartition, Records]
 
 
 class RecordBatch:
-    """Records by partition, each list in offset order. A context manager: leaving it says that the batch is done."""
+    """Records by partition, each in offset order. A context manager: leaving it says that the batch is done."""
 
-    def __init__(self, partitions: Mapping[TopicPartition, list[Record]], done: asyncio.Future[None]) -> None:
+    def __init__(self, partitions: Partitions, done: asyncio.Future[None]) -> None:
         self.partitions = partitions
         self.done = done
 
@@ -50,12 +50,13 @@ def limited(partitions: Partitions, limit: int) -> Iterator[Part]:
         if partitions:
             yield Part(partitions, sizes)
         return
-    part = Part({}, Counter())
+    part: dict[TopicPartition, list[Record]] = {}
+    part_sizes: Counter[str] = Counter()
     for tp, records in partitions.items():
         for record in records:
-            if part.partitions and part.sizes.total() + len(record) > limit:
-                yield part
-                part = Part({}, Counter())
-            part.partitions.setdefault(tp, []).append(record)
-            part.sizes[tp.topic] += len(record)
-    yield part
+            if part and part_sizes.total() + len(record) > limit:
+                yield Part(part, part_sizes)
+                part, part_sizes = {}, Counter()
+            part.setdefault(tp, []).append(record)
+            part_sizes[tp.topic] += len(record)
+    yield Part(part, part_sizes)

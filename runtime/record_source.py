@@ -13,7 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol
 
 import confluent_kafka
 from confluent_kafka import Consumer, KafkaException
@@ -21,17 +21,19 @@ from mode import Service
 
 from runtime.commit_rule import CommitRule
 from runtime.errors import MustRestart
+from runtime.fetch import fetch_of
 from runtime.health import Health
-from runtime.kafka import consumer_config, raise_if_hopeless
+from runtime.kafka import consumer_config
 from runtime.metrics import Metrics
+from runtime.native_client import make_client
 from runtime.quarantine import Quarantine
-from runtime.record import Record, TopicPartition, partition_of
-from runtime.record_batch import Part, Partitions, RecordBatch, limited
+from runtime.record import TopicPartition
+from runtime.record_batch import Part, Partitions, RecordBatch
 from runtime.settings import Settings
 from runtime.source_lag import SourceLag
 from runtime.start_offsets import start_offsets
 from runtime.startup import keep_trying
-from runtime.topic_reader import END_OF_PARTITION, consumers_offsets
+from runtime.topic_reader import consumers_offsets
 from runtime.transaction import Transaction
 
 log = logging.getLogger(__name__)
@@ -40,10 +42,6 @@ BATCH_RECORDS: Final = 2000
 # Large events are slow: a batch of them must not take as long as a transaction may stay open.
 BATCH_BYTES: Final = 4_000_000
 _IDLE_POLL_S: Final = 0.1
-# One response of the cluster comes in pieces, a partition at a time. Where there are few records, those that are late
-# by so much go with them: else they would wait for the next commit.
-_GATHER_S: Final = 0.001
-_FEW: Final = 200
 # With a transaction open: how long a quiet source may go on before it counts as idle and the transaction commits.
 _LINGER_S: Final = 0.003
 # Without a record for so long: what it has stepped over is worth a transaction of its own.
@@ -75,6 +73,7 @@ class RecordSource(Service):
 
     `outputs`: topics that nobody else writes, into the partition number that a record came from. `stop`: set where a
     stop was asked for: the batch in work is the last one, and what waits for Kafka at an assignment ends with Stopped.
+    `past_python`: native code holds the records, where it can (runtime.fetch).
 
     The assignor is `range`. It is eager, so nobody's generation changes while a transaction commits (a cooperative
     member would learn of a new one by its commit being refused), and it gives partition k of all topics to one worker.
@@ -96,6 +95,8 @@ class RecordSource(Service):
         metrics: Metrics,
         health: Health,
         stop: threading.Event,
+        *,
+        past_python: bool = False,
     ) -> None:
         super().__init__()
         self._settings = settings
@@ -109,24 +110,22 @@ class RecordSource(Service):
         self._quarantine = quarantine
         self._metrics = metrics
         self._health = health
-        self._consumer = Consumer(
-            consumer_config(
-                settings,
-                group_id=self._group,
-                client_id=f"{self._group}.{settings.instance_id}",
-                partition_assignment_strategy="range",
-                session_timeout_ms=settings.session_timeout_ms,
-                heartbeat_interval_ms=settings.session_timeout_ms // 5,
-                max_poll_interval_ms=300_000,
-                enable_partition_eof=True,
-                queued_min_messages=100_000,
-                queued_max_messages_kbytes=131_072,
-            )
+        config = consumer_config(
+            settings,
+            group_id=self._group,
+            client_id=f"{self._group}.{settings.instance_id}",
+            partition_assignment_strategy="range",
+            session_timeout_ms=settings.session_timeout_ms,
+            heartbeat_interval_ms=settings.session_timeout_ms // 5,
+            max_poll_interval_ms=300_000,
+            enable_partition_eof=True,
+            queued_min_messages=100_000,
+            queued_max_messages_kbytes=131_072,
         )
+        self._consumer, client = make_client(Consumer, config) if past_python else (Consumer(config), None)
+        self._fetch = fetch_of(self._consumer, client, self._group)
         self._assigned: set[TopicPartition] = set()
-        self._revoked_in_fetch: set[TopicPartition] = set()
         self._next_offsets: dict[TopicPartition, int] = {}  # to be committed
-        self._ends: dict[TopicPartition, int] = {}  # reached, as of the last fetch
         self._active_at = 0.0  # monotonic, when there was something to read
         self._committed: dict[TopicPartition, int] = {}  # as of this worker's last commit or assignment
         self._leaving = False
@@ -147,16 +146,16 @@ class RecordSource(Service):
             self._subscribe()
             while not self._is_to_stop():
                 self._health.beat()
-                partitions = self._fetch()
+                patience_s = _LINGER_S if self._transaction.is_open else _IDLE_POLL_S
+                fetched = self._fetch.fetch(patience_s, BATCH_RECORDS, BATCH_BYTES)
                 await asyncio.sleep(0)  # whoever else is on the loop
-                for part in limited(partitions or {}, BATCH_BYTES):
+                for part in fetched.parts if fetched is not None else ():
                     await self._process(part)
                     if self._commit_is_due(part.partitions):
                         self._commit()
-                self._step_over_markers()
-                if partitions:
-                    self._active_at = time.monotonic()
-                elif partitions is None and self._is_worth_a_commit():
+                if fetched is not None:
+                    self._step_over_markers(fetched.ends)
+                elif self._is_worth_a_commit():
                     self._commit()
                 if self._lag.is_due():
                     self._measure_lag()
@@ -177,6 +176,7 @@ class RecordSource(Service):
         return self.should_stop or self._stop_asked.is_set() or self._quarantine.end_of_work is not None
 
     async def _process(self, part: Part) -> None:
+        self._active_at = time.monotonic()
         self._transaction.begin()
         partitions = part.partitions
         batch = RecordBatch(partitions, asyncio.get_running_loop().create_future())
@@ -196,15 +196,14 @@ class RecordSource(Service):
         self._read += counts.total()
         self._transaction.poll()
 
-    def _step_over_markers(self) -> None:
+    def _step_over_markers(self, ends: Mapping[TopicPartition, int]) -> None:
         """Count what stands behind the last record of a partition as read: markers, and what was aborted.
 
         Else it stays unread until the next record comes, and is deleted one day like a record that was never read.
         """
-        for tp, end in self._ends.items():
+        for tp, end in ends.items():
             if tp in self._assigned and end > self._next_offsets.get(tp, self._committed[tp]):
                 self._next_offsets[tp] = end
-        self._ends.clear()
 
     def _commit_is_due(self, processed: Partitions) -> bool:
         age_s = time.monotonic() - self._transaction.opened_at
@@ -221,45 +220,6 @@ class RecordSource(Service):
         self._consumer.subscribe(
             self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
-
-    def _fetch(self) -> Partitions | None:
-        """The next records, by partition; waits for the first one. None where nothing came, not even an end."""
-        first = self._consumer.poll(_LINGER_S if self._transaction.is_open else _IDLE_POLL_S)
-        if first is None:
-            return None
-        self._revoked_in_fetch.clear()  # what was revoked up to here was revoked before `first` came
-        messages = [first, *self._consumer.consume(BATCH_RECORDS - 1, 0)]
-        few = min(_FEW, BATCH_RECORDS)
-        if len(messages) < few:
-            messages += self._consumer.consume(few - len(messages), _GATHER_S)
-        partitions: Partitions = {}
-        ends: dict[TopicPartition, int] = {}
-        current: tuple[str | None, int | None] = (None, None)
-        records: list[Record] = []
-        for message in messages:
-            error = message.error()
-            if error is not None:
-                if error.code() == END_OF_PARTITION:
-                    ends[partition_of(cast(Record, message))] = cast(Record, message).offset()
-                else:
-                    raise_if_hopeless(error, message.topic(), self._group)
-                continue
-            at = (message.topic(), message.partition())
-            if at != current:
-                current = at
-                records = partitions.setdefault(partition_of(cast(Record, message)), [])
-            records.append(cast(Record, message))
-        if self._revoked_in_fetch:
-            self._discard_revoked(partitions)
-        self._ends = {tp: end for tp, end in ends.items() if tp not in self._revoked_in_fetch}
-        return partitions
-
-    def _discard_revoked(self, partitions: Partitions) -> None:
-        """A rebalance came between the records of one fetch: those of a lost partition are the next owner's."""
-        for tp in self._revoked_in_fetch & partitions.keys():
-            if tp in self._assigned:
-                raise MustRestart(f"{tp.topic}[{tp.partition}] was revoked and assigned again within one fetch")
-            del partitions[tp]
 
     def _commit(self) -> None:
         started = time.monotonic()
@@ -301,6 +261,7 @@ class RecordSource(Service):
         self._metrics.assigned.set(len(positions))
         self._lag.assign(positions)
         self._processor.restore(positions, unmoved)
+        self._fetch.assign(positions)
         self._consumer.assign([confluent_kafka.TopicPartition(*tp, offset) for tp, offset in positions.items()])
         log.info("assigned %d partitions, %d of them as they were left", len(positions), len(unmoved))
         self._health.ready()
@@ -308,9 +269,8 @@ class RecordSource(Service):
     def _on_revoke(self, _: Consumer, revoked: list[confluent_kafka.TopicPartition]) -> None:
         if self._transaction.is_open:
             self._commit()
-        self._revoked_in_fetch |= self._assigned
+        self._fetch.revoke()
         self._next_offsets.clear()
-        self._ends.clear()
         self._assigned.clear()
         self._metrics.rebalances.labels("revoked").inc()
         self._metrics.assigned.set(0)
@@ -323,17 +283,22 @@ class RecordSource(Service):
     def _leave(self) -> None:
         if self._transaction.is_open:
             self._commit()
-        self._leaving = True
-        self._consumer.close()
+        self._leave_group()
 
     def _abandon(self) -> None:
         """Abort what is open and leave the group, so that nobody has to wait for this worker's time-outs."""
-        self._leaving = True
         self._transaction.abort()
         try:
-            self._consumer.close()
+            self._leave_group()
         except Exception as error:  # noqa: BLE001 (the first error is the one to report)
             log.warning("leaving the consumer group: %s", error)
+
+    def _leave_group(self) -> None:
+        self._leaving = True
+        try:
+            self._fetch.close()
+        finally:
+            self._consumer.close()
 
     def _measure_lag(self) -> None:
         self._lag.measure({tp: self._next_offsets.get(tp, self._committed[tp]) for tp in self._assigned})

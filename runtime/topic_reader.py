@@ -115,7 +115,6 @@ def read_to_end(
             settings,
             group_id=group,
             enable_partition_eof=True,
-            fetch_queue_backoff_ms=10,  # a full queue is emptied in milliseconds; the default waits for a second
             queued_min_messages=100_000,
             queued_max_messages_kbytes=max(_PREFETCH_KBYTES // len(unfinished), 1024),
         )

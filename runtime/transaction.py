@@ -5,14 +5,19 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from runtime.errors import Fenced, MustRestart, PipelineError
 from runtime.kafka import Headers, producer_config, refused
+from runtime.native_client import make_client
 from runtime.settings import Settings
 from runtime.watchdog import Watchdog
+from schemas import native_code
+
+if TYPE_CHECKING:
+    from schemas._native import Writer
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +41,10 @@ class Transaction:
     committed. Where a call never comes back, it is ended from here.
     """
 
-    def __init__(self, settings: Settings, transactional_id: str, size_factor: int = 1) -> None:
+    def __init__(
+        self, settings: Settings, transactional_id: str, size_factor: int = 1, *, past_python: bool = False
+    ) -> None:
+        """`past_python`: there is a `writer`, where native code can write records."""
         self.transactional_id = transactional_id
         self.is_open = False
         self.records = 0
@@ -49,7 +57,7 @@ class Transaction:
             transaction_timeout_ms=settings.transaction_timeout_ms,
             message_max_bytes=settings.max_message_bytes * size_factor,
         )
-        self._producer = Producer(config)
+        self._producer, self._client = make_client(Producer, config) if past_python else (Producer(config), None)
         self._watchdog = Watchdog()
 
     def init(self) -> None:
@@ -96,6 +104,14 @@ class Transaction:
             else:
                 self.records += 1
                 return
+
+    def writer(self, topics: Sequence[str], offset_header: str) -> Writer | None:
+        """Return what native code adds records with, topics by their number; None where there is `produce` only."""
+        return None if self._client is None else native_code.native.Writer(self._client, topics, offset_header)
+
+    def written(self, records: int) -> None:
+        """A `writer` has added so many records to the open transaction."""
+        self.records += records
 
     def poll(self) -> None:
         """Serve the producer's callbacks (errors, logs) without waiting. Raises Fenced or MustRestart."""

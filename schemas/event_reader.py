@@ -3,14 +3,19 @@
 It gives up on whatever is unusual, right or wrong; `schemas.transcoder` is the plain way, for these and as reference.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable
-from typing import Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from schemas import native_code
 from schemas.catalog import Contract
 from schemas.duplicate_window import DuplicateWindow
 from schemas.event_plan import Holder, Kind, RecordPlan, plan_event
 from schemas.frame import frame
+
+if TYPE_CHECKING:
+    from schemas._native import Records, Writer
 
 L = TypeVar("L")
 # Names of the envelope or an array's item, names of the payload, fields: kind, nullable, sources, plan of items.
@@ -52,6 +57,18 @@ class EventReader(Generic[L]):
         self.route: Callable[[bytes | None, bytes | None, DuplicateWindow, int], Routed[L] | int] = (
             _nothing_right if self._native is None else self._native.route
         )
+
+    def route_all(
+        self, records: Records, first: int, window: DuplicateWindow, size_limit: int, writer: Writer
+    ) -> tuple[int, list[int], list[int]]:
+        """`route` record after record, from number `first` on, and give `writer` what comes of them.
+
+        Returns the number of the first that the plain way has to judge, or that `writer` did not take; and by contract,
+        in their order, how many were written and how many the window knew.
+        """
+        if self._native is None:
+            raise RuntimeError("records that native code holds, and there is none")
+        return self._native.route_all(records, first, window, size_limit, writer)
 
     @property
     def hidden(self) -> int:

@@ -29,7 +29,7 @@ FLAW, MARKER = sys.argv[1], Path(sys.argv[2])
 HOLDS_AFTER_S, COMMITS_AFTER_S = 2.0, 4.0
 
 produce, commit = Transaction.produce, Transaction.commit
-revoke = RecordSource._on_revoke
+revoke, worth_a_commit = RecordSource._on_revoke, RecordSource._is_worth_a_commit
 held_back: list[tuple[Any, ...]] = []
 committed: set[int] = set()
 
@@ -86,16 +86,22 @@ def revoke_without_commit(self: RecordSource, consumer: Consumer, revoked: list[
     del self._commit
 
 
+def not_while_held_open(self: RecordSource) -> bool:
+    is_held = not HeldOpen.revoked or time.monotonic() < HeldOpen.revoked + COMMITS_AFTER_S
+    return not is_held and worth_a_commit(self)
+
+
 if FLAW == "revoke-without-commit":
     RecordSource._on_revoke = revoke_without_commit  # type: ignore[assignment,method-assign]
     record_source.CommitRule = HeldOpen  # type: ignore[attr-defined]
-    record_source._LINGER_S = COMMITS_AFTER_S  # type: ignore[misc]
+    RecordSource._is_worth_a_commit = not_while_held_open  # type: ignore[method-assign]
     os.environ["PIPELINE_TRANSACTION_TIMEOUT_MS"] = "60000"
 elif FLAW == "outputs-first":
     Transaction.commit = commit_outputs_first  # type: ignore[method-assign]
 elif FLAW == "offsets-first":
     Transaction.commit = commit_offsets_first  # type: ignore[method-assign]
     Transaction.produce = hold_back  # type: ignore[assignment,method-assign]
+    Transaction.writer = lambda *_: None  # type: ignore[method-assign]
 else:
     raise SystemExit(f"no flaw {FLAW!r}")
 if FLAW.endswith("-first"):

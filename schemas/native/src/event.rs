@@ -3,6 +3,7 @@
 use crate::avro::{write_bytes, write_length, write_long, NULL, SOME};
 use crate::body::body_hash;
 use crate::json::{unescape, Cursor, Value};
+use crate::kafka::{Records, Writer};
 use crate::scalar::{amount, time, write_decimal};
 use crate::window::DuplicateWindow;
 use pyo3::prelude::*;
@@ -296,6 +297,7 @@ impl<'a> Extra<'a> {
 }
 
 struct Route {
+    number: usize,
     label: Py<PyAny>,
     event_type: Box<[u8]>,
     header: Vec<u8>,
@@ -328,9 +330,10 @@ pub struct EventReader {
 impl EventReader {
     #[new]
     fn new(routes: Vec<RoutePlan>) -> PyResult<Self> {
-        let routes = routes.into_iter().map(|RoutePlan(biz_type, event_type, label, header, plan)| {
+        let routes = routes.into_iter().enumerate().map(|(number, plan)| {
+            let RoutePlan(biz_type, event_type, label, header, plan) = plan;
             let event_type = event_type.into_bytes().into();
-            Ok((biz_type.into_bytes(), Route { label, event_type, header, record: Record::new(plan)? }))
+            Ok((biz_type.into_bytes(), Route { number, label, event_type, header, record: Record::new(plan)? }))
         });
         Ok(EventReader { routes: routes.collect::<PyResult<_>>()?, hidden: AtomicUsize::new(0) })
     }
@@ -373,6 +376,45 @@ impl EventReader {
         window.remember(id, body);
         self.hidden.fetch_add(hidden, Ordering::Relaxed);
         Ok(routed)
+    }
+
+    /// Write the typed records of `records`, from number `first` on, up to one that has to go the plain way.
+    ///
+    /// That one's number, and by routes, in the order in which they were given: how many were written, how many the window
+    /// knew. An event with trace context goes the plain way too: its record has a header more.
+    fn route_all(
+        &self,
+        records: &Records,
+        first: usize,
+        mut window: PyRefMut<'_, DuplicateWindow>,
+        size_limit: usize,
+        writer: &Writer,
+    ) -> (usize, Vec<usize>, Vec<usize>) {
+        let messages = records.messages();
+        let (mut written, mut known) = (vec![0; self.routes.len()], vec![0; self.routes.len()]);
+        let mut out = Vec::with_capacity(1024);
+        let mut next = first;
+        while let Some(message) = messages.get(next) {
+            out.clear();
+            let Some(Found { route, id, hidden, traced, body }) = self.write(message.value(), &mut out, &mut 0) else {
+                break;
+            };
+            let id = window.hash(id);
+            match (window.body(id), message.key()) {
+                (Some(other), _) if other == body => known[route.number] += 1,
+                (None, Some(key)) if !traced && out.len() + key.len() <= size_limit => {
+                    if !writer.write(route.number, key, &out, records.partition, message) {
+                        break;
+                    }
+                    window.remember(id, body);
+                    self.hidden.fetch_add(hidden, Ordering::Relaxed);
+                    written[route.number] += 1;
+                }
+                _ => break,
+            }
+            next += 1;
+        }
+        (next, written, known)
     }
 
     #[getter]

@@ -1,0 +1,138 @@
+"""What native code does with clients, on librdkafka's own mock of a cluster."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, KafkaException, Producer
+from confluent_kafka import TopicPartition as Assigned
+
+from runtime.errors import MustRestart
+from runtime.fetch import Fetch, NativeFetch, fetch_of
+from runtime.native_client import make_client
+from runtime.record import Records, TopicPartition
+from schemas import native_code
+
+pytestmark = pytest.mark.skipif(native_code.native is None, reason="no native code here")
+
+MOCK = {"test.mock.num.brokers": 1, "log_level": 0}
+GROUP = {"group.id": "g", "auto.offset.reset": "error", "enable.partition.eof": True, "log_level": 0}
+FIRST, SECOND = TopicPartition("t", 0), TopicPartition("t", 1)
+LIMIT_S = 20.0
+
+
+def consumer(**config: Any) -> tuple[Consumer, Fetch]:
+    made, client = make_client(Consumer, GROUP | {name.replace("_", "."): value for name, value in config.items()})
+    fetch = fetch_of(made, client, "g")
+    assert isinstance(fetch, NativeFetch)
+    return made, fetch
+
+
+def assign(made: Consumer, fetch: Fetch, *partitions: TopicPartition) -> None:
+    fetch.assign(partitions)
+    made.assign([Assigned(*tp, 0) for tp in partitions])
+
+
+def fetched(fetch: Fetch) -> Records:
+    """Wait for records and return those of one partition."""
+    deadline = time.monotonic() + LIMIT_S
+    while time.monotonic() < deadline:
+        found = fetch.fetch(0.1, 100, 1_000_000)
+        for part in found.parts if found is not None else ():
+            return next(iter(part.partitions.values()))
+    raise AssertionError("nothing came")
+
+
+@pytest.fixture
+def mock() -> Any:
+    """A cluster with 1,000 records in one partition; its address, as long as its producer lives."""
+    producer = Producer(MOCK)
+    address = next(iter(producer.list_topics("t", timeout=LIMIT_S).brokers.values()))
+    for number in range(1000):
+        producer.produce("t", b"%d" % number, partition=0)
+    assert producer.flush(LIMIT_S) == 0
+    return producer, f"{address.host}:{address.port}"
+
+
+def test_an_error_of_a_partition_is_told(mock: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """It comes by the partition's queue, and would go to a callback of the Python client's, outside of its calls."""
+    made, fetch = consumer(bootstrap_servers=mock[1])
+    assign(made, fetch, TopicPartition("t", 99))
+    deadline = time.monotonic() + LIMIT_S
+    while "t [99]" not in caplog.text and time.monotonic() < deadline:
+        fetch.fetch(0.1, 100, 1000)
+    assert "t [99]" in caplog.text
+    fetch.close()
+    made.close()
+
+
+def test_a_bound_on_bytes_ends_a_fetch(mock: Any) -> None:
+    made, fetch = consumer(bootstrap_servers=mock[1])
+    assign(made, fetch, FIRST)
+    first = fetched(fetch)[0].offset()
+    time.sleep(0.5)  # for all to be there
+    found = fetch.fetch(1.0, 500, 50)
+    assert found is not None
+    [part] = found.parts
+    sizes = [len(record) for record in part.partitions[FIRST]]
+    assert sum(sizes[:-1]) < 50 <= sum(sizes)
+    assert first == 0
+    fetch.close()
+    made.close()
+
+
+def test_a_consumer_ends_whose_records_nobody_gave_back(mock: Any) -> None:
+    made, fetch = consumer(bootstrap_servers=mock[1])
+    assign(made, fetch, FIRST)
+    records = fetched(fetch)
+    del fetch
+    began = time.monotonic()
+    made.close()
+    assert time.monotonic() - began < LIMIT_S
+    assert len(records) == 0
+
+
+def test_an_assignment_without_a_revocation_is_refused(mock: Any) -> None:
+    made, fetch = consumer(bootstrap_servers=mock[1])
+    assign(made, fetch, FIRST)
+    with pytest.raises(MustRestart, match="revoked"):
+        fetch.assign([FIRST, SECOND])
+    fetch.revoke()
+    made.unassign()
+    assign(made, fetch, FIRST)
+    assert fetched(fetch)[0].value() == b"0"
+    fetch.close()
+    made.close()
+
+
+def test_records_of_what_is_not_assigned_are_left_to_their_next_owner(mock: Any) -> None:
+    made, fetch = consumer(bootstrap_servers=mock[1])
+    assign(made, fetch, FIRST)
+    fetched(fetch)
+    fetch.revoke()
+    found = fetch.fetch(1.0, 100, 1_000_000)
+    assert found is not None
+    assert [*found.parts] == []
+    fetch.close()
+    made.close()
+
+
+def test_librdkafka_that_cannot_load_native_code_does_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native_code.native, "__file__", "/nowhere/_native.so")
+    made, client = make_client(Consumer, GROUP)
+    assert client is None
+    made.close()
+
+
+def test_what_else_is_wrong_with_a_configuration_is_raised() -> None:
+    with pytest.raises(KafkaException, match="nonsense"):
+        make_client(Consumer, GROUP | {"nonsense": 1})
+    with pytest.raises(KafkaException, match="nowhere"):
+        make_client(Consumer, GROUP | {"plugin.library.paths": "/nowhere/other.so"})
+
+
+def test_a_client_that_librdkafka_has_not_told_of_is_none() -> None:
+    with pytest.raises(RuntimeError, match="not told"):
+        native_code.native.Client.make(Consumer, GROUP)
