@@ -22,13 +22,15 @@ _PLUGINS: Final = "plugin.library.paths"
 C = TypeVar("C", Consumer, Producer)
 
 
-def make_client(kind: Callable[[Config], C], config: Config) -> tuple[C, Client | None]:
-    """Return a client and what native code knows it by: None without native code, or where librdkafka has no plugins.
+def make_client(kind: Callable[[Config], C], config: Config, *, past_python: bool) -> tuple[C, Client | None]:
+    """Return a client and what native code knows it by.
+
+    That is None where records are not to go `past_python`, without native code, and where librdkafka has no plugins.
 
     Raises KafkaException for a configuration that librdkafka refuses.
     """
     native: Any = native_code.native
-    if native is None or not _bind():
+    if not past_python or native is None or not _bind():
         return kind(config), None
     plugins = ";".join(filter(None, (config.get(_PLUGINS), native.__file__)))
     made: tuple[C, Client]

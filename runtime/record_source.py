@@ -122,7 +122,7 @@ class RecordSource(Service):
             queued_min_messages=100_000,
             queued_max_messages_kbytes=131_072,
         )
-        self._consumer, client = make_client(Consumer, config) if past_python else (Consumer(config), None)
+        self._consumer, client = make_client(Consumer, config, past_python=past_python)
         self._fetch = fetch_of(self._consumer, client, self._group)
         self._assigned: set[TopicPartition] = set()
         self._next_offsets: dict[TopicPartition, int] = {}  # to be committed

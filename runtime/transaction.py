@@ -57,7 +57,7 @@ class Transaction:
             transaction_timeout_ms=settings.transaction_timeout_ms,
             message_max_bytes=settings.max_message_bytes * size_factor,
         )
-        self._producer, self._client = make_client(Producer, config) if past_python else (Producer(config), None)
+        self._producer, self._client = make_client(Producer, config, past_python=past_python)
         self._watchdog = Watchdog()
 
     def init(self) -> None:

@@ -120,7 +120,7 @@ def fetched(pipeline: Pipeline, *, past_python: bool) -> tuple[type[Fetch], dict
     """Everything in the raw topic, and the ends that were reached, as a record source would fetch it."""
     settings = pipeline.settings
     config = consumer_config(settings, group_id=settings.group("fetch"), enable_partition_eof=True)
-    consumer, client = make_client(Consumer, config) if past_python else (Consumer(config), None)
+    consumer, client = make_client(Consumer, config, past_python=past_python)
     fetch = fetch_of(consumer, client, "fetch")
     partitions = [TopicPartition(settings.topic("raw"), number) for number in range(PARTITIONS)]
     fetch.assign(partitions)
@@ -153,7 +153,8 @@ def test_what_is_fetched_is_the_same_past_python(cluster: KafkaCluster, topic_pr
 def test_records_end_with_the_next_fetch(cluster: KafkaCluster, topic_prefix: str, tmp_path: Path) -> None:
     pipeline = Pipeline(cluster, topic_prefix, tmp_path, partitions=PARTITIONS).made()
     settings = pipeline.settings
-    consumer, client = make_client(Consumer, consumer_config(settings, group_id=settings.group("fetch")))
+    config = consumer_config(settings, group_id=settings.group("fetch"))
+    consumer, client = make_client(Consumer, config, past_python=True)
     fetch, tp = fetch_of(consumer, client, "fetch"), TopicPartition(settings.topic("raw"), 0)
     fetch.assign([tp])
     consumer.assign([Assigned(*tp, 0)])

@@ -195,14 +195,14 @@ impl Owned {
 
     pub fn value(&self) -> Option<&[u8]> {
         let message = self.message();
-        // SAFETY: as long as librdkafka says, null where there is none.
-        (!message.value.is_null()).then(|| unsafe { from_raw_parts(message.value, message.value_size) })
+        // SAFETY: it lives as long as the message.
+        unsafe { bytes(message.value, message.value_size) }
     }
 
     pub fn key(&self) -> Option<&[u8]> {
         let message = self.message();
         // SAFETY: as above.
-        (!message.key.is_null()).then(|| unsafe { from_raw_parts(message.key, message.key_size) })
+        unsafe { bytes(message.key, message.key_size) }
     }
 
     pub fn offset(&self) -> i64 {
@@ -231,11 +231,19 @@ impl Owned {
             let mut found = Vec::new();
             let (mut name, mut value, mut size) = (null(), null(), 0);
             while (kafka.rd_kafka_header_get_all)(headers, found.len(), &mut name, &mut value, &mut size) == NO_ERROR {
-                found.push((text(name), (!value.is_null()).then(|| from_raw_parts(value, size).to_vec())));
+                found.push((text(name), bytes(value, size).map(<[u8]>::to_vec)));
             }
             Some(found)
         }
     }
+}
+
+/// Bytes of librdkafka's, which may be none: then the pointer is null.
+///
+/// # Safety
+/// Else so many are there, and stay as they are for as long as what is returned.
+unsafe fn bytes<'a>(pointer: *const u8, size: usize) -> Option<&'a [u8]> {
+    (!pointer.is_null()).then(|| from_raw_parts(pointer, size))
 }
 
 /// A C string of librdkafka's, which may be none.
