@@ -22,6 +22,7 @@ from mode import Service
 from runtime.commit_rule import CommitRule
 from runtime.errors import MustRestart
 from runtime.fetch import fetch_of
+from runtime.garbage import give_back
 from runtime.health import Health
 from runtime.kafka import consumer_config
 from runtime.metrics import Metrics
@@ -261,6 +262,7 @@ class RecordSource(Service):
         self._metrics.assigned.set(len(positions))
         self._lag.assign(positions)
         self._processor.restore(positions, unmoved)
+        give_back()
         self._fetch.assign(positions)
         self._consumer.assign([confluent_kafka.TopicPartition(*tp, offset) for tp, offset in positions.items()])
         log.info("assigned %d partitions, %d of them as they were left", len(positions), len(unmoved))

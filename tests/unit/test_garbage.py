@@ -1,17 +1,21 @@
-"""What records leave behind: workers hardly ever look for reference cycles, so there must be none."""
+"""What records leave behind: workers hardly ever look for reference cycles, so there must be none; and free memory."""
 
 from __future__ import annotations
 
 import gc
 import json
+import os
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from confluent_kafka import Message
 
 from processors.routing import Routing
+from runtime.garbage import give_back
 from runtime.quarantine import unforeseen
 from schemas.catalog import load_catalog
 from schemas.duplicate_window import duplicate_window
@@ -63,3 +67,20 @@ def test_a_defect_leaves_no_cycles() -> None:
             raise ValueError("a defect")
         except ValueError as error:
             unforeseen(record, error)
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc gives memory back when asked")
+def test_memory_below_what_is_still_in_use_goes_back_to_the_system() -> None:
+    give_back()
+    before = resident_bytes()
+    blocks = [bytes([number % 256]) * 60_000 for number in range(2_000)]  # too small for pages of their own
+    last = blocks.pop()
+    blocks.clear()
+    assert resident_bytes() - before > 60_000_000  # the last block holds what is below it
+    give_back()
+    assert resident_bytes() - before < 20_000_000
+    assert len(last) == 60_000
