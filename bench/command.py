@@ -99,6 +99,8 @@ def command(
         document = _added(document, output / "results.json")
     write_reports(document, output, peers.python)
     click.echo((output / "results.md").read_text(encoding="utf-8"))
+    if document["failed"]:
+        raise click.ClickException(f"no result of {', '.join(document['failed'])}: see above")
 
 
 def _added(document: dict[str, Any], last: Path) -> dict[str, Any]:

@@ -39,11 +39,10 @@ def proofs(
     """Route at least so many events, then prove them, plainly and deep in turns. `broker`: its process id."""
     variables = settings_environment(pipeline.settings)
     total = passes = 0
+    while total < events:
+        total += pipeline.load_raw(corpus, b"e%05d_" % passes)
+        passes += 1
     with Work("router-ledger", [sys.executable, "-m", "cli", "router"], variables, folder) as work:
-        work.wait_assigned(pipeline.settings.partitions)
-        while total < events:
-            total += pipeline.load_raw(corpus, b"e%05d_" % passes)
-            passes += 1
         measure(pipeline, pipeline.settings.group("router"), total, [work])
     found: dict[str, list[Proof]] = {"ledger": [], "ledger --deep": []}
     for _ in range(rounds):
