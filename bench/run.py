@@ -162,22 +162,33 @@ def latency_ms(bench: Bench) -> dict[str, Any]:
 
 
 def state(bench: Bench) -> dict[str, Any]:
-    """A projector with many accounts in state beside one with a thousand."""
-    found = {}
-    for accounts in (FEW_ACCOUNTS, MANY_ACCOUNTS // 10 if bench.plan.quick else MANY_ACCOUNTS):
-        pipeline = bench.pipeline(f"state-{accounts}")
-        found[accounts] = with_accounts(
-            pipeline, bench.corpus(pipeline, accounts), bench.peers, bench.folder, bench.progress
-        )
-        bench.clear()
-    few, many = found.values()
+    """A projector with many accounts in state beside one with a thousand, in turns; the ratio is the rounds' median."""
+    rounds: list[dict[str, dict[str, Any]]] = []
+    for number in range(bench.plan.rounds):
+        found = {}
+        for name, accounts in (
+            ("few", FEW_ACCOUNTS),
+            ("many", MANY_ACCOUNTS // 10 if bench.plan.quick else MANY_ACCOUNTS),
+        ):
+            pipeline = bench.pipeline(f"state-{accounts}-{number}")
+            corpus = bench.corpus(pipeline, accounts)
+            found[name] = with_accounts(pipeline, corpus, bench.peers, bench.folder, bench.progress)
+            bench.clear()
+        rounds.append(found)
+    middle = {name: _medians([each[name] for each in rounds]) for name in ("few", "many")}
+    few, many = middle.values()
     grown = many["memory_bytes"] - few["memory_bytes"]
+    ratios = [each["many"]["records_per_second"] / each["few"]["records_per_second"] for each in rounds]
     return {
-        "few": few,
-        "many": many,
+        **middle,
         "memory_bytes_per_account": round(grown / (many["restored"] - few["restored"])),
-        "throughput_many_to_few": round(many["records_per_second"] / few["records_per_second"], 3),
+        "throughput_many_to_few": round(statistics.median(ratios), 3),
+        "runs": rounds,
     }
+
+
+def _medians(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
 
 
 def partitions(bench: Bench) -> dict[str, Any]:
