@@ -55,20 +55,24 @@ class Pipeline:
     def partitions_of(self, topics: Iterable[str]) -> list[TopicPartition]:
         return [TopicPartition(topic, number) for topic in topics for number in range(self.settings.partitions)]
 
-    def load_raw(self, corpus: Corpus, id_start: bytes | None = None) -> int:
+    def load_raw(self, corpus: Corpus, number: int | None = None) -> int:
         """Write the raw records, as the bridge would; return how many records the topic gets.
 
-        `id_start`: what event ids begin with in place of `event_`, so that the same corpus is other events.
+        `number`: goes into every event id, so that the same corpus is other events.
         """
 
         def rows() -> Iterator[tuple[str, str, bytes, Headers]]:
             for key, value, headers, _, _ in corpus.events:
-                if id_start is None:
+                if number is None:
                     yield self.raw, key, value, headers
                 else:
-                    yield self.raw, key, *_renamed(value, headers, id_start)
+                    yield self.raw, key, *_renamed(value, headers, b"e%05d_" % number)
 
         return self._load(rows())
+
+    def load_raw_passes(self, corpus: Corpus, events: int) -> int:
+        """Write the raw records of so many passes over the corpus that they are at least `events`; return how many."""
+        return sum(self.load_raw(corpus, number) for number in range(-(-events // len(corpus.events))))
 
     def load_typed(self, corpus: Corpus) -> int:
         """Write the typed records, as the router would."""

@@ -38,7 +38,7 @@ def memory_over(
                 samples.append((round(now - began, 1), committed, work.memory_bytes()))
             if loaded - committed <= len(corpus.events):
                 passes += 1
-                loaded += pipeline.load_raw(corpus, b"e%05d_" % passes)
+                loaded += pipeline.load_raw(corpus, passes)
             else:
                 time.sleep(_SAMPLE_S / 4)
             if passes % 10 == 0:

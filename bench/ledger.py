@@ -38,10 +38,7 @@ def proofs(
 ) -> dict[str, Any]:
     """Route at least so many events, then prove them, plainly and deep in turns. `broker`: its process id."""
     variables = settings_environment(pipeline.settings)
-    total = passes = 0
-    while total < events:
-        total += pipeline.load_raw(corpus, b"e%05d_" % passes)
-        passes += 1
+    total = pipeline.load_raw_passes(corpus, events)
     with Work("router-ledger", [sys.executable, "-m", "cli", "router"], variables, folder) as work:
         measure(pipeline, pipeline.settings.group("router"), total, [work])
     found: dict[str, list[Proof]] = {"ledger": [], "ledger --deep": []}

@@ -56,7 +56,6 @@ def with_accounts(pipeline: Pipeline, corpus: Corpus, peers: Peers, folder: Path
         "restored": records,
         "restore_s": seconds,
         "start_to_ready_s": round(ready_s, 2),
-        "restored_per_second": round(records / seconds) if seconds else None,
         "memory_bytes": memory,
         "records_per_second": round(run.records_per_second),
         "cpu_us_per_record": round(run.cpu_us_per_record, 2),

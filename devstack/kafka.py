@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from devstack.artifacts import KAFKA, StackError
+from devstack.artifacts import KAFKA, StackError, ensure
 from devstack.java import JavaProgram, free_ports, prepare
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class EmbeddedKafka:
         self._advertised = advertised
         self._progress = progress
         self._training = training
+        self._as_server = as_server
         self._folder = folder or Path(tempfile.mkdtemp(prefix="broker-events-"))
         self._programs = [
             JavaProgram(
@@ -99,7 +100,9 @@ class EmbeddedKafka:
     def start(self) -> Self:
         """Fetch what is missing, start every node and return when the whole cluster answers."""
         try:
-            if self._training is None:
+            if self._as_server:
+                ensure(KAFKA, self._progress)
+            elif self._training is None:
                 prepare(KAFKA, _train, self._progress)
             started = time.monotonic()
             cluster_id = self._remember()
