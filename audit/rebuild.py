@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any
 
 from audit.comparison import Comparison, Finding, Kept, compare, doubtful_accounts
 from audit.identity import typed_id
@@ -32,47 +32,28 @@ from schemas.codec import Codec
 from schemas.invalid_event import InvalidEvent
 from schemas.registry import RegistryError
 
-_CHANGED: Final = 20_000
-
 Values = dict[bytes, bytes]
 
 
 class FoldedTable:
-    """One partition of a table, folded in memory: encoded, but for what changed last."""
+    """One partition of a table, folded in memory."""
 
     def __init__(self, codec: Codec[Any]) -> None:
         self._codec = codec
-        self._values: Values = {}
-        self._changed: dict[bytes, Any] = {}
+        self.values: Values = {}
 
     def get(self, _partition: int, key: bytes) -> Any:  # noqa: ANN401 (a table of any states)
-        changed = self._changed.get(key)
-        if changed is not None:
-            return changed
-        value = self._values.get(key)
+        value = self.values.get(key)
         return None if value is None else self._codec.decode(value)
 
-    def put(self, _partition: int, key: bytes, record: Any, _headers: Headers | None = None) -> None:  # noqa: ANN401
-        self._changed[key] = record
-        if len(self._changed) >= _CHANGED:
-            self.values()
+    def encode(self, record: Any) -> bytes:  # noqa: ANN401
+        return self._codec.encode(record)
 
-    def written_size(self, _partition: int, key: bytes) -> int:
-        return len(self._values.get(key, b""))
+    def put(self, _partition: int, key: bytes, value: bytes, _headers: Headers | None = None) -> None:
+        self.values[key] = value
 
-    def size(self, record: Any) -> int:  # noqa: ANN401
-        return len(self._codec.encode(record))
-
-    def remove(self, key: bytes) -> None:
-        self._changed.pop(key, None)
-        self._values.pop(key, None)
-
-    def values(self) -> Values:
-        """Everything, encoded."""
-        for key, record in self._changed.items():
-            self._values[key] = self._codec.encode(record)
-        self._changed.clear()
-        return self._values
+    def size(self, _partition: int, key: bytes) -> int:
+        return len(self.values.get(key, b""))
 
 
 class Rebuild:
@@ -117,7 +98,7 @@ class Rebuild:
             if kept is not None and name == ACTIVE_ALERTS:
                 doubtful = doubtful_accounts(live["state.accounts"], accounts, kept)
             comparison = Comparison(name, partition)
-            compare(comparison, live[name], folded[name].values(), codec.decode, moving[name], kept, doubtful)
+            compare(comparison, live[name], folded[name].values, codec.decode, moving[name], kept, doubtful)
             comparisons.append(comparison)
         return comparisons, after
 
@@ -189,9 +170,9 @@ class Rebuild:
             if change is not None:
                 key = change.dedup_key.encode()
                 if change.alert is None:
-                    active.remove(key)
+                    active.values.pop(key, None)
                 else:
-                    active.put(record.partition(), key, change.alert)
+                    active.put(record.partition(), key, active.encode(change.alert))
                 changed.append((ACTIVE_ALERTS, key))
         return changed
 

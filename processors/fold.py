@@ -17,9 +17,6 @@ from schemas.trace_context import TRACEPARENT
 
 # An alert quotes its event and state before it: what is written for one event has to fit into one transaction.
 MAX_ALERT_BYTES: Final = 8_388_608
-# A state keeps a few dozen events at most. Unless it is large already, events of less than this share of what a record
-# may have cannot make it too large.
-_SHARE_OF_STATE: Final = 256
 
 
 class TypedTopic(NamedTuple):
@@ -31,12 +28,12 @@ class TypedTopic(NamedTuple):
 
 
 class Table(Protocol):
-    """States by partition and key, as `runtime.state_table` has them; what `get` returns is never altered."""
+    """States by partition and key, as `runtime.state_table` has them."""
 
     def get(self, partition: int, key: bytes) -> Any: ...  # noqa: ANN401 (each table has states of its own type)
-    def put(self, partition: int, key: bytes, record: Any, headers: Headers | None = None) -> None: ...  # noqa: ANN401
-    def written_size(self, partition: int, key: bytes) -> int: ...
-    def size(self, record: Any) -> int: ...  # noqa: ANN401
+    def encode(self, record: Any) -> bytes: ...  # noqa: ANN401
+    def put(self, partition: int, key: bytes, value: bytes, headers: Headers | None = None) -> None: ...
+    def size(self, partition: int, key: bytes) -> int: ...
 
 
 def typed_topics(
@@ -68,21 +65,21 @@ def fold(typed: TypedTopic, record: Record, tables: Mapping[str, Table], size_li
         state_key = typed.projection.key(event, account_key).encode()
         state = table.get(partition, state_key)
         outcome = typed.projection.apply(state, event, account_key, source)
+        changed = None if outcome.state is state else table.encode(outcome.state)
     except (RegistryError, MemoryError):  # nothing that the record has done
         raise
     except Exception as error:  # noqa: BLE001 (rules are pure: a restart would meet it again)
         raise unforeseen(record, error) from None
     if outcome.alerts:
-        size = len(value) + (0 if state is None else table.size(state))
+        size = len(value) + table.size(partition, state_key)
         if len(outcome.alerts) * size > min(MAX_ALERT_BYTES, size_limit):
             detail = f"{len(outcome.alerts)} alerts, each with the event and what was before it: {size} bytes"
             raise InvalidEvent(Reason.TOO_LARGE, "", detail)
-    if outcome.state is not state:
-        if max(len(value) * _SHARE_OF_STATE, table.written_size(partition, state_key) * 2) > size_limit:
-            size = len(state_key) + table.size(outcome.state)
-            if size > size_limit:
-                raise InvalidEvent(Reason.TOO_LARGE, "", f"{size} bytes as a state, where {size_limit} fit")
+    if changed is not None:
+        size = len(state_key) + len(changed)
+        if size > size_limit:
+            raise InvalidEvent(Reason.TOO_LARGE, "", f"{size} bytes as a state, where {size_limit} fit")
         # Reading a record's headers costs as much as a tenth of all else: only where the event says it has one.
         traced = bool(event["extra"]) and f"/{TRACEPARENT}" in event["extra"]
-        table.put(partition, state_key, outcome.state, trace_headers(record) if traced else None)
+        table.put(partition, state_key, changed, trace_headers(record) if traced else None)
     return state_key, outcome

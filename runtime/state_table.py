@@ -30,8 +30,7 @@ class StateTable(Generic[R]):
     """The state of the partitions that this worker is assigned.
 
     `put` is seen by `get` at once; `flush` writes the last value of every changed key into the open transaction, so it
-    commits with the offsets that it came from. A key changed many times in one transaction is one record. Records
-    returned by `get` must not be mutated.
+    commits with the offsets that it came from. A key changed many times in one transaction is one record.
     """
 
     def __init__(
@@ -45,8 +44,7 @@ class StateTable(Generic[R]):
         self._codec = codec
         self._metrics = metrics
         self._values: dict[int, dict[bytes, bytes]] = {}
-        self._changed: dict[int, dict[bytes, R]] = {}
-        self._headers: dict[tuple[int, bytes], Headers] = {}  # of changed ones; most have none
+        self._changed: dict[int, dict[bytes, Headers | None]] = {}  # most have none
 
     def restore(self, partitions: set[int], kept: set[int]) -> None:
         """Hold these partitions and no others; read all but the `kept` ones from the topic, to its end.
@@ -75,38 +73,32 @@ class StateTable(Generic[R]):
         log.info("restored %s: %d partitions, %d records in %.2f s", self._topic, len(numbers), restored, took)
 
     def get(self, partition: int, key: bytes) -> R | None:
-        changed = self._changed[partition].get(key)
-        if changed is not None:
-            return changed
         value = self._values[partition].get(key)
         return None if value is None else self._codec.decode(value)
 
-    def put(self, partition: int, key: bytes, record: R, headers: Headers | None = None) -> None:
-        """Change a record; one that is changed again before it is written has the last headers."""
-        self._changed[partition][key] = record
-        if headers:
-            self._headers[partition, key] = headers
-        elif self._headers:
-            self._headers.pop((partition, key), None)
+    def encode(self, record: R) -> bytes:
+        """Return what `put` takes. Raise ValueError or TypeError where the record doesn't have the schema's form."""
+        return self._codec.encode(record)
 
-    def written_size(self, partition: int, key: bytes) -> int:
-        """Bytes of a value as it was written last, 0 where it never was."""
+    def put(self, partition: int, key: bytes, value: bytes, headers: Headers | None = None) -> None:
+        """Change a record; one that is changed again before it is written has the last headers.
+
+        It is encoded by then: thousands of records that live until the commit would be out of the processor's caches.
+        """
+        self._values[partition][key] = value
+        self._changed[partition][key] = headers
+
+    def size(self, partition: int, key: bytes) -> int:
+        """Bytes of a record, 0 where there is none."""
         return len(self._values[partition].get(key, b""))
-
-    def size(self, record: R) -> int:
-        """Bytes that a value takes when it is written."""
-        return len(self._codec.encode(record))
 
     def flush(self, transaction: Transaction) -> None:
         """Produce every changed value, into the partition that it belongs to."""
         for partition, changed in self._changed.items():
             values = self._values[partition]
-            for key, record in changed.items():
-                value = self._codec.encode(record)
-                values[key] = value
-                transaction.produce(self._topic, value, key, partition, self._headers.get((partition, key)))
+            for key, headers in changed.items():
+                transaction.produce(self._topic, values[key], key, partition, headers)
             changed.clear()
-        self._headers.clear()
 
     def __len__(self) -> int:
         return sum(len(values) for values in self._values.values())
