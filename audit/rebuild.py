@@ -49,7 +49,7 @@ class FoldedTable:
     def encode(self, record: Any) -> bytes:  # noqa: ANN401
         return self._codec.encode(record)
 
-    def put(self, _partition: int, key: bytes, value: bytes, _headers: Headers | None = None) -> None:
+    def put(self, _partition: int, key: bytes, value: bytes, _headers: Headers) -> None:
         self.values[key] = value
 
     def size(self, _partition: int, key: bytes) -> int:
@@ -156,7 +156,7 @@ class Rebuild:
         """Fold a record; return table and key of everything that it may have changed."""
         typed = self._typed[record.topic()]
         try:
-            state_key, outcome = fold(typed, record, tables, self._size_limit)
+            state_key, outcome, _ = fold(typed, record, tables, self._size_limit)
         except InvalidEvent:
             return []  # in quarantine
         except RegistryError as error:
@@ -172,7 +172,7 @@ class Rebuild:
                 if change.alert is None:
                     active.values.pop(key, None)
                 else:
-                    active.put(record.partition(), key, active.encode(change.alert))
+                    active.values[key] = active.encode(change.alert)
                 changed.append((ACTIVE_ALERTS, key))
         return changed
 

@@ -27,12 +27,20 @@ class TypedTopic(NamedTuple):
     projection: Projection
 
 
+class Folded(NamedTuple):
+    """What became of a record: the key of its state, the rules' answer, headers for what they made of it."""
+
+    state_key: bytes
+    outcome: Outcome[Any]
+    headers: Headers
+
+
 class Table(Protocol):
     """States by partition and key, as `runtime.state_table` has them."""
 
     def get(self, partition: int, key: bytes) -> Any: ...  # noqa: ANN401 (each table has states of its own type)
     def encode(self, record: Any) -> bytes: ...  # noqa: ANN401
-    def put(self, partition: int, key: bytes, value: bytes, headers: Headers | None = None) -> None: ...
+    def put(self, partition: int, key: bytes, value: bytes, headers: Headers) -> None: ...
     def size(self, partition: int, key: bytes) -> int: ...
 
 
@@ -44,8 +52,8 @@ def typed_topics(
     return {topic(name): TypedTopic(biz_type, codec(name), PROJECTIONS[biz_type]) for biz_type, name in names.items()}
 
 
-def fold(typed: TypedTopic, record: Record, tables: Mapping[str, Table], size_limit: int) -> tuple[bytes, Outcome[Any]]:
-    """Fold one record into its table; return the key of its state too.
+def fold(typed: TypedTopic, record: Record, tables: Mapping[str, Table], size_limit: int) -> Folded:
+    """Fold one record into its table.
 
     `tables` by name without the prefix; `size_limit`: bytes that a record of theirs may have. Raises InvalidEvent or
     RegistryError, the table unchanged.
@@ -75,11 +83,12 @@ def fold(typed: TypedTopic, record: Record, tables: Mapping[str, Table], size_li
         if len(outcome.alerts) * size > min(MAX_ALERT_BYTES, size_limit):
             detail = f"{len(outcome.alerts)} alerts, each with the event and what was before it: {size} bytes"
             raise InvalidEvent(Reason.TOO_LARGE, "", detail)
+    # Reading a record's headers costs as much as a tenth of all else: only where the event says it has one.
+    traced = bool(event["extra"]) and f"/{TRACEPARENT}" in event["extra"]
+    headers = trace_headers(record) if traced else []
     if changed is not None:
         size = len(state_key) + len(changed)
         if size > size_limit:
             raise InvalidEvent(Reason.TOO_LARGE, "", f"{size} bytes as a state, where {size_limit} fit")
-        # Reading a record's headers costs as much as a tenth of all else: only where the event says it has one.
-        traced = bool(event["extra"]) and f"/{TRACEPARENT}" in event["extra"]
-        table.put(partition, state_key, changed, trace_headers(record) if traced else None)
-    return state_key, outcome
+        table.put(partition, state_key, changed, headers)
+    return Folded(state_key, outcome, headers)

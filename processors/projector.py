@@ -16,9 +16,10 @@ from processors.fold import TypedTopic, fold, typed_topics
 from processors.rules import PROJECTIONS, Flag, active_change
 from processors.rules.alerting import RULES
 from runtime.errors import MustRestart
+from runtime.kafka import Headers
 from runtime.metrics import Metrics
 from runtime.quarantine import Quarantine
-from runtime.record import Record, TopicPartition, trace_headers
+from runtime.record import Record, TopicPartition
 from runtime.record_batch import RecordBatch
 from runtime.schema_ids import open_registry
 from runtime.schema_lookup import SchemaLookup
@@ -83,12 +84,13 @@ class Projector(BatchProcessor):
     def process(self, batch: RecordBatch) -> None:
         flags: Counter[tuple[Flag, str]] = Counter()
         projected: Counter[str] = Counter()
+        alerts: Counter[tuple[str, str]] = Counter()
         read_s = time.time()
         for tp, records in batch.partitions.items():
             typed = self._typed[tp.topic]
             for record in records:
                 try:
-                    _, outcome = fold(typed, record, self._tables, self._size_limit)
+                    _, outcome, trace = fold(typed, record, self._tables, self._size_limit)
                 except InvalidEvent as problem:
                     self._quarantine.put(self._transaction, record, problem)
                     continue
@@ -96,26 +98,28 @@ class Projector(BatchProcessor):
                     raise MustRestart(f"looking up a schema: {error}") from None
                 projected[typed.biz_type] += 1
                 for alert in outcome.alerts:
-                    self._produce_alert(alert, record, read_s)
+                    self._produce_alert(alert, record, trace)
+                    self._alerted.append((record.timestamp()[1] / 1000, read_s))
+                    alerts[alert["rule"], alert["status"]] += 1
                 for flag in outcome.flags:
                     flags[flag, typed.biz_type] += 1
         for biz_type, count in projected.items():
             self._metrics.projected.labels(biz_type).inc(count)
+        for (rule, status), count in alerts.items():
+            self._metrics.alerts.labels(rule, status).inc(count)
         for (flag, biz_type), count in flags.items():
             self._counter_of(flag).labels(biz_type).inc(count)
 
-    def _produce_alert(self, alert: Alert, record: Record, read_s: float) -> None:
+    def _produce_alert(self, alert: Alert, record: Record, trace: Headers) -> None:
         value = self._alert_codec.encode(alert)
         partition = record.partition()
-        headers = [*alert_headers(alert, self._source_uri), *trace_headers(record)]
+        headers = alert_headers(alert, self._source_uri) + trace
         self._transaction.produce(self._alerts_topic, value, record.key(), partition, headers)
         change = active_change(alert)
         if change is not None:
             active = None if change.alert is None else value
             self._transaction.produce(self._active_topic, active, change.dedup_key, partition, headers)
             self._active.note(partition, change.dedup_key.encode(), holds=active is not None)
-        self._alerted.append((record.timestamp()[1] / 1000, read_s))
-        self._metrics.alerts.labels(alert["rule"], alert["status"]).inc()
 
     def _counter_of(self, flag: Flag) -> Any:  # noqa: ANN401 (prometheus_client's Counter has no label types)
         return {

@@ -44,7 +44,7 @@ class StateTable(Generic[R]):
         self._codec = codec
         self._metrics = metrics
         self._values: dict[int, dict[bytes, bytes]] = {}
-        self._changed: dict[int, dict[bytes, Headers | None]] = {}  # most have none
+        self._changed: dict[int, dict[bytes, Headers]] = {}  # what is written beside it; most have none
 
     def restore(self, partitions: set[int], kept: set[int]) -> None:
         """Hold these partitions and no others; read all but the `kept` ones from the topic, to its end.
@@ -80,7 +80,7 @@ class StateTable(Generic[R]):
         """Return what `put` takes. Raise ValueError or TypeError where the record doesn't have the schema's form."""
         return self._codec.encode(record)
 
-    def put(self, partition: int, key: bytes, value: bytes, headers: Headers | None = None) -> None:
+    def put(self, partition: int, key: bytes, value: bytes, headers: Headers) -> None:
         """Change a record; one that is changed again before it is written has the last headers.
 
         It is encoded by then: thousands of records that live until the commit would be out of the processor's caches.

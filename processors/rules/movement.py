@@ -90,7 +90,8 @@ def _first(event: FundingEvent, account_key: str) -> MovementState:
         "completed": None,
         "returned_alert_id": None,
     }
-    return cast("MovementState", {**state, **terms(event)})
+    state.update(cast("MovementState", terms(event)))
+    return state
 
 
 def _filled(state: MovementState, event: FundingEvent) -> MovementState:

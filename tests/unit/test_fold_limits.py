@@ -58,7 +58,7 @@ class States:
         """Fold an event; return how many alerts it has."""
         topic = CATALOG.events[biz_type].topics[0].name
         record: Record = Typed(topic, CODECS[topic].encode(made))  # type: ignore[assignment]
-        return len(fold(TYPED[topic], record, self.tables, LIMIT)[1].alerts)
+        return len(fold(TYPED[topic], record, self.tables, LIMIT).outcome.alerts)
 
     def sizes(self) -> list[int]:
         return [len(value) for table in self.tables.values() for value in table.values.values()]
