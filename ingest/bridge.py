@@ -150,10 +150,10 @@ class Bridge:
         largest = self._settings.max_message_bytes - _OVERHEAD_BYTES
         for received in events:
             record = to_raw(received, name)
-            if (size := record.size()) > largest:
+            if record.size > largest:
                 self._commit(transaction)
                 raise SettingsError(
-                    f"event {record.event_id[:_QUOTED]!r} has {size} bytes: raise PIPELINE_MAX_MESSAGE_BYTES "
+                    f"event {record.event_id[:_QUOTED]!r} has {record.size} bytes: raise PIPELINE_MAX_MESSAGE_BYTES "
                     f"({self._settings.max_message_bytes}) and the topics' max.message.bytes with it"
                 )
             transaction.begin()

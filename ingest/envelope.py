@@ -5,6 +5,7 @@ envelope is built from the message's own fields around the inner text, which sta
 usable envelope is kept as received, with a header that says why and the message's fields as headers.
 """
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -12,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from ingest.sources.source import Received
-from schemas import exact_json
+from schemas import exact_json, native_code
 from schemas.account_key import account_key
 from schemas.invalid_event import InvalidEvent, Reason
 from schemas.trace_context import TRACEPARENT, pushed_traceparent
@@ -32,6 +33,7 @@ class RawRecord(NamedTuple):
     """A record of the raw topic, and the fields of it that the bridge itself needs ("" where absent).
 
     `key` is the account key, None where there is none. Header values are UTF-8; a header without a value is left out.
+    `size`: bytes of value, key and header values, which quote whatever the event has for its id, types and account.
     """
 
     value: bytes
@@ -41,15 +43,16 @@ class RawRecord(NamedTuple):
     event_type: str
     biz_type: str
     position: str
-
-    def size(self) -> int:
-        """Bytes of value, key and headers, which quote whatever the event has for its id, types and account."""
-        key = (self.key or "").encode("utf-8", "surrogatepass")
-        return len(self.value) + len(key) + sum(len(content) for _, content in self.headers if content)
+    size: int
 
 
 def to_raw(received: Received, source: str) -> RawRecord:
     """Make the raw record of one event; never raises, whatever the bytes are."""
+    native = native_code.native
+    if native is not None:
+        found = native.raw_record(received.payload, received[2:7], source, iso_micros(received.received_at))
+        if found is not None:
+            return RawRecord._make(found)
     try:
         return _usable(received, source)
     except InvalidEvent as error:
@@ -63,9 +66,8 @@ def to_raw(received: Received, source: str) -> RawRecord:
             (VERSION, received.version),
             (ERROR, f"{error.reason}: {error.detail}"),
         )
-        return RawRecord(
-            received.payload, None, _headers(fields), received.event_id, received.event_type, "", received.position
-        )
+        names = received.event_id, received.event_type, "", received.position
+        return _record(received.payload, None, fields, names)
 
 
 def wrap(received: Received) -> bytes:
@@ -128,7 +130,15 @@ def _usable(received: Received, source: str) -> RawRecord:
         (VERSION, received.version),
         (TRACEPARENT, pushed_traceparent(event)),
     )
-    return RawRecord(value, account_key(payload), _headers(fields), event_id, event_type, biz_type, position)
+    return _record(value, account_key(payload), fields, (event_id, event_type, biz_type, position))
+
+
+def _record(
+    value: bytes, key: str | None, fields: Iterable[tuple[str, str]], names: tuple[str, str, str, str]
+) -> RawRecord:
+    contents = [(name, text.encode("utf-8", "backslashreplace")) for name, text in fields if text]
+    size = len(value) + len((key or "").encode("utf-8", "surrogatepass")) + sum(len(content) for _, content in contents)
+    return RawRecord(value, key, [*contents], *names, size)
 
 
 def _parse(value: bytes) -> Any:  # noqa: ANN401 (any JSON)
@@ -139,10 +149,6 @@ def _parse(value: bytes) -> Any:  # noqa: ANN401 (any JSON)
         if not value:
             raise InvalidEvent(Reason.NO_VALUE, "", "the payload is empty") from None
         return exact_json.parse(value).root
-
-
-def _headers(fields: tuple[tuple[str, str], ...]) -> list[tuple[str, str | bytes | None]]:
-    return [(name, text.encode("utf-8", "backslashreplace")) for name, text in fields if text]
 
 
 def _text(event: dict[str, Any], name: str) -> str:

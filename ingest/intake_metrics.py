@@ -41,8 +41,7 @@ class IntakeMetrics:
             known_biz_type = biz_type if biz_type in self._biz_types else OTHER
             metrics.received.labels(self._event_type(event_type), known_biz_type).inc(events)
         metrics.received_bytes.inc(self._bytes)
-        for received_at in self._times:
-            metrics.push_to_raw.observe(now_s - received_at / 1e6)
+        metrics.push_to_raw.observe_all([now_s - received_at / 1e6 for received_at in self._times])
         for stream in streams:
             metrics.cursor.labels(self._event_type(stream)).set(now_s)
         metrics.transactions.labels("committed").inc()

@@ -136,9 +136,8 @@ class Projector(BatchProcessor):
         if not self._alerted:
             return
         now_s = time.time()
-        for received_s, read_s in self._alerted:
-            self._metrics.push_to_alert.observe(max(now_s - received_s, 0))
-            self._metrics.typed_to_alert.observe(max(now_s - read_s, 0))
+        self._metrics.push_to_alert.observe_all([max(now_s - received_s, 0) for received_s, _ in self._alerted])
+        self._metrics.typed_to_alert.observe_all([max(now_s - read_s, 0) for _, read_s in self._alerted])
         self._alerted.clear()
         self._active.show()
 

@@ -124,8 +124,9 @@ class Router(BatchProcessor):
 
     def after_commit(self) -> None:
         now_ms = time.time() * 1000
-        for received_ms in self._received_ms:
-            self._metrics.raw_to_typed.observe(max(now_ms - received_ms, 0) / 1000)
+        self._metrics.raw_to_typed.observe_all(
+            [max(now_ms - received_ms, 0) / 1000 for received_ms in self._received_ms]
+        )
         self._received_ms.clear()
         duplicate_keys = self._routing.duplicate_keys
         self._metrics.duplicate_keys.inc(duplicate_keys - self._duplicate_keys)

@@ -6,7 +6,7 @@ import ctypes
 import gc
 from typing import Final
 
-# About what the states of a full transaction come to (100,000 records, ten objects each): it is let go at the commit.
+# Far above what the records of a batch come to: they are let go with it.
 _THRESHOLDS: Final = (1_000_000, 20, 50)
 
 

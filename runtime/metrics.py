@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections import Counter as Counts
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Final
 
@@ -20,6 +23,16 @@ _NAMESPACE: Final = "broker_events"
 _LATENCY_S: Final = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _DURATION_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _SIZES: Final = (1, 10, 100, 500, 1000, 2000, 5000, 10_000, 20_000)
+
+
+class Latency(Histogram):
+    """A histogram of seconds, for many at a time."""
+
+    def observe_all(self, seconds: Sequence[float]) -> None:
+        """As `observe` for each, with one addition a bucket instead of one each."""
+        self._sum.inc(sum(seconds))
+        for place, count in Counts(bisect_left(self._upper_bounds, value) for value in seconds).items():
+            self._buckets[place].inc(count)
 
 
 class Metrics:
@@ -97,8 +110,8 @@ class Metrics:
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
         return Gauge(name, text, labels, namespace=_NAMESPACE, registry=self.registry)
 
-    def _latency(self, name: str, text: str) -> Histogram:
-        return Histogram(name, text, namespace=_NAMESPACE, buckets=_LATENCY_S, registry=self.registry)
+    def _latency(self, name: str, text: str) -> Latency:
+        return Latency(name, text, namespace=_NAMESPACE, buckets=_LATENCY_S, registry=self.registry)
 
     def _duration(self, name: str, text: str) -> Histogram:
         return Histogram(name, text, namespace=_NAMESPACE, buckets=_DURATION_S, registry=self.registry)

@@ -210,4 +210,4 @@ def test_no_trace_context_is_made_up(value: bytes) -> None:
 def test_its_size_counts_what_key_and_headers_quote() -> None:
     account, event_id = b"A" * 3000, "ü".encode() * 500
     record = to_raw(message(WHOLE.replace(b"A1", account).replace(b"e1", event_id)), "grpc")
-    assert record.size() > len(record.value) + len(account) + len(event_id)
+    assert record.size > len(record.value) + len(account) + len(event_id)

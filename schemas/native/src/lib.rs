@@ -10,6 +10,7 @@ mod document;
 mod event;
 mod json;
 mod kafka;
+mod raw;
 mod record;
 mod scalar;
 mod window;
@@ -20,6 +21,7 @@ use pyo3::prelude::*;
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(body::body_hash, module)?)?;
     module.add_function(wrap_pyfunction!(document::parse_json, module)?)?;
+    module.add_function(wrap_pyfunction!(raw::raw_record, module)?)?;
     module.add_function(wrap_pyfunction!(kafka::kafka_functions, module)?)?;
     module.add_function(wrap_pyfunction!(kafka::bind_kafka, module)?)?;
     module.add_class::<kafka::Client>()?;
