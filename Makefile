@@ -49,7 +49,7 @@ chaos: $(READY) ## random faults of every kind under load, every event compared 
 mutants: $(READY) ## a million changed events through a router, every one accounted for (MUTANTS=1000000 MUTANTS_SEED=)
 	@$(BIN)/python tests/broker/mutants.py $(if $(MUTANTS),--events $(MUTANTS)) $(if $(MUTANTS_SEED),--seed $(MUTANTS_SEED))
 
-bench: $(READY) ## everything side by side in one run: ours, the ceiling, Kafka Streams, Quix, Faust (BENCH=--quick)
+bench: $(READY) ## everything side by side in one run: ours, the limit, Kafka Streams, Quix, Faust (BENCH=--quick)
 	@$(BIN)/python -m bench $(BENCH)
 
 check: $(READY) ## ruff, mypy --strict, import-linter; rustfmt and clippy where there is a Rust compiler

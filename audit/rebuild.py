@@ -25,6 +25,7 @@ from runtime.record import Record, TopicPartition
 from runtime.schema_ids import open_registry, registry_problem, resolve_schema_ids
 from runtime.schema_lookup import SchemaLookup
 from runtime.settings import Settings
+from runtime.states import States
 from runtime.topic_reader import committed_offsets, first_offsets, read_to_end
 from runtime.topics import derived_size_limit
 from schemas.catalog import load_catalog
@@ -33,27 +34,6 @@ from schemas.invalid_event import InvalidEvent
 from schemas.registry import RegistryError
 
 Values = dict[bytes, bytes]
-
-
-class FoldedTable:
-    """One partition of a table, folded in memory."""
-
-    def __init__(self, codec: Codec[Any]) -> None:
-        self._codec = codec
-        self.values: Values = {}
-
-    def get(self, _partition: int, key: bytes) -> Any:  # noqa: ANN401 (a table of any states)
-        value = self.values.get(key)
-        return None if value is None else self._codec.decode(value)
-
-    def encode(self, record: Any) -> bytes:  # noqa: ANN401
-        return self._codec.encode(record)
-
-    def put(self, _partition: int, key: bytes, value: bytes, _headers: Headers) -> None:
-        self.values[key] = value
-
-    def size(self, _partition: int, key: bytes) -> int:
-        return len(self.values.get(key, b""))
 
 
 class Rebuild:
@@ -98,7 +78,7 @@ class Rebuild:
             if kept is not None and name == ACTIVE_ALERTS:
                 doubtful = doubtful_accounts(live["state.accounts"], accounts, kept)
             comparison = Comparison(name, partition)
-            compare(comparison, live[name], folded[name].values, codec.decode, moving[name], kept, doubtful)
+            compare(comparison, live[name], folded[name], codec.decode, moving[name], kept, doubtful)
             comparisons.append(comparison)
         return comparisons, after
 
@@ -136,22 +116,26 @@ class Rebuild:
         after: Mapping[TopicPartition, int],
         kept: Kept | None,
         progress: Progress,
-    ) -> tuple[dict[str, FoldedTable], dict[str, set[bytes]]]:
+    ) -> tuple[dict[str, Values], dict[str, set[bytes]]]:
         """Tables of one partition number as of the offsets `after`, and the keys changed since `before`."""
-        tables = {name: FoldedTable(codec) for name, codec in self._codecs.items()}
-        moving: dict[str, set[bytes]] = {name: set() for name in tables}
+        folded: dict[str, States[Any]] = {name: States(self._codecs[name]) for name in TABLES}
+        active: Values = {}
+        moving: dict[str, set[bytes]] = {name: set() for name in self._codecs}
         for tp, end in after.items():
+            tables = {name: {tp.partition: states} for name, states in folded.items()}
             for records in read_to_end(self._settings, {tp: 0}, {tp: end}):
                 for record in records:
-                    changed = self._fold_one(record, tables, kept)
+                    changed = self._fold_one(record, tables, active, kept)
                     if record.offset() >= (before[tp] or 0):
                         for name, key in changed:
                             moving[name].add(key)
+                for states in folded.values():
+                    states.settle()
                 progress.add("events", len(records))
-        return tables, moving
+        return {name: states.values for name, states in folded.items()} | {ACTIVE_ALERTS: active}, moving
 
     def _fold_one(
-        self, record: Record, tables: Mapping[str, FoldedTable], kept: Kept | None
+        self, record: Record, tables: Mapping[str, Mapping[int, States[Any]]], active: Values, kept: Kept | None
     ) -> list[tuple[str, bytes]]:
         """Fold a record; return table and key of everything that it may have changed."""
         typed = self._typed[record.topic()]
@@ -164,15 +148,14 @@ class Rebuild:
         if kept is not None:
             kept.find(typed_id(record.value() or b""))
         changed: list[tuple[str, bytes]] = [(typed.projection.topic, state_key)]
-        active = tables[ACTIVE_ALERTS]
         for alert in outcome.alerts:
             change = active_change(alert)
             if change is not None:
                 key = change.dedup_key.encode()
                 if change.alert is None:
-                    active.values.pop(key, None)
+                    active.pop(key, None)
                 else:
-                    active.values[key] = active.encode(change.alert)
+                    active[key] = self._codecs[ACTIVE_ALERTS].encode(change.alert)
                 changed.append((ACTIVE_ALERTS, key))
         return changed
 

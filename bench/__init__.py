@@ -1,1 +1,1 @@
-"""Everything side by side in one run: our workers, their ceiling, and the same work by others."""
+"""Everything side by side in one run: our workers, what a plain one could do at most, and the same work by others."""

@@ -15,14 +15,14 @@ from typing import Any, Final
 import click
 
 from bench.peers.environment import set_up
-from bench.report import write_reports
-from bench.run import run_sections
+from bench.report import table, write_reports
+from bench.run import machine, run_sections
 from bench.sections import SECTIONS, Plan
 from devstack.artifacts import StackError
 from devstack.stack import Stack
 
 EVENTS: Final = 375_000  # 300,000 of them after the warm-up
-QUICK_EVENTS: Final = 180_000  # fewer are over in two commits
+QUICK_EVENTS: Final = 120_000
 QUICK_SECTIONS: Final = ("router", "projector", "bridge", "latency_ms", "state")
 ROUNDS: Final = 3
 # What a section has deleted leaves the disk before the next one is measured, not a minute later.
@@ -47,7 +47,11 @@ def _sections(_context: click.Context, _parameter: click.Parameter, text: str | 
 @click.option("--rounds", type=click.IntRange(min=1), help=f"[default: {ROUNDS}]")
 @click.option("--long", "long_", is_flag=True, help="Also the router's memory over 10 million events.")
 @click.option("--add", is_flag=True, help="Keep the sections of the last results that this run leaves out.")
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path(__file__).parent)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="[default: bench/, and the runbook's table with it; nothing is written with --quick]",
+)
 def command(
     *,
     quick: bool,
@@ -57,9 +61,9 @@ def command(
     rounds: int | None,
     long_: bool,
     add: bool,
-    output: Path,
+    output: Path | None,
 ) -> None:
-    """Measure our workers, their ceiling and the same work by others on the embedded broker.
+    """Measure our workers, what a plain one could do at most, and the same work by others on the embedded broker.
 
     Writes results.json, results.md and results.png into --output (bench/).
     """
@@ -71,6 +75,9 @@ def command(
     )
     whole = tuple(name for name in SECTIONS if name != "memory" or long_)
     names = sections or (QUICK_SECTIONS if quick else whole)
+    folder = output or Path(__file__).parent
+    if add:
+        _check_same_conditions(folder / "results.json", plan)
     began = time.monotonic()
 
     def progress(line: str) -> None:
@@ -84,10 +91,10 @@ def command(
         if peers.left_out:
             progress(peers.left_out)
         with (
-            tempfile.TemporaryDirectory(prefix="bench-") as folder,
+            tempfile.TemporaryDirectory(prefix="bench-") as scratch,
             Stack(as_server=True, settings=BROKER, progress=progress) as stack,
         ):
-            document: dict[str, Any] = run_sections(names, plan, stack, peers, Path(folder), progress)
+            document: dict[str, Any] = run_sections(names, plan, stack, peers, Path(scratch), progress)
     except KeyboardInterrupt:
         progress("interrupted: nothing is written")
         sys.exit(130)
@@ -96,11 +103,27 @@ def command(
     document["machine"]["load_after"] = round(os.getloadavg()[0], 2)
     document["minutes"] = round((time.monotonic() - began) / 60, 1)
     if add:
-        document = _added(document, output / "results.json")
-    write_reports(document, output, peers.python)
-    click.echo((output / "results.md").read_text(encoding="utf-8"))
+        document = _added(document, folder / "results.json")
+    if quick and output is None:
+        click.echo(table(document))
+    else:
+        write_reports(document, folder, peers.python)
+        click.echo((folder / "results.md").read_text(encoding="utf-8"))
     if document["failed"]:
         raise click.ClickException(f"no result of {', '.join(document['failed'])}: see above")
+
+
+def _check_same_conditions(last: Path, plan: Plan) -> None:
+    """Raise ClickException where the last results are of another machine or plan: one table has one of each."""
+    if last.exists():
+        before = json.loads(last.read_text(encoding="utf-8"))
+        here = machine() | {"events": plan.events, "rounds": plan.rounds}
+        there = before["machine"] | before["plan"]
+        for name in ("cpu", "cores", "events", "rounds"):
+            if here[name] != there[name]:
+                raise click.ClickException(
+                    f"--add: {name} is {here[name]}, but {there[name]} in {last}; leave it out, or name another output"
+                )
 
 
 def _added(document: dict[str, Any], last: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The ceiling: consume, produce the same bytes, commit both in one transaction; nothing is looked at.
+"""What a plain worker could do at most: consume, produce the same bytes, commit both; nothing is looked at.
 
 `python -m bench.limit JOB.json`: runs until SIGTERM. The outputs go round robin to the twelve typed topics, in the
 partition that they came from.

@@ -153,9 +153,15 @@ def measure(
 
 
 def _rate(samples: list[Sample], warm_up: float) -> Run:
-    warm = next(sample for sample in samples if sample.committed >= warm_up)
+    """From where `warm_up` was reached, between two samples where a commit went beyond it: the same records for all."""
     last = samples[-1]
-    records, seconds = last.committed - warm.committed, last.at - warm.at
+    place = next(number for number, sample in enumerate(samples) if sample.committed >= warm_up)
+    before, after = samples[max(place - 1, 0)], samples[place]
+    done = after.committed - before.committed
+    share = (warm_up - before.committed) / done if done else 1.0
+    seconds = last.at - (before.at + (after.at - before.at) * share)
+    cpu_s = last.cpu_s - (before.cpu_s + (after.cpu_s - before.cpu_s) * share)
+    records = last.committed - (warm_up if done else after.committed)
     if records <= 0 or seconds <= 0:
         raise ProcessFailed(f"{last.committed} records are too few to measure")
-    return Run(records / seconds, (last.cpu_s - warm.cpu_s) / records * 1e6, last.committed, seconds)
+    return Run(records / seconds, cpu_s / records * 1e6, last.committed, seconds)

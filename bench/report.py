@@ -41,11 +41,12 @@ def table(document: dict[str, Any]) -> str:
         f"{plan['rounds']} interleaved rounds, {plan['partitions']} partitions, {plan['accounts']:,} accounts, "
         f"commit interval {plan['commit_interval_ms']} ms, stretched by ours while it catches up. "
         f"Load average before the run {machine['load_before']}, "
-        f"after it {machine['load_after']}. Ratios are medians of the ratios within each round."
+        f"after it {machine['load_after']}. Ratios to another contender are medians of the "
+        "ratios within each round."
     )
     earlier = sorted(name for name, at in document["measured_at"].items() if at < machine["at"])
     if earlier:
-        conditions += f" Measured in an earlier run on the same kind of machine: {', '.join(earlier)}."
+        conditions += f" Measured in an earlier run: {', '.join(earlier)}."
     lines = ["# Results", "", conditions, ""]
     if plan["left_out"]:
         lines += [plan["left_out"] + ".", ""]
@@ -62,7 +63,10 @@ def table(document: dict[str, Any]) -> str:
         )
     lines.append("")
     if "two_workers" in document:
-        lines += [f"Two routers on disjoint partitions: {document['two_workers']['router']:,} events/s together.", ""]
+        lines += [
+            f"Two routers on disjoint partitions: {document['two_workers']['router']:,} events/s together, in one run.",
+            "",
+        ]
     return "\n".join(lines)
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from bench.contenders import COMMIT_INTERVAL_MS
-from bench.measurement import ProcessFailed
 from bench.peers.environment import Peers
 from bench.sections import ACCOUNTS, PARTITIONS, SECTIONS, Bench, Plan
 from bench.throughput import Progress
@@ -25,7 +24,7 @@ def run_sections(
     """Run the named sections in their order; return the document of results, and in `failed` those without any."""
     bench = Bench(plan, stack, peers, folder, progress)
     document: dict[str, Any] = {
-        "machine": _machine(),
+        "machine": machine(),
         "plan": {
             "events": plan.events,
             "rounds": plan.rounds,
@@ -41,8 +40,8 @@ def run_sections(
         progress(f"-- {name}")
         try:
             document[name] = SECTIONS[name](bench)
-        except ProcessFailed as error:
-            progress(f"{name} failed, the others go on: {error}")
+        except Exception as error:  # noqa: BLE001 (whatever it is: what the others say isn't lost)
+            progress(f"{name} failed, the others go on: {error!r}")
             document["failed"].append(name)
         else:
             document["measured_at"][name] = _now()
@@ -54,7 +53,8 @@ def run_sections(
     return document
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
+    """What the numbers are of, and how busy it is."""
     text = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
     models = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
     return {

@@ -50,7 +50,8 @@ def to_raw(received: Received, source: str) -> RawRecord:
     """Make the raw record of one event; never raises, whatever the bytes are."""
     native = native_code.native
     if native is not None:
-        found = native.raw_record(received.payload, received[2:7], source, iso_micros(received.received_at))
+        beside = received[2:7]  # from event_id to version
+        found = native.raw_record(received.payload, beside, source, iso_micros(received.received_at))
         if found is not None:
             return RawRecord._make(found)
     try:

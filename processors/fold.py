@@ -9,6 +9,7 @@ from processors.rules import PROJECTIONS, Outcome, Projection, Source
 from runtime.kafka import Headers
 from runtime.quarantine import unforeseen
 from runtime.record import Record, trace_headers
+from runtime.states import States
 from schemas.catalog import Catalog
 from schemas.codec import Codec
 from schemas.invalid_event import InvalidEvent, Reason
@@ -17,6 +18,8 @@ from schemas.trace_context import TRACEPARENT
 
 # An alert quotes its event and state before it: what is written for one event has to fit into one transaction.
 MAX_ALERT_BYTES: Final = 8_388_608
+# So many times an event's bytes may be in a state at most: a few dozen events, each with a few parts.
+_MOST_OFTEN: Final = 256
 
 
 class TypedTopic(NamedTuple):
@@ -36,12 +39,9 @@ class Folded(NamedTuple):
 
 
 class Table(Protocol):
-    """States by partition and key, as `runtime.state_table` has them."""
+    """The states of a table's partitions."""
 
-    def get(self, partition: int, key: bytes) -> Any: ...  # noqa: ANN401 (each table has states of its own type)
-    def encode(self, record: Any) -> bytes: ...  # noqa: ANN401
-    def put(self, partition: int, key: bytes, value: bytes, headers: Headers) -> None: ...
-    def size(self, partition: int, key: bytes) -> int: ...
+    def __getitem__(self, partition: int, /) -> States[Any]: ...
 
 
 def typed_topics(
@@ -67,28 +67,24 @@ def fold(typed: TypedTopic, record: Record, tables: Mapping[str, Table], size_li
     except ValueError as error:
         raise InvalidEvent(Reason.UNDECODABLE, "", str(error)) from None
     partition = record.partition()
-    table = tables[typed.projection.topic]
+    states = tables[typed.projection.topic][partition]
     source = Source(record.topic(), partition, record.offset())
-    try:
-        state_key = typed.projection.key(event, account_key).encode()
-        state = table.get(partition, state_key)
-        outcome = typed.projection.apply(state, event, account_key, source)
-        changed = None if outcome.state is state else table.encode(outcome.state)
-    except (RegistryError, MemoryError):  # nothing that the record has done
-        raise
-    except Exception as error:  # noqa: BLE001 (rules are pure: a restart would meet it again)
-        raise unforeseen(record, error) from None
-    if outcome.alerts:
-        size = len(value) + table.size(partition, state_key)
-        if len(outcome.alerts) * size > min(MAX_ALERT_BYTES, size_limit):
-            detail = f"{len(outcome.alerts)} alerts, each with the event and what was before it: {size} bytes"
-            raise InvalidEvent(Reason.TOO_LARGE, "", detail)
     # Reading a record's headers costs as much as a tenth of all else: only where the event says it has one.
     traced = bool(event["extra"]) and f"/{TRACEPARENT}" in event["extra"]
     headers = trace_headers(record) if traced else []
-    if changed is not None:
-        size = len(state_key) + len(changed)
-        if size > size_limit:
-            raise InvalidEvent(Reason.TOO_LARGE, "", f"{size} bytes as a state, where {size_limit} fit")
-        table.put(partition, state_key, changed, headers)
+    try:
+        state_key = typed.projection.key(event, account_key).encode()
+        state = states.get(state_key)
+        outcome = typed.projection.apply(state, event, account_key, source)
+        if outcome.alerts:
+            size = len(value) + (0 if state is None else states.size(state))
+            if len(outcome.alerts) * size > min(MAX_ALERT_BYTES, size_limit):
+                detail = f"{len(outcome.alerts)} alerts, each with the event and what was before it: {size} bytes"
+                raise InvalidEvent(Reason.TOO_LARGE, "", detail)
+        if outcome.state is not state:
+            states.put(state_key, outcome.state, headers, growth=len(value) * _MOST_OFTEN, limit=size_limit)
+    except (InvalidEvent, RegistryError, MemoryError):  # the latter two are nothing that the record has done
+        raise
+    except Exception as error:  # noqa: BLE001 (rules are pure: a restart would meet it again)
+        raise unforeseen(record, error) from None
     return Folded(state_key, outcome, headers)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from rules_events import ACCOUNT, CATALOG, account_update, event
 
-from audit.rebuild import FoldedTable
 from processors.fold import fold, typed_topics
 from runtime.record import Record
+from runtime.states import States
 from schemas.codec import Codec
 from schemas.invalid_event import InvalidEvent, Reason
 
@@ -50,9 +50,9 @@ class Typed:
         return 1, 1000
 
 
-class States:
+class Tables:
     def __init__(self) -> None:
-        self.tables = {name: FoldedTable(CODECS[name]) for name in ("state.accounts", "state.movements")}
+        self.tables = {name: {0: States[Any](CODECS[name])} for name in ("state.accounts", "state.movements")}
 
     def fold(self, biz_type: str, made: dict[str, Any]) -> int:
         """Fold an event; return how many alerts it has."""
@@ -61,45 +61,47 @@ class States:
         return len(fold(TYPED[topic], record, self.tables, LIMIT).outcome.alerts)
 
     def sizes(self) -> list[int]:
-        return [len(value) for table in self.tables.values() for value in table.values.values()]
+        for table in self.tables.values():
+            table[0].settle()
+        return [len(value) for table in self.tables.values() for value in table[0].values.values()]
 
 
 def status(length: int, ns: int) -> dict[str, Any]:
     return event("TRANSFER", "documented", ns=ns, status=f"{ns:x}".rjust(length, "x"))
 
 
-def fold_until_refused(states: States, biz_type: str, events: Iterable[dict[str, Any]]) -> InvalidEvent:
+def fold_until_refused(tables: Tables, biz_type: str, events: Iterable[dict[str, Any]]) -> InvalidEvent:
     for made in events:
         try:
-            states.fold(biz_type, made)
+            tables.fold(biz_type, made)
         except InvalidEvent as problem:
             return problem
     raise AssertionError("all were taken")
 
 
 def test_a_state_that_no_topic_would_take() -> None:
-    states = States()
-    problem = fold_until_refused(states, "TRANSFER", (status(900_000, ns) for ns in range(9)))
+    tables = Tables()
+    problem = fold_until_refused(tables, "TRANSFER", (status(900_000, ns) for ns in range(9)))
     assert problem.reason is Reason.TOO_LARGE
     assert "as a state, where 4000000 fit" in problem.detail
-    states.fold("TRANSFER", status(9, 11))
-    assert 2_500_000 < max(states.sizes()) <= LIMIT
+    tables.fold("TRANSFER", status(9, 11))
+    assert 2_500_000 < max(tables.sizes()) <= LIMIT
 
 
 def test_a_state_that_grows_by_little() -> None:
-    states = States()
+    tables = Tables()
     kinds = (event("VIRTUAL_ACCOUNT_BCAN_UPDATE", "", ns=ns, type=f"{ns:>15000}") for ns in range(1000))
-    problem = fold_until_refused(states, "VIRTUAL_ACCOUNT_BCAN_UPDATE", kinds)
+    problem = fold_until_refused(tables, "VIRTUAL_ACCOUNT_BCAN_UPDATE", kinds)
     assert problem.reason is Reason.TOO_LARGE
-    assert 3_900_000 < max(states.sizes()) <= LIMIT
+    assert 3_900_000 < max(tables.sizes()) <= LIMIT
 
 
 def test_alerts_that_quote_a_large_state() -> None:
-    states = States()
+    tables = Tables()
     ordinary = [f"HK_STOCK_NO_{'X' * 100}{number}" for number in range(9000)]
-    assert states.fold("ACCOUNT_UPDATE", account_update(ordinary, ns=0)) == 0
+    assert tables.fold("ACCOUNT_UPDATE", account_update(ordinary, ns=0)) == 0
     codes = [f"M{number}_STOCK_LIQUIDATE_ONLY" for number in range(10)]
     with pytest.raises(InvalidEvent, match="10 alerts, each with the event and what was before it") as refused:
-        states.fold("ACCOUNT_UPDATE", account_update(codes, ns=1))
+        tables.fold("ACCOUNT_UPDATE", account_update(codes, ns=1))
     assert refused.value.reason is Reason.TOO_LARGE
-    assert states.fold("ACCOUNT_UPDATE", account_update(codes[:1], ns=2)) == 1
+    assert tables.fold("ACCOUNT_UPDATE", account_update(codes[:1], ns=2)) == 1

@@ -21,12 +21,14 @@ GONE = RegistryError("the registry cannot be reached")
 
 @pytest.mark.parametrize("of", ["event", "state"])
 def test_a_registry_that_is_away(of: str) -> None:
-    codec, table, quarantine = Mock(), Mock(), Mock()
-    codec.decode.return_value = {"event_id": "e1", "biz_type": "ACCOUNT_CLOSE"}
-    (codec.decode if of == "event" else table.get).side_effect = GONE
+    codec, states, quarantine = Mock(), Mock(), Mock()
+    codec.decode.return_value = {"event_id": "e1", "biz_type": "ACCOUNT_CLOSE", "extra": {}}
+    (codec.decode if of == "event" else states.get).side_effect = GONE
+    tables: Any = {"state.accounts": {0: states}}
     typed = {"topic": TypedTopic("ACCOUNT_CLOSE", codec, PROJECTIONS["ACCOUNT_CLOSE"])}
-    projector = Projector(Settings(), typed, {"state.accounts": table}, codec, quarantine, Mock(), Metrics(), Mock())
+    projector = Projector(Settings(), typed, tables, codec, quarantine, Mock(), Metrics(), Mock())
     record: Any = Mock()
+    record.partition.return_value = 0
     record.key.return_value, record.value.return_value = b"ACC-1", b"value"
     batch: Any = Mock(partitions={TopicPartition("topic", 0): [record]})
     with pytest.raises(MustRestart, match="cannot be reached"):
