@@ -32,4 +32,5 @@ class Progress:
         log.info("%s in %.2f s", self, time.monotonic() - self._began)
 
     def __str__(self) -> str:
-        return f"{self._work} {', '.join(f'{number:,} {name}' for name, number in self._counts.items())}"
+        counts = ", ".join(f"{number:,} {name}" for name, number in self._counts.items())
+        return f"{self._work} {counts or 'nothing'}"

@@ -138,9 +138,8 @@ def _check_properties(path: Path, key: str, node: Json, known: set[str]) -> None
         raise ContractError(path, _inside(key, name), f"unknown property; known are {', '.join(sorted(known))}")
     doc = node.get("doc")
     if not isinstance(doc, str) or not doc.strip() or set(doc) & set('"\\\n'):
-        raise ContractError(
-            path, _inside(key, "doc"), "must be one line of text, without double quotes and backslashes"
-        )
+        wanted = "must be one line of text, without double quotes and backslashes"
+        raise ContractError(path, _inside(key, "doc"), f"is missing; it {wanted}" if doc is None else wanted)
 
 
 def _check_event_fields(path: Path, key: str, fields: list[Json], prefix: str) -> None:
