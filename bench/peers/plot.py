@@ -48,7 +48,7 @@ def draw_memory(axis: Any, _name: str, section: dict[str, Any]) -> None:  # noqa
     axis.plot([s[1] / 1e6 for s in section["samples"]], [s[2] / 1e6 for s in section["samples"]], color=_OURS)
     axis.set_title("router's memory, MB, at full speed", fontsize=10)
     axis.set_xlabel("million events", fontsize=8)
-    axis.set_ylim(bottom=0)
+    axis.set_ylim(0, axis.get_ylim()[1] * 1.1)
 
 
 if __name__ == "__main__":
