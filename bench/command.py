@@ -22,7 +22,7 @@ from devstack.artifacts import StackError
 from devstack.stack import Stack
 
 EVENTS: Final = 375_000  # 300,000 of them after the warm-up
-QUICK_EVENTS: Final = 120_000
+QUICK_EVENTS: Final = 80_000
 QUICK_SECTIONS: Final = ("router", "projector", "bridge", "latency_ms", "state")
 ROUNDS: Final = 3
 # What a section has deleted leaves the disk before the next one is measured, not a minute later.
