@@ -95,7 +95,7 @@ class Books:
                 found = read(value)
             except MemoryError:
                 raise
-            except Exception:  # noqa: BLE001 (a defect: in quarantine as unforeseen)
+            except Exception:  # noqa: BLE001 (a defect: in quarantine as internal_error)
                 found = None
             if found is None:
                 event_id, biz_type = plain_identity(value)

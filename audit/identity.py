@@ -32,7 +32,7 @@ def plain_identity(value: bytes | None) -> tuple[bytes | None, str | None]:
         event = parse_event(value).root
     except MemoryError:
         raise
-    except Exception:  # noqa: BLE001 (InvalidEvent, or a defect: in quarantine as unforeseen)
+    except Exception:  # noqa: BLE001 (InvalidEvent, or a defect: in quarantine as internal_error)
         return None, None
     biz_type = event["payload"].get("biz_type")
     return event["id"].encode(), biz_type if isinstance(biz_type, str) else None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import click
 
 from cli.moments import EXAMPLES, Moment
-from schemas.invalid_event import Reason
+from schemas.invalid_event import FORMER_REASONS, Reason
 
 if TYPE_CHECKING:
     from runtime.record import TopicPartition
@@ -40,7 +40,7 @@ class Choice(NamedTuple):
         """Say whether all but the place is as wanted: the place decides where to read."""
         event = quarantined.event
         return (
-            self.reason in {None, event.reason}
+            self.reason in {None, event.reason, FORMER_REASONS.get(event.reason)}
             and self.biz_type in {None, event.biz_type}
             and (self.account is None or event.key == self.account.encode())
             and self.event_id in {None, event.event_id}

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from processors.rules import PROJECTIONS, Outcome, Projection, Source
 from runtime.kafka import Headers
-from runtime.quarantine import unforeseen
+from runtime.quarantine import internal_error
 from runtime.record import Record, trace_headers
 from runtime.states import States
 from schemas.catalog import Catalog
@@ -86,5 +86,5 @@ def fold(typed: TypedTopic, record: Record, tables: Mapping[str, Table], size_li
     except (InvalidEvent, RegistryError, MemoryError):  # the latter two are nothing that the record has done
         raise
     except Exception as error:  # noqa: BLE001 (rules are pure: a restart would meet it again)
-        raise unforeseen(record, error) from None
+        raise internal_error(record, error) from None
     return Folded(state_key, outcome, headers)

@@ -36,5 +36,5 @@ class Forecast:
         except InvalidEvent as problem:
             return REFUSED + problem.reason
         except Exception:  # noqa: BLE001 (as the router does)
-            return REFUSED + Reason.UNFORESEEN
+            return REFUSED + Reason.INTERNAL_ERROR
         return REPEATED if route is None or typed is None else TYPED + route.topic

@@ -14,7 +14,7 @@ from processors.history import History
 from processors.routing import Routing
 from runtime.kafka import Headers
 from runtime.metrics import Metrics
-from runtime.quarantine import QUARANTINE, Quarantine, unforeseen
+from runtime.quarantine import QUARANTINE, Quarantine, internal_error
 from runtime.quarantine_reader import QuarantineReader
 from runtime.record import Record, Records, TopicPartition, trace_headers
 from runtime.record_batch import RecordBatch
@@ -108,7 +108,7 @@ class Router(BatchProcessor):
         except MemoryError:  # nothing that the record has done
             raise
         except Exception as error:  # noqa: BLE001 (all of this is pure: a restart would meet it again)
-            self._quarantine.put(self._transaction, record, unforeseen(record, error))
+            self._quarantine.put(self._transaction, record, internal_error(record, error))
             return
         if route is None or typed is None:
             duplicates[route.biz_type if route else "unknown"] += 1

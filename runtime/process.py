@@ -26,7 +26,7 @@ _STOPPING: Final = (signal.SIGTERM, signal.SIGINT)
 def run_process(settings: Settings, name: str, work: Callable[[threading.Event], None]) -> int:
     """Run `work(stop)` until it returns; `stop` is set at SIGTERM or SIGINT. Returns the exit code.
 
-    0 after a clean stop, the error's own code after a PipelineError (one line on stderr), 70 after anything unforeseen.
+    0 after a clean stop, the error's own code after a PipelineError (one line on stderr), 70 after any other exception.
     A stop that takes longer than 9 s ends the process with 70. Call it in the main thread.
     """
     configure_logging(settings, name)
@@ -41,7 +41,7 @@ def run_process(settings: Settings, name: str, work: Callable[[threading.Event],
         log.error("%s", error)  # noqa: TRY400 (one clear line is the point)
         return error.exit_code
     except Exception:
-        log.exception("unforeseen")
+        log.exception("internal error")
         return MustRestart.exit_code
     log.info("stopped")
     return 0

@@ -111,14 +111,14 @@ class Quarantine:
             log.warning("%s", exceeded or "quarantine is within its limits again")
 
 
-def unforeseen(record: Record, error: Exception) -> InvalidEvent:
+def internal_error(record: Record, error: Exception) -> InvalidEvent:
     """Say what went wrong with a record that met a defect of ours, in quarantine and in the log."""
     at = (record.topic(), record.partition(), record.offset())
     frames = "".join(traceback.format_tb(error.__traceback__))  # the error's own text may quote the record
     log.error("%s[%d]@%d: a defect of this program, %s\n%s", *at, type(error).__name__, frames)
     # It may quote megabytes, or what has no UTF-8 form: neither must keep the record out of quarantine.
     text = str(error)[:_DETAIL].encode("utf-8", "backslashreplace").decode()
-    return InvalidEvent(Reason.UNFORESEEN, "", f"{type(error).__name__}: {text}")
+    return InvalidEvent(Reason.INTERNAL_ERROR, "", f"{type(error).__name__}: {text}")
 
 
 def _text(header: bytes | None) -> str | None:

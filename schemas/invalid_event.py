@@ -1,6 +1,7 @@
 """What makes an event unusable, and where in it: the vocabulary of the quarantine."""
 
 from enum import StrEnum
+from typing import Final
 
 
 class Reason(StrEnum):
@@ -23,7 +24,11 @@ class Reason(StrEnum):
     ID_CONFLICT = "id_conflict"
     TOO_LARGE = "too_large"
     UNDECODABLE = "undecodable"
-    UNFORESEEN = "unforeseen"
+    INTERNAL_ERROR = "internal_error"
+
+
+# What versions before called a reason: quarantine records keep it for as long as the topic keeps them.
+FORMER_REASONS: Final = {"unforeseen": Reason.INTERNAL_ERROR}
 
 
 class InvalidEvent(ValueError):

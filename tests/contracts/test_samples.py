@@ -56,7 +56,7 @@ NOT_IN_A_SAMPLE = {
     Reason.ID_CONFLICT,
     Reason.UNKNOWN_BIZ_TYPE,
     Reason.UNDECODABLE,
-    Reason.UNFORESEEN,
+    Reason.INTERNAL_ERROR,
 }
 
 

@@ -16,7 +16,7 @@ from confluent_kafka import Message
 
 from processors.routing import Routing
 from runtime.garbage import give_back
-from runtime.quarantine import unforeseen
+from runtime.quarantine import internal_error
 from schemas.catalog import load_catalog
 from schemas.duplicate_window import duplicate_window
 from schemas.invalid_event import InvalidEvent
@@ -66,7 +66,7 @@ def test_a_defect_leaves_no_cycles() -> None:
         try:
             raise ValueError("a defect")
         except ValueError as error:
-            unforeseen(record, error)
+            internal_error(record, error)
 
 
 def resident_bytes() -> int:

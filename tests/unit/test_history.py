@@ -33,7 +33,7 @@ EVENT = {"event_type": "FUNDING", "timestamp": "2026-01-01T00:00:00Z", "payload"
 
 def quarantined(settings: Settings, offset: int) -> QuarantinedEvent:
     unknown = ("detail", "key", "value", "event_id", "event_type", "biz_type", "recovered_from", "recovery_id")
-    event: Any = dict.fromkeys(unknown) | {"reason": "unforeseen", "stage": "router", "pointer": "", "headers": []}
+    event: Any = dict.fromkeys(unknown) | {"reason": "internal_error", "stage": "router", "pointer": "", "headers": []}
     event |= {"topic": settings.topic(RAW), "partition": 0, "offset": offset, "timestamp": 0, "worker": "w"}
     return cast("QuarantinedEvent", event)
 

@@ -49,7 +49,7 @@ def test_json_keeps_a_traceback_within_its_line(capfd: pytest.CaptureFixture[str
     try:
         raise ValueError("a \udc80 that has no UTF-8 form")
     except ValueError:
-        log.exception("unforeseen", extra={"what": object})
+        log.exception("internal error", extra={"what": object})
     (entry,) = entries(capfd)
     assert "ValueError" in str(entry["traceback"])
 

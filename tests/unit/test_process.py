@@ -61,7 +61,7 @@ def test_what_is_foreseen_is_one_line(error: Exception, code: int, capfd: pytest
     assert len([line for line in output.splitlines() if "the line" in line]) == 1
 
 
-def test_what_is_unforeseen_has_a_traceback(capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_unexpected_exception_has_a_traceback(capfd: pytest.CaptureFixture[str]) -> None:
     assert raising(RuntimeError("never thought of")) == 70
     assert "Traceback" in capfd.readouterr().err
 

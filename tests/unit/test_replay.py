@@ -110,3 +110,9 @@ def test_an_event_that_was_refused_twice_is_typed_once(forecast: Forecast) -> No
 )
 def test_every_option_narrows_the_choice(choice: Choice, taken: bool) -> None:  # noqa: FBT001 (a parameter of the test)
     assert choice.takes(quarantined(biz_type="A", event_id="e")) == taken
+
+
+def test_a_renamed_reason_finds_its_older_records() -> None:
+    former = quarantined(reason="unforeseen")
+    assert Choice(reason="internal_error").takes(former)
+    assert not Choice(reason="bad_amount").takes(former)

@@ -7,7 +7,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from runtime.quarantine import unforeseen
+from runtime.quarantine import internal_error
 from schemas.catalog import load_catalog
 from schemas.codec import Codec
 from schemas.invalid_event import Reason
@@ -17,8 +17,8 @@ from schemas.records import QuarantinedEvent
 @pytest.mark.parametrize("text", ["half a pair \ud800", "x" * 10_000_000])
 def test_it_can_be_written(text: str) -> None:
     record: Any = Mock(**{"topic.return_value": "raw", "partition.return_value": 0, "offset.return_value": 0})
-    problem = unforeseen(record, ValueError(text))
-    assert problem.reason is Reason.UNFORESEEN
+    problem = internal_error(record, ValueError(text))
+    assert problem.reason is Reason.INTERNAL_ERROR
     quarantined: QuarantinedEvent = {
         "reason": problem.reason.value,
         "stage": "router",
