@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
+from email.parser import BytesHeaderParser
 from http import HTTPStatus
-from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Final
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import make_wsgi_app
 
+from runtime.addresses import host_port
 from runtime.errors import SettingsError
 from runtime.metrics import Metrics
 
@@ -26,6 +28,10 @@ log = logging.getLogger(__name__)
 LIVE_LIMIT_S: Final = 60.0
 # Before the loop begins: for Kafka, the registry, the transactional id, the cursors; each wait gives up by itself.
 _WAITS_AT_START: Final = 4
+# Bounds of the HTTP server. Prometheus gives up a scrape after 10 s by default.
+CONNECTION_S: Final = 10.0
+MAX_CONNECTIONS: Final = 100
+MAX_HEAD_BYTES: Final = 16_384
 
 
 class Health:
@@ -63,27 +69,118 @@ class Health:
 
 
 class HealthServer:
-    """Serves one process's metrics and health; `port` is the real one when 0 was asked for."""
+    """Serves one process's metrics and health; `port` is the real one when 0 was asked for.
+
+    One thread serves every connection, so clients that send or read slowly cost no thread. A connection ends after
+    `CONNECTION_S`; beyond `MAX_CONNECTIONS` the oldest one is closed, so a new request is always answered.
+    """
 
     def __init__(self, host: str, port: int, metrics: Metrics, health: Health) -> None:
         checks = {"/live": health.live_problem, "/ready": health.ready_problem}
+        self._application = _application(metrics, checks)
         try:
-            self._server = make_server(
-                host, port, _application(metrics, checks), server_class=_ThreadingServer, handler_class=_QuietHandler
-            )
+            self._socket = _listening_socket(host, port)
         except OSError as error:
-            raise SettingsError(f"PIPELINE_HTTP_PORT: can't listen on {host}:{port}: {error.strerror}") from None
+            raise SettingsError(
+                f"PIPELINE_HTTP_HOST, PIPELINE_HTTP_PORT: can't listen on {host_port(host, port)}: "
+                f"{error.strerror or error}"
+            ) from None
         self.host = host
-        self.port: int = self._server.server_port
-        self._thread = threading.Thread(target=self._server.serve_forever, name="http", daemon=True)
+        self.port: int = self._socket.getsockname()[1]
+        self._open: dict[asyncio.Task[None], None] = {}  # oldest first
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="http", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
-        log.info("metrics and health on http://%s:%d/metrics, /live, /ready", self.host, self.port)
+        log.info("metrics and health on http://%s/metrics, /live, /ready", host_port(self.host, self.port))
 
     def stop(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._serve())
+
+    async def _serve(self) -> None:
+        server = await asyncio.start_server(
+            self._connection, sock=self._socket, limit=MAX_HEAD_BYTES, backlog=MAX_CONNECTIONS
+        )
+        await self._stop.wait()
+        server.close()
+
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 (asyncio runs this in a task)
+        while len(self._open) >= MAX_CONNECTIONS:
+            oldest = next(iter(self._open))
+            del self._open[oldest]
+            oldest.cancel()
+        self._open[task] = None
+        try:
+            async with asyncio.timeout(CONNECTION_S):
+                writer.transport.set_write_buffer_limits(high=0)  # drain() then waits until everything is sent
+                writer.write(self._answer(await _head(reader)))
+                await writer.drain()
+                writer.write_eof()
+                while await reader.read(MAX_HEAD_BYTES):  # closing with unread bytes would cut the answer off
+                    pass
+        except (OSError, EOFError, asyncio.CancelledError):  # slow, gone or the oldest: nobody waits for an answer
+            pass
+        finally:
+            self._open.pop(task, None)
+            writer.transport.abort()
+
+    def _answer(self, head: bytes | None) -> bytes:
+        """Return the whole response to a request's first line and headers; None stands for too many bytes."""
+        if head is None:
+            return _response(_status(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE), [], [b"too many header bytes\n"])
+        line, _, fields = head.partition(b"\r\n")
+        method, _, rest = line.decode("latin-1").partition(" ")
+        target, _, version = rest.partition(" ")
+        if not (method and target.startswith("/") and version.startswith("HTTP/1.")):
+            return _response(_status(HTTPStatus.BAD_REQUEST), [], [b"not an HTTP/1 request\n"])
+        path, _, query = target.partition("?")
+        headers = BytesHeaderParser().parsebytes(fields)
+        environ = {
+            "REQUEST_METHOD": method,
+            "PATH_INFO": path,
+            "QUERY_STRING": query,
+            "HTTP_ACCEPT": str(headers.get("Accept", "")),
+            "HTTP_ACCEPT_ENCODING": str(headers.get("Accept-Encoding", "")),
+        }
+        begun: list[tuple[str, list[tuple[str, str]]]] = []
+
+        def start_response(status: str, fields: list[tuple[str, str]], *_error: object) -> Callable[[bytes], object]:
+            begun.append((status, fields))
+            return lambda _content: None
+
+        content = self._application(environ, start_response)
+        return _response(*begun[0], content, is_head=method == "HEAD")
+
+
+async def _head(reader: asyncio.StreamReader) -> bytes | None:
+    """Read up to the blank line; None when there are more than MAX_HEAD_BYTES before it."""
+    try:
+        return await reader.readuntil(b"\r\n\r\n")
+    except asyncio.LimitOverrunError:
+        return None
+
+
+def _response(status: str, headers: list[tuple[str, str]], content: Iterable[bytes], *, is_head: bool = False) -> bytes:
+    body = b"".join(content)
+    sent = [*(headers or [("Content-Type", "text/plain")]), ("Content-Length", str(len(body))), ("Connection", "close")]
+    lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in sent), "", ""]
+    return "\r\n".join(lines).encode("latin-1") + (b"" if is_head else body)
+
+
+def _listening_socket(host: str, port: int) -> socket.socket:
+    """Listen on a name or address of either family; `::` takes IPv4 connections too where the system can."""
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    is_dual = family == socket.AF_INET6 and address[0] == "::" and socket.has_dualstack_ipv6()
+    return socket.create_server(address, family=family, backlog=MAX_CONNECTIONS, dualstack_ipv6=is_dual)
 
 
 def _application(metrics: Metrics, checks: dict[str, Callable[[], str | None]]) -> WSGIApplication:
@@ -110,12 +207,3 @@ def _application(metrics: Metrics, checks: dict[str, Callable[[], str | None]]) 
 
 def _status(status: HTTPStatus) -> str:
     return f"{status.value} {status.phrase}"
-
-
-class _ThreadingServer(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-
-
-class _QuietHandler(WSGIRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class's name)
-        log.debug(format, *args)

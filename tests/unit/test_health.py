@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
+from runtime import health
 from runtime.errors import SettingsError
-from runtime.health import Health, HealthServer
+from runtime.health import MAX_CONNECTIONS, Health, HealthServer
 from runtime.metrics import Metrics
 
 
@@ -101,3 +106,92 @@ def test_two_sets_of_metrics_do_not_meet() -> None:
     one, two = Metrics(), Metrics()
     one.consumed.labels("t").inc()
     assert two.registry.get_sample_value("broker_events_consumed_total", {"topic": "t"}) is None
+
+
+def ask(host: str, port: int, request: bytes) -> bytes:
+    """Send bytes as they are and return everything up to the end of the connection."""
+    with socket.create_connection((host, port), timeout=5) as connection:
+        connection.sendall(request)
+        answer = b""
+        while part := connection.recv(65_536):
+            answer += part
+        return answer
+
+
+@pytest.mark.parametrize("silent", [60, 600])
+def test_silent_connections_hold_no_threads(server: HealthServer, state: Health, silent: int) -> None:
+    state.ready()
+    threads = threading.active_count()
+    with ExitStack() as connections:
+        for number in range(silent):
+            connection = connections.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            if number % 2:
+                connection.sendall(b"GET /ready HTTP/1.1\r\nX-Slow: ")
+            if number % 100 == 99:
+                assert get(server, "/ready")[0] == 200
+        assert get(server, "/ready")[0] == 200
+        assert get(server, "/metrics")[0] == 200
+        assert threading.active_count() == threads
+        assert len(server._open) <= MAX_CONNECTIONS
+
+
+def test_a_connection_ends_in_time(server: HealthServer, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "CONNECTION_S", 0.2)
+    for number in range(30_000):  # more than the sockets buffer
+        metrics.consumed.labels(f"topic-{number}")
+    with (
+        socket.create_connection(("127.0.0.1", server.port)),
+        socket.create_connection(("127.0.0.1", server.port)) as reads_nothing,
+    ):
+        reads_nothing.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        reads_nothing.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+        deadline = time.monotonic() + 5
+        while not server._open:
+            assert time.monotonic() < deadline
+        while server._open:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+def test_a_request_that_is_none(server: HealthServer) -> None:
+    for request, status in {
+        b"GET /ready HTTP/1.1\r\nX: " + b"x" * 100_000: b"HTTP/1.1 431 ",
+        b"GET /ready\r\n\r\n": b"HTTP/1.1 400 ",
+        b"\x16\x03\x01\r\n\r\n": b"HTTP/1.1 400 ",
+        b"GET http://example.com/ HTTP/1.1\r\n\r\n": b"HTTP/1.1 400 ",
+        b"\r\n\r\n": b"HTTP/1.1 400 ",
+        b"POST /ready HTTP/1.1\r\nContent-Length: 9\r\n\r\n123456789": b"HTTP/1.1 405 ",
+    }.items():
+        assert ask("127.0.0.1", server.port, request)[:13] == status, request[:40]
+    assert get(server, "/live")[0] == 200
+
+
+def test_metrics_as_the_reader_accepts_them(server: HealthServer) -> None:
+    answer = ask("127.0.0.1", server.port, b"GET /metrics HTTP/1.1\r\nAccept-Encoding: gzip\r\n\r\n")
+    assert b"\r\nContent-Encoding: gzip\r\n" in answer
+    answer = ask("127.0.0.1", server.port, b"GET /metrics?name[]=broker_events_connected HTTP/1.0\r\n\r\n")
+    assert b"broker_events_connected" in answer
+    assert b"broker_events_lag" not in answer
+
+
+@pytest.mark.parametrize(
+    ("listens", "reached"), [("::1", ["::1"]), ("::", ["::1", "127.0.0.1"]), ("localhost", ["localhost"])]
+)
+def test_ipv6(
+    listens: str, reached: list[str], metrics: Metrics, state: Health, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    server = HealthServer(listens, 0, metrics, state)
+    server.start()
+    try:
+        for host in reached:
+            assert ask(host, server.port, b"GET /live HTTP/1.1\r\n\r\n").startswith(b"HTTP/1.1 200 OK\r\n")
+        shown = f"[{listens}]" if ":" in listens else listens
+        assert f"http://{shown}:{server.port}/metrics" in caplog.text
+    finally:
+        server.stop()
+
+
+def test_an_address_that_is_none(metrics: Metrics, state: Health) -> None:
+    with pytest.raises(SettingsError, match=r"PIPELINE_HTTP_PORT: can't listen on \[::zz\]:0: "):
+        HealthServer("::zz", 0, metrics, state)
