@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import logging
 import os
 import socket
 import tomllib
@@ -23,8 +25,13 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from runtime.errors import SettingsError
 
+log = logging.getLogger(__name__)
+
 PREFIX: Final = "PIPELINE_"
 CONFIG_FILE: Final = f"{PREFIX}CONFIG"
+
+# A variable that resembles a setting this much (difflib's ratio) is taken for a misspelt one.
+_MISSPELT: Final = 0.8
 
 # Client settings that exactly-once rests on, or that have a setting of their own here.
 _NOT_EXTRA: Final = {
@@ -55,10 +62,11 @@ def _comma_separated(value: object) -> object:
 class Settings(BaseSettings):
     """All settings: `PIPELINE_<NAME>` in the environment, `name = value` in the TOML file that PIPELINE_CONFIG names.
 
-    The environment wins over the file. An unknown name in either stops the start.
+    The environment wins over the file. An empty value in either counts as not set. An unknown name in the file, or one
+    in the environment that resembles a setting's, stops the start; other programs' PIPELINE_ variables are warned of.
     """
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
 
     kafka_bootstrap_servers: str = Field("127.0.0.1:9092", description="Kafka brokers, host:port, comma separated")
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
@@ -219,12 +227,17 @@ def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 (each value is 
 
     Raises SettingsError with one line that names each wrong setting; secret values are never in it.
     """
-    known = {name.upper() for name in Settings.model_fields}
-    for variable in os.environ:
-        if variable.startswith(PREFIX) and variable != CONFIG_FILE and variable.removeprefix(PREFIX) not in known:
-            raise SettingsError(f"{variable}: there is no such setting")
+    known = {name.upper(): name for name in Settings.model_fields}
+    given = {name.removeprefix(PREFIX) for name, value in os.environ.items() if name.startswith(PREFIX) and value}
+    names = {*known, CONFIG_FILE.removeprefix(PREFIX)}
+    for name in sorted(given - names):
+        if near := difflib.get_close_matches(name, names, 1, _MISSPELT):
+            raise SettingsError(f"{PREFIX}{name}: there is no such setting; did you mean {PREFIX}{near[0]}?")
+        near = difflib.get_close_matches(name, names, 1)
+        question = f"; did you mean {PREFIX}{near[0]}?" if near else ""
+        log.warning("%s%s: ignored, there is no such setting%s", PREFIX, name, question)
     from_file = _read_config_file(os.environ.get(CONFIG_FILE))
-    from_environment = {name.lower() for name in known if PREFIX + name in os.environ}
+    from_environment = {known[name] for name in given & known.keys()}
     values = {name: value for name, value in from_file.items() if name not in from_environment}
     values |= {name: value for name, value in overrides.items() if value is not None}
     try:
@@ -244,8 +257,10 @@ def _read_config_file(path: str | None) -> dict[str, Any]:
         raise SettingsError(f"{CONFIG_FILE}: {path}: {error}") from None
     for name in values:
         if name not in Settings.model_fields:
-            raise SettingsError(f"{CONFIG_FILE}: {path}: there is no setting {name!r}")
-    return values
+            near = difflib.get_close_matches(name, Settings.model_fields, 1)
+            question = f"; did you mean {near[0]!r}?" if near else ""
+            raise SettingsError(f"{CONFIG_FILE}: {path}: there is no setting {name!r}{question}")
+    return {name: value for name, value in values.items() if value != ""}
 
 
 def _one_line(problem: Any) -> str:  # noqa: ANN401 (pydantic's ErrorDetails)

@@ -148,14 +148,78 @@ def test_registry_credentials_have_a_user_and_are_not_in_the_url() -> None:
     assert "http://" in refusal(schema_registry_url="registry:8081")
 
 
-def test_an_unknown_variable_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PIPELINE_PARTITION", "8")
-    assert refusal() == "PIPELINE_PARTITION: there is no such setting"
+@pytest.mark.parametrize(
+    ("variable", "setting"),
+    [
+        ("PARTITION", "PARTITIONS"),
+        ("KAFKA_BOOTSTRAP_SERVER", "KAFKA_BOOTSTRAP_SERVERS"),
+        ("KAFKA_SASL_PASSWD", "KAFKA_SASL_PASSWORD"),
+        ("SCHEMA_REGISTRY", "SCHEMA_REGISTRY_URL"),
+        ("REPLICATION_FACTORS", "REPLICATION_FACTOR"),
+    ],
+)
+def test_a_misspelt_variable_is_refused(monkeypatch: pytest.MonkeyPatch, variable: str, setting: str) -> None:
+    monkeypatch.setenv(PREFIX + variable, "8")
+    assert refusal() == f"PIPELINE_{variable}: there is no such setting; did you mean PIPELINE_{setting}?"
+    monkeypatch.setenv(PREFIX + variable, "")
+    load_settings()
+
+
+@pytest.mark.parametrize(
+    ("variable", "hint"),
+    [
+        ("PIPELINE_WORKSPACE", ""),  # Azure Pipelines
+        ("PIPELINE_SERVICE_HOST", ""),  # Kubernetes: service links of a service named pipeline
+        ("PIPELINE_SERVICE_PORT", ""),
+        ("PIPELINE_PORT", "; did you mean PIPELINE_HTTP_PORT?"),
+        ("PIPELINE_PORT_9464_TCP_ADDR", ""),
+        ("PIPELINE_NAME", ""),
+        ("PIPELINE_ID", ""),
+        ("PIPELINE_URL", ""),
+        ("PIPELINE_CONFIG_FILE", "; did you mean PIPELINE_CONFIG?"),
+        ("PIPELINE_KAFKA_SERVERS", "; did you mean PIPELINE_KAFKA_BOOTSTRAP_SERVERS?"),
+    ],
+)
+def test_a_variable_of_another_program_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, variable: str, hint: str
+) -> None:
+    monkeypatch.setenv(variable, "x")
+    assert load_settings().partitions == 8
+    assert caplog.messages == [f"{variable}: ignored, there is no such setting{hint}"]
+
+
+@pytest.mark.parametrize("name", [*Settings.model_fields, "config"])
+def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch, config: Path, name: str) -> None:
+    config.write_text("", encoding="utf-8")
+    default = load_settings()
+    if name in Settings.model_fields:
+        config.write_text(f'{name} = ""', encoding="utf-8")
+        assert load_settings() == default
+    monkeypatch.setenv(PREFIX + name.upper(), "")
+    settings = load_settings()
+    assert settings == default
+    assert settings.model_fields_set == set()
+
+
+def test_an_empty_variable_leaves_the_file_alone(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config.write_text("partitions = 12", encoding="utf-8")
+    monkeypatch.setenv("PIPELINE_PARTITIONS", "")
+    assert load_settings().partitions == 12
+
+
+def test_an_empty_password_is_a_missing_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIPELINE_KAFKA_SASL_PASSWORD", "")
+    text = refusal(kafka_security_protocol="SASL_SSL", kafka_sasl_mechanism="PLAIN", kafka_sasl_username="u")
+    assert text.endswith("SASL_SSL needs PIPELINE_KAFKA_SASL_PASSWORD too")
 
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [("partition = 8", "there is no setting 'partition'"), ("partitions 8", "Expected"), ("a = '\udcff'", "utf-8")],
+    [
+        ("partition = 8", "there is no setting 'partition'; did you mean 'partitions'?"),
+        ("partitions 8", "Expected"),
+        ("a = '\udcff'", "utf-8"),
+    ],
 )
 def test_a_wrong_config_file_is_named(config: Path, content: str, says: str) -> None:
     config.write_text(content, encoding="utf-8", errors="surrogateescape")
