@@ -178,8 +178,9 @@ class RecordSource(Service):
 
     async def _process(self, part: Part) -> None:
         self._active_at = time.monotonic()
-        self._transaction.begin()
         partitions = part.partitions
+        self._check_that_they_advance(partitions)
+        self._transaction.begin()
         batch = RecordBatch(partitions, asyncio.get_running_loop().create_future())
         await self._channel.put(batch)
         await batch.done
@@ -197,13 +198,27 @@ class RecordSource(Service):
         self._read += counts.total()
         self._transaction.poll()
 
+    def _check_that_they_advance(self, partitions: Partitions) -> None:
+        """Raise MustRestart for records that were processed already: of an earlier assignment, or fetched twice."""
+        for tp, records in partitions.items():
+            position, first = self._position(tp), records[0].offset()
+            if first < position:
+                raise MustRestart(
+                    f"{tp.topic}[{tp.partition}]: fetched offset {first}, though everything below {position} was "
+                    "processed; the batch is not processed again"
+                )
+
+    def _position(self, tp: TopicPartition) -> int:
+        """Next offset to process of an assigned partition."""
+        return self._next_offsets.get(tp, self._committed[tp])
+
     def _step_over_markers(self, ends: Mapping[TopicPartition, int]) -> None:
         """Count what stands behind the last record of a partition as read: markers, and what was aborted.
 
         Else it stays unread until the next record comes, and is deleted one day like a record that was never read.
         """
         for tp, end in ends.items():
-            if tp in self._assigned and end > self._next_offsets.get(tp, self._committed[tp]):
+            if tp in self._assigned and end > self._position(tp):
                 self._next_offsets[tp] = end
 
     def _commit_is_due(self, processed: Partitions) -> bool:
@@ -303,4 +318,4 @@ class RecordSource(Service):
             self._consumer.close()
 
     def _measure_lag(self) -> None:
-        self._lag.measure({tp: self._next_offsets.get(tp, self._committed[tp]) for tp in self._assigned})
+        self._lag.measure({tp: self._position(tp) for tp in self._assigned})

@@ -1,0 +1,74 @@
+"""A batch that begins below the position ends the worker before anything of it is processed, by both fetch paths."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+from confluent_kafka import Consumer, Producer
+from confluent_kafka import TopicPartition as Assigned
+
+from runtime import record_source
+from runtime.errors import MustRestart
+from runtime.fetch import fetch_of
+from runtime.metrics import Metrics
+from runtime.native_client import make_client
+from runtime.record import TopicPartition
+from runtime.record_batch import Part
+from runtime.record_source import RecordSource
+from runtime.settings import Settings
+from schemas import native_code
+
+TP = TopicPartition("t", 0)
+LIMIT_S = 20.0
+
+
+@pytest.fixture(params=[False, pytest.param(True, marks=pytest.mark.skipif(not native_code.native, reason="no Rust"))])
+def part(request: pytest.FixtureRequest) -> Any:
+    """Return records 0 to 9 as the Python path or the native one fetches them, from librdkafka's mock of a cluster."""
+    producer = Producer({"test.mock.num.brokers": 1, "log_level": 0})
+    address = next(iter(producer.list_topics("t", timeout=LIMIT_S).brokers.values()))
+    for number in range(10):
+        producer.produce("t", b"%d" % number, partition=0)
+    assert producer.flush(LIMIT_S) == 0
+    config = {"group.id": "g", "bootstrap.servers": f"{address.host}:{address.port}", "log_level": 0}
+    consumer, client = make_client(Consumer, config, past_python=request.param)
+    fetch = fetch_of(consumer, client, "g")
+    fetch.assign([TP])
+    consumer.assign([Assigned(*TP, 0)])
+    deadline = time.monotonic() + LIMIT_S
+    while time.monotonic() < deadline:
+        found = fetch.fetch(0.1, 100, 1_000_000)
+        for each in found.parts if found is not None else ():
+            yield each
+            fetch.close()
+            consumer.close()
+            return
+    raise AssertionError("nothing came")
+
+
+@pytest.mark.parametrize(("position", "refusal"), [(0, None), (1, "fetched offset 0, though everything below 1")])
+def test_records_below_the_position(
+    part: Part, position: int, refusal: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record_source, "Consumer", Mock())
+    transaction = Mock()
+    parts: Any = Settings(), "router", ["t"], [], Mock(), transaction, Mock(), Mock(), Metrics(), Mock(), Mock()
+
+    async def process() -> None:
+        source = RecordSource(*parts)
+        source._committed = {TP: position}
+        source._channel.put = lambda batch: asyncio.sleep(0, batch.done.set_result(None))
+        await source._process(Part(part.partitions, Counter(t=10)))
+
+    if refusal is not None:
+        with pytest.raises(MustRestart, match=refusal):
+            asyncio.run(process())
+        transaction.begin.assert_not_called()
+    else:
+        asyncio.run(process())
+        transaction.begin.assert_called_once()
