@@ -39,7 +39,8 @@ COPY --from=build /opt/broker-events /opt/broker-events
 ENV PATH=/opt/broker-events/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PIPELINE_HTTP_HOST=0.0.0.0 \
-    PIPELINE_HTTP_PORT=9464
+    PIPELINE_HTTP_PORT=9464 \
+    PIPELINE_SUPERSEDED_ACTION=wait
 USER 10001:10001
 EXPOSE 9464
 # For workers; a command that ends by itself is gone before it is asked. Kubernetes doesn't use it.

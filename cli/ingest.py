@@ -50,7 +50,7 @@ def command(
     """Bring the broker's events into the raw topic, byte for byte, each exactly once.
 
     Events and the position up to which they have come commit together: a bridge that was killed goes on exactly after
-    the last committed event. Of each source one bridge runs; a second one takes over and the first exits with 70.
+    the last committed event. Of each source one bridge runs; a second one takes over and the first exits with 4.
 
     \b
     grpc   the broker's event push (PIPELINE_GRPC_TARGET, PIPELINE_APP_KEY, PIPELINE_APP_SECRET). It reconnects by
@@ -66,7 +66,7 @@ def command(
       broker-events ingest --file events-1.ndjson --file events-2.ndjson.gz
       zcat archive/*.gz | broker-events ingest --file -
 
-    Exit code 70 means: start me again.
+    Exit code 70: restart it. Exit code 4: another bridge of this source has taken over; don't restart it.
     """
     from ingest.sources.ndjson import NdjsonFiles
     from ingest.worker import run_files, run_push

@@ -58,7 +58,7 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Exit codes: 0 well, 2 usage or settings, 3 quarantine limit, 70 must be restarted, 130 interrupted."""
+    """Exit codes: 0 done, 2 usage or settings, 3 quarantine limit, 4 superseded, 70 restart it, 130 interrupted."""
     try:
         sys.exit(cli.main(prog_name="broker-events", standalone_mode=False) or 0)
     except ContractError as error:

@@ -13,7 +13,8 @@ def command(instance_id: str | None, http_port: int | None) -> None:
     """Fold typed events into state tables and raise alerts, exactly once.
 
     Writes alerts, alerts.active, state.accounts and state.movements in one transaction with the offsets it has read.
-    Each projector needs an instance id of its own. Exit code 70 means: start me again.
+    Each projector needs an instance id of its own. Exit code 70: restart it. Exit code 4: another
+    projector of its instance id has taken over; don't restart it.
 
     \b
     Example:

@@ -13,7 +13,8 @@ def command(instance_id: str | None, http_port: int | None) -> None:
     """Route raw events into the typed topics, exactly once.
 
     Any number of routers share the partitions of the raw topic; each needs an instance id of its own, and a restarted
-    one should keep it (a pod's name in a StatefulSet). Exit code 70 means: start me again.
+    one should keep it (a pod's name in a StatefulSet). Exit code 70: restart it. Exit code 4:
+    another router of its instance id has taken over; don't restart it.
 
     \b
     Example, two routers on one host:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from runtime.instance import with_own_instance_id
 from runtime.process import run_process
 from runtime.settings import Settings, load_settings
 
@@ -19,7 +20,10 @@ def worker_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--http-port", type=int, help="Port of /metrics, /live and /ready [PIPELINE_HTTP_PORT; 0: a free one]"
         ),
-        click.option("--instance-id", help="Stable name of this worker [PIPELINE_INSTANCE_ID; the host's name]"),
+        click.option(
+            "--instance-id",
+            help="Stable name of this worker [PIPELINE_INSTANCE_ID; the host name, and -1, -2 where it is taken]",
+        ),
     ):
         command = option(command)
     return command
@@ -27,5 +31,5 @@ def worker_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def run_worker_command(name: str, run: Callable[[Settings, Event], None], **options: object) -> None:
     """Run a worker until SIGTERM or Ctrl-C and exit with its code."""
-    settings = load_settings(**options)
+    settings = with_own_instance_id(load_settings(**options), name)
     sys.exit(run_process(settings, name, lambda stop: run(settings, stop)))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from devstack.guarded import GuardedProcess
-from runtime.errors import MustRestart, PipelineError, QuarantineLimitExceeded, SettingsError
+from runtime.errors import Fenced, MustRestart, PipelineError, QuarantineLimitExceeded, SettingsError
 
 GRACE_S: Final = 12.0  # more than a process gives itself (runtime.process)
 ORPHAN_GRACE_S: Final = 10.0  # its broker goes at the same time: there is little that it could still do
@@ -21,8 +21,8 @@ FIRST_PAUSE_S: Final = 0.5
 MOST_FAILURES: Final = 5
 # A process that has lived this long was well: its end isn't one more failure of the same kind.
 HEALTHY_S: Final = 30.0
-# Ends that a restart doesn't help: somebody has to change or to look at something.
-FOR_A_PERSON: Final = (SettingsError.exit_code, QuarantineLimitExceeded.exit_code)
+# Ends that a restart doesn't help: a person has to act, or another process has taken over.
+FOR_A_PERSON: Final = (SettingsError.exit_code, QuarantineLimitExceeded.exit_code, Fenced.exit_code)
 
 
 class State(StrEnum):
@@ -46,8 +46,8 @@ class PartFailed(PipelineError):
 def pause_before_restart(exit_code: int, failures: int) -> float | None:
     """Seconds to wait before a process that has ended is started again; None: don't.
 
-    `failures`: how often in a row it has ended now. What is for a person (exit codes 2 and 3) stays; anything else may
-    go away, a few times.
+    `failures`: how often in a row it has ended now. Exit codes 2, 3 and 4 are not restarted; anything else may go away,
+    a few times.
     """
     if exit_code in FOR_A_PERSON or failures > MOST_FAILURES:
         return None

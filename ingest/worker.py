@@ -9,6 +9,7 @@ from ingest.sources.ndjson import NdjsonFiles
 from ingest.sources.push_stream import check_push_settings
 from ingest.sources.source import Source
 from runtime.health import Health, HealthServer
+from runtime.instance import superseded
 from runtime.metrics import Metrics
 from runtime.settings import Settings
 from schemas.catalog import load_catalog
@@ -44,7 +45,8 @@ def _run(
     server.start()
     try:
         bridge = Bridge(settings, source, load_catalog(), metrics, health)
-        bridge.run(stop, lambda: watch(bridge.committed))
+        with superseded(settings, health, stop, f"Run one bridge of the source {source.name}"):
+            bridge.run(stop, lambda: watch(bridge.committed))
         return bridge.committed
     finally:
         server.stop()

@@ -16,6 +16,7 @@ from faust.app import BootStrategy
 from runtime.access import verify_access
 from runtime.garbage import collect_rarely
 from runtime.health import Health, HealthServer
+from runtime.instance import superseded
 from runtime.kafka import admin_client
 from runtime.metrics import Metrics
 from runtime.quarantine import QUARANTINE, Quarantine
@@ -71,7 +72,7 @@ def run_worker(
 
     Verifies the topics and resolves the schema ids first; `build(schema ids by topic, quarantine, transaction,
     metrics)` then makes the processor. Raises SettingsError where they aren't as the catalog says, MustRestart when the
-    worker can't go on, QuarantineLimitExceeded where it is set to end then.
+    worker can't go on, Fenced where another has taken over, QuarantineLimitExceeded where it is set to end then.
     """
     if native_code.native is None:
         log.warning("installed without native code, as no Rust compiler was there: several times slower, else the same")
@@ -122,8 +123,10 @@ def run_worker(
             )
             await _serve(app, source)
 
+        advice = f"Two {name}s have the instance id {settings.instance_id}: give each its own with PIPELINE_INSTANCE_ID"
         collect_rarely()
-        asyncio.run(serve())
+        with superseded(settings, health, stop, advice):
+            asyncio.run(serve())
 
 
 async def _serve(app: faust.App, source: RecordSource) -> None:

@@ -39,5 +39,10 @@ class MustRestart(PipelineError):
     exit_code = 70
 
 
-class Fenced(MustRestart):
-    """Another process with the same transactional id has taken over (KIP-98 producer fencing)."""
+class Fenced(PipelineError):
+    """Superseded: another process with the same transactional id has taken over (KIP-98 producer fencing).
+
+    A restart would fence that process in turn, and the two would go on so without end.
+    """
+
+    exit_code = 4

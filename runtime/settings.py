@@ -99,7 +99,12 @@ class Settings(BaseSettings):
     instance_id: str = Field(
         default_factory=socket.gethostname,
         pattern=r"^[A-Za-z0-9._-]+$",
-        description="stable name of this worker; a new worker of the same name fences the old one at once",
+        description="stable name of this worker; a new worker of the same name supersedes the old one at once",
+    )
+    superseded_action: Literal["exit", "wait"] = Field(
+        "exit",
+        description="when another process has taken over: exit with code 4; or wait, not ready, to be stopped, where "
+        "the supervisor would restart any exit code",
     )
 
     commit_interval_ms: int = Field(

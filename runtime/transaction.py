@@ -49,6 +49,7 @@ class Transaction:
         self.is_open = False
         self.records = 0
         self.opened_at = 0.0
+        self._committed_at: str | None = None  # UTC, for people
         self._timeout_s = settings.transaction_timeout_ms / 1000
         self._start_timeout_s = settings.start_timeout_s
         config = producer_config(
@@ -144,6 +145,7 @@ class Transaction:
             )
         self._until_done("commit_transaction", self._producer.commit_transaction, self._timeout_s)
         self.is_open = False
+        self._committed_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         if log.isEnabledFor(logging.DEBUG):
             self._log_commit(time.monotonic() - began, len(offsets))
 
@@ -209,7 +211,20 @@ class Transaction:
         if error.code() == KafkaError._FATAL:  # noqa: SLF001 (the public name of a client-side code)
             error = self._fatal_error() or error
         if error.code() in _FENCED:
-            return Fenced(f"{call}: a newer worker of the same name has taken over ({error.str()})")
+            return self._fenced(call, error)
         if error.code() == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
             return refused(f"Write on transactional-id {self.transactional_id} ({error.str()})")
         return MustRestart(f"{call}: {error.str()} ({error.name()})")
+
+    def _fenced(self, call: str, error: KafkaError) -> PipelineError:
+        """Tell a successor from the broker, which fences the producer of a transaction that it aborts by time-out."""
+        open_s = time.monotonic() - self.opened_at if self.is_open else 0.0
+        if open_s >= self._timeout_s:
+            return MustRestart(
+                f"{call}: the transaction was open for {open_s:.1f} s, and Kafka aborts it after {self._timeout_s:g} s"
+            )
+        last = "has committed nothing" if self._committed_at is None else f"last committed at {self._committed_at}"
+        return Fenced(
+            f"{call}: another process has taken over the transactional id {self.transactional_id}; this one {last}"
+            f" ({error.str()})"
+        )

@@ -18,6 +18,7 @@ from devstack.java import free_ports
 log = logging.getLogger(__name__)
 
 MUST_RESTART = 70
+SUPERSEDED = 4
 STOPPED = (0, -signal.SIGTERM)  # the latter when it comes before the process could answer signals
 START_LIMIT_S = 60.0
 STOP_LIMIT_S = 15.0
@@ -117,7 +118,7 @@ class Worker:
         for process in [each for each in self._former if each.poll() is not None]:
             self._former.remove(process)
             self.zombies += 1
-            if process.returncode != MUST_RESTART:
+            if process.returncode not in (MUST_RESTART, SUPERSEDED):
                 raise WorkerFailed(f"the zombie of {self.name} ended with {process.returncode}:\n{self.tail()}")
         if self._process is not None:
             code = self._process.poll()

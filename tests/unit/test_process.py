@@ -48,7 +48,7 @@ def test_a_clean_end() -> None:
     [
         (SettingsError("the line"), 2),
         (MustRestart("the line"), 70),
-        (Fenced("the line"), 70),
+        (Fenced("the line"), 4),
         (Stopped("the line"), 0),
         (PipelineError("the line"), 1),
     ],

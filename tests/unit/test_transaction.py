@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -57,11 +58,20 @@ class Unusable:
 
 def test_a_fatal_error_is_known_by_its_own_name_even_when_that_comes_late(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime.transaction, "Producer", lambda _config: Unusable(2))
-    with pytest.raises(Fenced, match="begin_transaction: a newer worker of the same name has taken over"):
+    with pytest.raises(Fenced, match="begin_transaction: another process has taken over the transactional id"):
         Transaction(Settings(), "broker.router.a").begin()
 
 
 def test_a_fatal_error_that_a_poll_meets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime.transaction, "Producer", lambda _config: Unusable(1))
-    with pytest.raises(Fenced, match="poll: a newer worker of the same name has taken over"):
+    with pytest.raises(Fenced, match="poll: another process has taken over the transactional id"):
         Transaction(Settings(), "broker.router.a").poll()
+
+
+def test_a_producer_that_the_broker_fences_by_time_out_has_no_successor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kafka gives the error of a fenced producer also to one whose transaction it has aborted: a restart is right."""
+    monkeypatch.setattr(runtime.transaction, "Producer", lambda _config: Unusable(1))
+    stalled = Transaction(Settings(transaction_timeout_ms=2000), "broker.router.a")
+    stalled.is_open, stalled.opened_at = True, time.monotonic() - 2.1
+    with pytest.raises(MustRestart, match=r"poll: the transaction was open for 2\.1 s, .* aborts it after 2 s"):
+        stalled.poll()
