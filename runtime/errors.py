@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from schemas.urls import without_userinfo
+
 
 class PipelineError(Exception):
     """Base of the errors that end a process with one clear line instead of a traceback."""
 
     exit_code = 1
+
+    def __init__(self, text: str) -> None:
+        super().__init__(without_userinfo(text))
 
 
 class SettingsError(PipelineError):

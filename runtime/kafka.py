@@ -105,10 +105,13 @@ def admin_client(settings: Settings, stop: threading.Event | None = None) -> Adm
     certificates are refused.
     """
     connection: deque[KafkaError] = deque(maxlen=_ERRORS_KEPT)
+    problem = ""
     try:
         admin = AdminClient(client_config(settings) | {"error_cb": connection.append, "log_level": 0})
     except KafkaException as error:
-        raise SettingsError(f"Kafka client: {error.args[0].str()}") from None
+        problem = error.args[0].str()
+    if problem:  # here: the context of an error that is raised above would hold the values
+        raise SettingsError(f"Kafka client: {problem}")
     patience_s = iter(_ATTEMPTS_S)
     reason: KafkaError | None = None
 

@@ -9,6 +9,7 @@ import time
 from typing import Any, Final
 
 from runtime.settings import Settings
+from schemas.urls import without_userinfo
 
 # Ours alone at INFO and below: others say too much, and some of it a line an event.
 _QUIET: Final = ("faust", "mode", "processors.app", "asyncio", "httpx", "httpx2", "httpcore", "httpcore2", "urllib3")
@@ -36,7 +37,16 @@ class JsonFormatter(logging.Formatter):
         entry |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(entry, default=str)
+        return without_userinfo(json.dumps(entry, default=str))
+
+
+class TextFormatter(logging.Formatter):
+    """A line of text, and a traceback after it."""
+
+    converter = staticmethod(time.gmtime)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return without_userinfo(super().format(record))
 
 
 def configure_logging(settings: Settings, process: str) -> None:
@@ -45,11 +55,8 @@ def configure_logging(settings: Settings, process: str) -> None:
     if settings.log_format == "json":
         handler.setFormatter(JsonFormatter(process))
     else:
-        text = logging.Formatter(
-            f"%(asctime)s.%(msecs)03dZ %(levelname)-7s {process} %(message)s", datefmt="%Y-%m-%dT%H:%M:%S"
-        )
-        text.converter = time.gmtime
-        handler.setFormatter(text)
+        line = f"%(asctime)s.%(msecs)03dZ %(levelname)-7s {process} %(message)s"
+        handler.setFormatter(TextFormatter(line, datefmt="%Y-%m-%dT%H:%M:%S"))
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     for logger in _QUIET:
         logging.getLogger(logger).setLevel(logging.WARNING)

@@ -9,7 +9,6 @@ import socket
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
-from urllib.parse import urlsplit
 
 import pydantic_settings
 from pydantic import (
@@ -17,13 +16,13 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
-    ValidationInfo,
     field_validator,
     model_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from runtime.errors import SettingsError
+from schemas.urls import split_userinfo
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +65,9 @@ class Settings(BaseSettings):
     in the environment that resembles a setting's, stops the start; other programs' PIPELINE_ variables are warned of.
     """
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True, hide_input_in_errors=True
+    )
 
     kafka_bootstrap_servers: str = Field("127.0.0.1:9092", description="Kafka brokers, host:port, comma separated")
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
@@ -163,9 +164,9 @@ class Settings(BaseSettings):
         "grpc_ca_location",
     )
     @classmethod
-    def _file_exists(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+    def _file_exists(cls, path: Path | None) -> Path | None:
         if path is not None and not path.is_file():
-            raise ValueError(f"no such file: {path} ({info.field_name})")
+            raise ValueError("no such file")
         return path
 
     @field_validator("kafka_extra")
@@ -200,12 +201,16 @@ class Settings(BaseSettings):
     @field_validator("schema_registry_url")
     @classmethod
     def _url_without_password(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if "@" in parts.netloc:
-            raise ValueError("user and password belong into SCHEMA_REGISTRY_BASIC_AUTH, not into the URL")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("has to be http://... or https://...")
+        if any(split_userinfo(part.strip())[1] for part in url.split(",")):
+            raise ValueError("put user and password in SCHEMA_REGISTRY_BASIC_AUTH, not in the URL")
         return url
+
+    @field_validator("kafka_bootstrap_servers", "grpc_target", "http_host")
+    @classmethod
+    def _address_without_password(cls, address: str | None) -> str | None:
+        if address is not None and "@" in address:
+            raise ValueError("must be an address without user and password")
+        return address
 
     @field_validator("schema_registry_basic_auth")
     @classmethod
@@ -248,9 +253,10 @@ def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 (each value is 
     try:
         return Settings(**values)
     except ValidationError as error:
-        raise SettingsError("; ".join(_one_line(problem) for problem in error.errors())) from None
+        problem = "; ".join(_one_line(problem) for problem in error.errors())
     except pydantic_settings.SettingsError as error:  # one that has to be JSON isn't
-        raise SettingsError(f"{PREFIX}KAFKA_EXTRA: is not JSON: {type(error.__cause__).__name__}") from None
+        problem = f"{PREFIX}KAFKA_EXTRA: is not JSON: {type(error.__cause__).__name__}"
+    raise SettingsError(problem)  # here: the context of an error that is raised above would hold the values
 
 
 def _read_config_file(path: str | None) -> dict[str, Any]:
@@ -258,14 +264,18 @@ def _read_config_file(path: str | None) -> dict[str, Any]:
         return {}
     try:
         values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        problem = next((_no_setting(name) for name in values if name not in Settings.model_fields), None)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"{CONFIG_FILE}: {path}: {error}") from None
-    for name in values:
-        if name not in Settings.model_fields:
-            near = difflib.get_close_matches(name, Settings.model_fields, 1)
-            question = f"; did you mean {near[0]!r}?" if near else ""
-            raise SettingsError(f"{CONFIG_FILE}: {path}: there is no setting {name!r}{question}")
+        problem = str(error)
+    if problem is not None:  # here: the context of an error that is raised above would hold the file's text
+        raise SettingsError(f"{CONFIG_FILE}: {path}: {problem}")
     return {name: value for name, value in values.items() if value != ""}
+
+
+def _no_setting(name: str) -> str:
+    near = difflib.get_close_matches(name, Settings.model_fields, 1)
+    question = f"; did you mean {near[0]!r}?" if near else ""
+    return f"there is no setting {name.rpartition('@')[2]!r}{question}"
 
 
 def _one_line(problem: Any) -> str:  # noqa: ANN401 (pydantic's ErrorDetails)
@@ -274,5 +284,5 @@ def _one_line(problem: Any) -> str:  # noqa: ANN401 (pydantic's ErrorDetails)
         return str(message)
     field = str(problem["loc"][0])
     secret = any(word in field for word in ("password", "secret", "auth", "extra", "registry_url"))
-    got = "" if secret else f" (got {str(problem['input'])[:80]!r})"
+    got = "" if secret or "@" in str(problem["input"]) else f" (got {str(problem['input'])[:80]!r})"
     return f"{PREFIX}{field.upper()}: {message}{got}"

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
-from confluent_kafka.schema_registry.common._httpx_compat import httpx  # the HTTP library that the client has chosen
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from schemas.catalog import Catalog
+from schemas.urls import split_userinfo, without_userinfo
 
 LEVEL = "FULL_TRANSITIVE"
 _TIMEOUT_S = 10
@@ -27,6 +27,9 @@ _T = TypeVar("_T")
 
 class RegistryError(RuntimeError):
     """The registry cannot be reached, refuses, or does not hold what is asked for. The text is for people."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(without_userinfo(text))
 
 
 class CredentialsRefused(RegistryError):
@@ -81,13 +84,21 @@ def desired_subjects(catalog: Catalog, prefix: str) -> tuple[Subject, ...]:
 
 
 class Registry:
-    """A schema registry at `url`; `basic_auth` is `user:password`, `ca_location` a PEM file for https.
+    """A schema registry at `url`, or at several, comma separated; `ca_location` is a PEM file for https.
 
+    `basic_auth` is `user:password`; a URL may hold them instead. No error shows them.
     Every method raises `RegistryError` if the registry cannot be reached or refuses.
     """
 
     def __init__(self, url: str, basic_auth: str | None = None, ca_location: str | None = None) -> None:
-        self._url = url
+        try:
+            urls, userinfo = zip(*(split_userinfo(part.strip()) for part in url.split(",")), strict=True)
+        except ValueError as error:
+            raise RegistryError(f"schema registry settings: the URL {error}") from None
+        if basic_auth is not None and any(userinfo):
+            raise RegistryError("schema registry settings: user and password are in the URL and in basic_auth")
+        self._url = url = ",".join(urls)
+        basic_auth = basic_auth or next(filter(None, userinfo), None)
         # One repetition, not the client's three: whoever has to wait for the registry says so in the log.
         settings: dict[str, object] = {"url": url, "timeout": _TIMEOUT_S, "max.retries": 1}
         if basic_auth is not None:
@@ -96,7 +107,7 @@ class Registry:
             settings["ssl.ca.location"] = ca_location
         try:
             self._client = SchemaRegistryClient(settings)
-        except (ValueError, OSError) as error:  # the latter for a CA file without a certificate
+        except Exception as error:
             raise RegistryError(f"schema registry settings: {error}") from error
 
     def register(self, subjects: Iterable[Subject]) -> list[Registration]:
@@ -200,7 +211,7 @@ class Registry:
             raise RegistryError(f"the registry at {self._url} refuses: {error}") from error
         except (ValueError, KeyError) as error:
             raise self._no_registry("something else") from error
-        except httpx.TransportError as error:
+        except Exception as error:  # of the client's HTTP library, which is its own choice
             if _UNVERIFIED in str(error):
                 raise RegistryUntrusted(f"the certificate of {self._url} does not verify: {error}") from error
             raise RegistryError(f"the registry at {self._url} cannot be reached: {error}") from error
