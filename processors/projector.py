@@ -69,6 +69,8 @@ class Projector(BatchProcessor):
         for rule in RULES:  # a rate needs the 0 before the first one
             for status in ("FIRING", "RESOLVED") if rule.is_condition else ("FIRING",):
                 metrics.alerts.labels(rule.name, status)
+        for topic in typed.values():
+            metrics.unknown_values.labels(topic.biz_type)
 
     def restore(self, positions: Mapping[TopicPartition, int], unmoved: set[TopicPartition]) -> None:
         """Load the tables of the assigned partition numbers."""

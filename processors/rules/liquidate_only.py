@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from processors.rules.alerting import LIQUIDATE_ONLY, account_tail, make_alert
+from processors.rules.spelling import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,17 +17,34 @@ if TYPE_CHECKING:
     from processors.rules.outcome import Source
     from schemas.records import AccountUpdate, Alert, LiquidateOnlyState, RestrictionEvidence, RestrictionsState
 
-_SUFFIX = "LIQUIDATE_ONLY"
-
 Held = dict[str, "LiquidateOnlyState"]
 """Markets that are liquidate-only, and since when."""
 
 
+_MARKETS = {
+    f"{market}_STOCK_{kind}": market if kind == "LIQUIDATE_ONLY" else None
+    for market in ("HK", "US", "CN")
+    for kind in ("LIQUIDATE_ONLY", "NO_TRADE")
+}
+
+
 def market_of(code: str) -> str | None:
-    """Market of a restriction code: HK_STOCK_LIQUIDATE_ONLY -> HK, LIQUIDATE_ONLY -> ALL, any other code -> None."""
-    if not code.endswith(_SUFFIX):
+    """Market of a restriction code: HK_STOCK_LIQUIDATE_ONLY -> HK, LIQUIDATE_ONLY -> ALL, any other code -> None.
+
+    Case, width, and what separates or surrounds the words make no difference (`processors.rules.spelling`).
+    """
+    return _MARKETS[code] if code in _MARKETS else _market_of(plain(code))
+
+
+def _market_of(code: str) -> str | None:
+    liquidate = plain(code.removesuffix("ONLY"))
+    if not (code.endswith("ONLY") and liquidate.endswith("LIQUIDATE")):
         return None
-    return code.removesuffix(_SUFFIX).rstrip("_").removesuffix("_STOCK") or "ALL"
+    market = plain(liquidate.removesuffix("LIQUIDATE"))
+    before_stock = market.removesuffix("STOCK")
+    if before_stock != market and before_stock and not before_stock[-1].isalnum():
+        market = plain(before_stock)
+    return market or "ALL"
 
 
 class _Step(NamedTuple):

@@ -13,6 +13,7 @@ from processors.rules import transfer_returned
 from processors.rules.funding import FUNDING_TYPES, request_id, system_ids, terms
 from processors.rules.outcome import Flag, Outcome
 from processors.rules.recency import is_older
+from processors.rules.spelling import Words
 
 if TYPE_CHECKING:
     from processors.rules.funding import FundingEvent
@@ -23,6 +24,7 @@ HISTORY_LIMIT: Final = 32
 """Status events kept per movement. Real ones have a few; the limit bounds the record when a broker repeats itself."""
 
 _FINAL = frozenset({"CANCELED", "REJECTED", "FAILED", "COMPLETED", "RETURNED"})
+_STATUSES = Words(_FINAL)
 
 
 def movement_id(event: FundingEvent, account_key: str) -> str:
@@ -34,8 +36,9 @@ def movement(
     state: MovementState | None, event: FundingEvent, account_key: str, source: Source
 ) -> Outcome[MovementState]:
     """Any of the six types; `state` is that of `movement_id(event, account_key)`."""
-    status = event["status"]
-    flags: tuple[Flag, ...] = () if status in FUNDING_TYPES[event["biz_type"]].statuses else (Flag.UNKNOWN_VALUE,)
+    known = event["status"] in FUNDING_TYPES[event["biz_type"]].statuses
+    flags: tuple[Flag, ...] = () if known else (Flag.UNKNOWN_VALUE,)
+    status = _STATUSES(event["status"])
     if state is None:
         changed = _first(event, account_key)
     else:
@@ -57,7 +60,8 @@ def movement(
 
 
 def is_legal(before: str, after: str) -> bool:
-    """Whether a movement may go from one status to the other; staying is always legal."""
+    """Whether a movement may go from one status to the other, in any spelling; staying is always legal."""
+    before, after = _STATUSES(before), _STATUSES(after)
     return (
         before == after or before not in _FINAL or after not in _FINAL or (before, after) == ("COMPLETED", "RETURNED")
     )

@@ -48,7 +48,7 @@ def test_returned_without_completed_is_still_an_alert() -> None:
     assert evidence["elapsed_us"] is None
 
 
-@pytest.mark.parametrize("status", ["CANCELED", "REJECTED", "COMPLETED", "FAILED", "PENDING", "returned"])
+@pytest.mark.parametrize("status", ["CANCELED", "REJECTED", "COMPLETED", "FAILED", "PENDING", "SETTLED"])
 def test_no_other_status_fires(status: str) -> None:
     assert fold(transfer(status, ns=0)).alerts == []
 

@@ -1,0 +1,44 @@
+"""Documented words in another spelling.
+
+The broker's documents list statuses and codes in capital letters. A rule takes `returned`, `Returned ` and
+`\\ufeffRETURNED` for RETURNED: an alert must not depend on spelling. States and typed records keep what was sent, and
+the event is counted as an unknown value.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from unicodedata import normalize
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_NO_LETTERS = re.compile(r"[\W_]+")
+
+
+class Words:
+    """Words that a document lists; `words(text)` is the one that `text` spells, or `text` itself."""
+
+    def __init__(self, words: Iterable[str]) -> None:
+        self._by_letters = {_letters(word): word for word in words}
+        self._exact = frozenset(self._by_letters.values())
+
+    def __call__(self, text: str) -> str:
+        return text if text in self._exact else self._by_letters.get(_letters(text), text)
+
+
+def plain(text: str) -> str:
+    """Return the text in capital letters of the usual width, without what surrounds its letters and digits."""
+    text = normalize("NFKC", text.upper())
+    start, end = 0, len(text)
+    while start < end and not text[start].isalnum():
+        start += 1
+    while end > start and not text[end - 1].isalnum():
+        end -= 1
+    return text[start:end]
+
+
+def _letters(text: str) -> str:
+    """Letters and digits alone, in one case and width."""
+    return _NO_LETTERS.sub("", normalize("NFKC", text.casefold()))
