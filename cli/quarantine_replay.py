@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 _REPLAYED: Final = "replayed already, left out"
 _TYPED: Final = "typed already, left out: see `broker-events rebuild`"
 _TOO_LARGE: Final = "too large with the headers of a replay, left out: raise MAX_MESSAGE_BYTES"
-_LEFT_OUT: Final = (_REPLAYED, _TYPED, _TOO_LARGE)
+_MARKER: Final = "a marker, left out: the event itself is not in Kafka, `show` says where it is"
+_LEFT_OUT: Final = (_REPLAYED, _TYPED, _TOO_LARGE, _MARKER)
 _BATCH_BYTES: Final = 4_000_000
 _PROGRESS_S: Final = 1.0
 
@@ -116,6 +117,7 @@ def _plan(settings: Settings, catalog: Catalog, choice: Choice, limit: int | Non
     from runtime.replay import is_too_large, read_recoveries
     from runtime.topics import derived_size_limit
     from schemas.catalog import RAW
+    from schemas.oversized import marked
 
     replayed = read_recoveries(settings).keys()
     # Ids of schemas don't matter: the records are not written.
@@ -131,6 +133,8 @@ def _plan(settings: Settings, catalog: Catalog, choice: Choice, limit: int | Non
             outcome = _TYPED
         elif quarantined.name in replayed:
             outcome = _REPLAYED
+        elif marked((header.name, header.value) for header in event.headers):
+            outcome = _MARKER
         elif is_too_large(event, settings.max_message_bytes):
             outcome = _TOO_LARGE
         else:

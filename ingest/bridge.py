@@ -14,13 +14,14 @@ from confluent_kafka import KafkaException
 
 from ingest.cursors import PARTITION, Cursor, cursor_key, read_positions
 from ingest.cursors import TOPIC as CURSORS
-from ingest.envelope import to_raw
+from ingest.envelope import RawRecord, to_raw
 from ingest.inbox import Inbox
 from ingest.intake_metrics import IntakeMetrics
+from ingest.marker import to_marker
 from ingest.sources.source import Received, Source
 from runtime.access import verify_access
 from runtime.commit_rule import CommitRule
-from runtime.errors import Fenced, MustRestart, SettingsError
+from runtime.errors import Fenced, MustRestart
 from runtime.health import Health
 from runtime.kafka import admin_client
 from runtime.metrics import Metrics
@@ -29,6 +30,7 @@ from runtime.startup import keep_trying
 from runtime.topics import plan_topics, verify_topics
 from runtime.transaction import Transaction
 from schemas.catalog import RAW, Catalog
+from schemas.oversized import ERROR
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +42,13 @@ _POLL_S: Final = 0.2
 _AT_ONCE: Final = 200
 # Names of headers and the record's own framing, which Kafka counts too.
 _OVERHEAD_BYTES: Final = 4096
-_QUOTED: Final = 80
+# A longer position is none to go on after: neither a cursor nor the next subscription could hold it.
+_CURSOR_CHARS: Final = 65_536
+
+
+def largest_event(settings: Settings) -> int:
+    """Bytes that value, key and header values of a raw record may have together; a larger event gets a marker."""
+    return settings.max_message_bytes - _OVERHEAD_BYTES
 
 
 class Bridge:
@@ -48,12 +56,14 @@ class Bridge:
 
     def __init__(self, settings: Settings, source: Source, catalog: Catalog, metrics: Metrics, health: Health) -> None:
         self.committed = 0
+        self.markers = 0
         self._settings = settings
         self._source = source
         self._catalog = catalog
         self._counts = IntakeMetrics(metrics, catalog, settings)
         self._health = health
         self._raw_topic = settings.topic(RAW)
+        self._largest = largest_event(settings)
         self._cursor_topic = settings.topic(CURSORS)
         self._inbox = Inbox()
         self._commit_rule = CommitRule(
@@ -147,15 +157,11 @@ class Bridge:
     def _add(self, transaction: Transaction, events: list[Received]) -> None:
         """Produce the events, committing whenever a transaction is full."""
         name = self._source.name
-        largest = self._settings.max_message_bytes - _OVERHEAD_BYTES
         for received in events:
-            record = to_raw(received, name)
-            if record.size > largest:
-                self._commit(transaction)
-                raise SettingsError(
-                    f"event {record.event_id[:_QUOTED]!r} has {record.size} bytes: raise PIPELINE_MAX_MESSAGE_BYTES "
-                    f"({self._settings.max_message_bytes}) and the topics' max.message.bytes with it"
-                )
+            record = None if received.whole else to_raw(received, name)
+            if record is None or record.size > self._largest:
+                record = to_marker(received, name, self._largest)
+                self._report(record)
             transaction.begin()
             transaction.produce(
                 self._raw_topic,
@@ -168,12 +174,19 @@ class Bridge:
                 received.event_type or record.event_type,
                 received.position or record.position,
             )
-            if stream and position:
+            if stream and position and len(stream) + len(position) <= _CURSOR_CHARS:
                 self._positions[stream] = position
                 self._moved[stream] = Cursor(position, record.event_id, received.received_at)
             self._counts.received(record, received)
             if transaction.records >= self._settings.transaction_records:
                 self._commit(transaction)
+
+    def _report(self, marker: RawRecord) -> None:
+        """Log and count that a marker stands for an event."""
+        found = {name: str(value, "utf-8") for name, value in marker.headers if isinstance(value, bytes)}
+        log.warning("an event is too large, raw has a marker in its place: %s", found[ERROR])
+        self._counts.oversized(marker)
+        self.markers += 1
 
     def _commit_if_due(self, transaction: Transaction) -> None:
         now = time.monotonic()

@@ -16,6 +16,7 @@ from ingest.sources.source import Received
 from schemas import exact_json, native_code
 from schemas.account_key import account_key
 from schemas.invalid_event import InvalidEvent, Reason
+from schemas.oversized import ERROR
 from schemas.trace_context import TRACEPARENT, pushed_traceparent
 
 EVENT_ID: Final = "event_id"
@@ -26,7 +27,8 @@ SOURCE: Final = "source"
 RECEIVED_AT: Final = "received_at"  # UTC, YYYY-MM-DDThh:mm:ss.ffffffZ
 VERSION: Final = "version"  # of the push message, where it has one
 TIMESTAMP: Final = "timestamp"  # of the push message; only beside ERROR
-ERROR: Final = "error"  # <reason>: <detail>; only where there is no usable envelope
+FILE: Final = "file"  # path, of an event that came from a file; only beside ERROR
+LINE: Final = "line"  # of that file, from 1
 
 
 class RawRecord(NamedTuple):
@@ -65,10 +67,12 @@ def to_raw(received: Received, source: str) -> RawRecord:
             (POSITION, received.position),
             (TIMESTAMP, received.timestamp),
             (VERSION, received.version),
+            (FILE, received.file),
+            (LINE, str(received.line or "")),
             (ERROR, f"{error.reason}: {error.detail}"),
         )
         names = received.event_id, received.event_type, "", received.position
-        return _record(received.payload, None, fields, names)
+        return record(received.payload, None, fields, names)
 
 
 def wrap(received: Received) -> bytes:
@@ -131,12 +135,13 @@ def _usable(received: Received, source: str) -> RawRecord:
         (VERSION, received.version),
         (TRACEPARENT, pushed_traceparent(event)),
     )
-    return _record(value, account_key(payload), fields, (event_id, event_type, biz_type, position))
+    return record(value, account_key(payload), fields, (event_id, event_type, biz_type, position))
 
 
-def _record(
+def record(
     value: bytes, key: str | None, fields: Iterable[tuple[str, str]], names: tuple[str, str, str, str]
 ) -> RawRecord:
+    """Make a raw record; `fields` are its headers, empty ones are left out, `names` as from `RawRecord.event_id`."""
     contents = [(name, text.encode("utf-8", "backslashreplace")) for name, text in fields if text]
     size = len(value) + len((key or "").encode("utf-8", "surrogatepass")) + sum(len(content) for _, content in contents)
     return RawRecord(value, key, [*contents], *names, size)

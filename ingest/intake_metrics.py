@@ -31,6 +31,9 @@ class IntakeMetrics:
         self._bytes += len(received.payload)
         self._times.append(received.received_at)
 
+    def oversized(self, marker: RawRecord) -> None:
+        self._metrics.oversized.labels(self._event_type(marker.event_type)).inc()
+
     def committed(self, streams: Iterable[str], filled_s: float, commit_s: float) -> int:
         """The transaction with all that was received is committed: it was open for `filled_s` before `commit_s`.
 

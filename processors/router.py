@@ -26,6 +26,7 @@ from schemas.catalog import RAW, Catalog, load_catalog
 from schemas.duplicate_window import DuplicateWindow
 from schemas.headers import RAW_OFFSET
 from schemas.invalid_event import InvalidEvent
+from schemas.oversized import marked
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +104,7 @@ class Router(BatchProcessor):
         try:
             route, typed, traced = self._routing.type(record.value(), key, window)
         except InvalidEvent as problem:
-            self._quarantine.put(self._transaction, record, problem)
+            self._quarantine.put(self._transaction, record, marked(record.headers()) or problem)
             return
         except MemoryError:  # nothing that the record has done
             raise

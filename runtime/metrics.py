@@ -67,6 +67,7 @@ class Metrics:
         # bridge
         self.received = self._counter("received", "Messages received from the push", "event_type", "biz_type")
         self.received_bytes = self._counter("received_bytes", "Payload bytes received from the push")
+        self.oversized = self._counter("oversized", "Events too large for raw: a marker is there", "event_type")
         self.reconnects = self._counter("reconnects", "Streams to the push that ended, by reason", "reason")
         self.connected = self._gauge("connected", "1 while a stream to the push is open")
         self.last_message = self._gauge(

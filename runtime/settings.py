@@ -150,6 +150,12 @@ class Settings(BaseSettings):
     grpc_event_types: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated)] = Field(
         ("ACCOUNT", "FUNDING"), min_length=1, description="event types to subscribe, comma separated"
     )
+    grpc_max_message_bytes: int = Field(
+        67_108_864,
+        ge=16_777_216,
+        le=1_073_741_824,
+        description="largest message of the event push; an event in it above MAX_MESSAGE_BYTES becomes a marker",
+    )
     grpc_silence_s: float = Field(180, gt=0, description="no message for this long: drop the stream and resume")
     grpc_connection_limit_wait_s: float = Field(60, gt=0, description="wait after NumOfConnExceed")
     app_key: str | None = Field(None, description="app key of the event push")

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 _REFUSED: Final = "refused"
 _UNTRUSTED: Final = "untrusted"
+_OVERSIZED: Final = "oversized"
 _CONNECTION_LIMIT: Final = "connection_limit"
 _REFUSED_CODES: Final = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
 # How gRPC words that the other side is not, or can't be shown to be, whom the settings name.
@@ -35,6 +36,8 @@ _ENDED_BY: Final = {
     Kind.TOO_MANY_CONNECTIONS: _CONNECTION_LIMIT,
     Kind.EXPIRED: "expired",
 }
+# How gRPC words that a message is larger than it may receive; the message is gone, and the stream with it.
+_LARGER: Final = "Received message larger than max"
 _MAX_DETAIL: Final = 300
 
 
@@ -49,7 +52,8 @@ class BrokerPush:
     """Subscribes, yields events, and subscribes again after whatever ended the stream.
 
     Only a refused key or signature ends it, with SettingsError: a retry would fare no better, and may lock the key. So
-    does a broker that was never trusted; one that was before, and whose certificate has expired, is tried again.
+    does a message that gRPC refuses for its size, which would come again, and a broker that was never trusted; one that
+    was before, and whose certificate has expired, is tried again.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics, health: Health, name: str = "grpc") -> None:
@@ -90,6 +94,12 @@ class BrokerPush:
                 raise SettingsError(
                     f"no trusted TLS connection to {self._settings.grpc_target} ({detail}): check PIPELINE_GRPC_TARGET "
                     "and PIPELINE_GRPC_CA_LOCATION"
+                )
+            if end.reason == _OVERSIZED:
+                raise SettingsError(
+                    f"the broker sends a message that gRPC refuses ({detail}), after the positions {dict(positions)} "
+                    "or later: raise PIPELINE_GRPC_MAX_MESSAGE_BYTES above its size, and the memory of this process; "
+                    "see BrokerEventsOversizedEvent in docs/runbook.md"
                 )
             wait_s = backoff.next_wait_s(time.monotonic() - began)
             if end.reason == _CONNECTION_LIMIT:
@@ -169,4 +179,6 @@ def _end_of(error: grpc.RpcError, *, silent: bool) -> _End:
     reason = _REFUSED if code in _REFUSED_CODES else code.name.lower()
     if any(sign in details for sign in _DISTRUST):
         reason = _UNTRUSTED
+    if _LARGER in details:
+        reason = _OVERSIZED
     return _End(reason, f"{code.name}: {details}")

@@ -102,7 +102,7 @@ class NdjsonFiles:
                             file.seek(0)
                             text = _uncompressed(file)
                     before = self.done_bytes
-                    for line in text:
+                    for number, line in enumerate(text, place.lines + 1):
                         if self._stopping.is_set():
                             return
                         is_read = place.is_open_line(line.removesuffix(b"\n"))
@@ -112,7 +112,9 @@ class NdjsonFiles:
                         value = line.removesuffix(b"\n").removesuffix(b"\r")
                         if value and not value.isspace() and not is_read:
                             checkpoint = Checkpoint(stream, str(place) if is_file else "")
-                            yield Received(value, time.time_ns() // 1000, checkpoint=checkpoint)
+                            yield Received(
+                                value, time.time_ns() // 1000, checkpoint=checkpoint, file=str(path), line=number
+                            )
                     if is_file:
                         self.done_bytes = before + file.tell()
             except (OSError, EOFError, zlib.error) as error:

@@ -17,9 +17,6 @@ from runtime.errors import SettingsError
 from runtime.settings import Settings
 
 METHOD: Final = "/grpc.event.EventService/Subscribe"
-# More than the largest record: a push that is too large is to be named by the bridge, not cut off by gRPC.
-_RECEIVE_FACTOR: Final = 8
-
 _OPTIONS: Final[list[tuple[str, Any]]] = [
     # Five times the messages per second: they are read on the calling thread instead of through a second one.
     (grpc.experimental.ChannelOptions.SingleThreadedUnaryStream, 1),
@@ -123,7 +120,9 @@ def signed_request(
 
 
 def _open_channel(settings: Settings, target: str) -> grpc.Channel:
-    options = [*_OPTIONS, ("grpc.max_receive_message_length", settings.max_message_bytes * _RECEIVE_FACTOR)]
+    # Never less than a record: what gRPC refuses has no position to go on after.
+    largest = max(settings.grpc_max_message_bytes, 2 * settings.max_message_bytes)
+    options = [*_OPTIONS, ("grpc.max_receive_message_length", largest)]
     if not settings.grpc_tls:
         return grpc.insecure_channel(target, options=options)
     roots = settings.grpc_ca_location.read_bytes() if settings.grpc_ca_location else None

@@ -16,7 +16,8 @@ class Received(NamedTuple):
 
     `payload` is the bytes as received: a whole envelope, an inner payload object, or anything else. `received_at` is in
     microseconds since the epoch. The texts are the message's own fields, empty where it has none (a line of a file).
-    A source that leaves `checkpoint` out goes on by event type and position.
+    A source that leaves `checkpoint` out goes on by event type and position. `file` and `line` say where a line is.
+    `whole`: size and SHA-256 (hex) of an event too large to be held, of which `payload` is the beginning.
     """
 
     payload: bytes
@@ -27,6 +28,9 @@ class Received(NamedTuple):
     timestamp: str = ""
     version: str = ""
     checkpoint: Checkpoint | None = None
+    file: str = ""
+    line: int = 0
+    whole: tuple[int, str] | None = None
 
 
 # Stream -> position of the last event that was handed to the transaction; waits until all that was yielded is handed.

@@ -15,7 +15,6 @@ from typing import Self
 from kafka_cluster import KafkaCluster
 from push_server import APP_KEY, APP_SECRET
 
-from ingest.envelope import ERROR
 from runtime.errors import MustRestart
 from runtime.kafka import admin_client
 from runtime.record import Record, TopicPartition
@@ -24,6 +23,7 @@ from runtime.startup import keep_trying
 from runtime.topic_reader import read_to_end
 from runtime.topics import apply_topics, plan_topics
 from schemas.catalog import load_catalog
+from schemas.oversized import ERROR
 
 PARTITIONS = 3
 PATIENCE_S = 100.0

@@ -1,5 +1,6 @@
 """The bridge on the broker's push: real gRPC, real Kafka, the bridge a process of its own."""
 
+import hashlib
 import random
 import time
 from collections.abc import Iterator
@@ -219,17 +220,38 @@ def test_a_broker_that_is_away_is_waited_for(settings: Settings, tmp_path: Path)
         assert time.monotonic() - started < 5
 
 
-def test_an_event_too_large_for_the_topic_stops_it_before_it_is_lost(settings: Settings, tmp_path: Path) -> None:
+def test_an_event_too_large_for_the_topic_leaves_a_marker_and_the_others_go_on(
+    settings: Settings, tmp_path: Path
+) -> None:
     large = inner_event(2)
     large.payload = '{"text":"' + "x" * (settings.max_message_bytes + 1) + '"}'
     with (
         PushServer([inner_event(1), large, inner_event(3)]) as server,
         BridgeProcess(settings, tmp_path, port=server.port) as bridge,
     ):
+        records = {headers_of(record)["event_id"]: headers_of(record) for record in wait_for_raw(settings, 3)}
+        assert 'broker_events_oversized_total{event_type="ACCOUNT"} 1.0' in bridge.get("/metrics")
+        assert bridge.stop() == 0
+    assert records["event-2"]["content_sha256"] == hashlib.sha256(large.payload.encode()).hexdigest()
+    assert [records[f"event-{number}"].get("position") for number in (1, 2, 3)] == ["p1", "p2", "p3"]
+    assert read_positions(settings, "grpc") == {"ACCOUNT": "p3"}
+
+
+def test_a_message_that_grpc_refuses_ends_it_with_a_line_that_says_what_to_do(
+    settings: Settings, tmp_path: Path
+) -> None:
+    huge = inner_event(2)
+    huge.payload = "x" * 17_000_000
+    with (
+        PushServer([inner_event(1), huge, inner_event(3)]) as server,
+        BridgeProcess(
+            settings, tmp_path, port=server.port, max_message_bytes=8_388_608, grpc_max_message_bytes=16_777_216
+        ) as bridge,
+    ):
         assert bridge.wait() == 2
-    assert "PIPELINE_MAX_MESSAGE_BYTES" in bridge.output
+    assert "raise PIPELINE_GRPC_MAX_MESSAGE_BYTES" in bridge.output
+    assert "Traceback" not in bridge.output
     assert numbers(settings) == [1]
-    assert read_positions(settings, "grpc") == {"ACCOUNT": "p1"}
 
 
 def test_without_kafka_it_still_ends_when_asked(settings: Settings, tmp_path: Path) -> None:

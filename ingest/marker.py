@@ -1,0 +1,111 @@
+"""From an event that is too large for a record to the marker in its place (see `schemas.oversized`). Pure."""
+
+import hashlib
+import json
+import re
+from typing import Any, Final
+
+from ingest import envelope
+from ingest.envelope import RawRecord, iso_micros
+from ingest.sources.source import Received
+from schemas.invalid_event import Reason
+from schemas.oversized import CONTENT_BYTES, CONTENT_SHA256, ERROR
+
+HEAD_BYTES: Final = 64 * 1024
+"""How much of the event is looked at for its id, types, position and account."""
+# A longer id, account or position is left out.
+_TEXT_BYTES: Final = 4096
+_SHOWN_BYTES: Final = 256
+
+_GAP: Final = re.compile(r"[ \t\n\r]*")
+# Numbers stay texts: one of a million digits is not converted.
+_JSON: Final = json.JSONDecoder(parse_int=str, parse_float=str)
+
+
+def to_marker(received: Received, source: str, limit: int) -> RawRecord:
+    """Make the marker of an event of more than `limit` bytes; never raises, whatever the bytes are.
+
+    Its key is the payload's `account_id` where the first 64 KiB have it, otherwise there is none: a member that may
+    stand in for it is not taken, as `account_id` may follow.
+    """
+    head = received.payload[:HEAD_BYTES]
+    size, digest = received.whole or (len(received.payload), hashlib.sha256(received.payload).hexdigest())
+    event = _members(head.decode("utf-8", "backslashreplace"), 0)
+    payload = event.get("payload") if "event_type" in event or not received.event_type else event
+    payload = payload if isinstance(payload, dict) else {}
+    if payload is event:
+        event = {}
+    event_id = _bounded(event.get("id")) or _bounded(received.event_id)
+    event_type = _bounded(event.get("event_type")) or _bounded(received.event_type)
+    biz_type = _bounded(payload.get("biz_type"))
+    position = _bounded(received.position) or _bounded(event.get("position"))
+    timestamp = _bounded(event.get("timestamp")) or _bounded(received.timestamp)
+    place = f"line {received.line} of {received.file}" if received.file else "at the broker"
+    detail = (
+        f"{size} bytes, SHA-256 {digest}; a raw record holds {limit} (PIPELINE_MAX_MESSAGE_BYTES). "
+        f"The event is not in Kafka, it is {place}"
+    )
+    about = {
+        "bytes": size,
+        "sha256": digest,
+        "file": received.file,
+        "line": received.line,
+        "begins": head[:_SHOWN_BYTES].decode("utf-8", "backslashreplace"),
+    }
+    members: dict[str, object] = {
+        "id": event_id,
+        "event_type": event_type,
+        "position": position,
+        "timestamp": timestamp,
+    }
+    members |= {"too_large": {name: content for name, content in about.items() if content}}
+    fields = (
+        (envelope.SOURCE, source),
+        (envelope.RECEIVED_AT, iso_micros(received.received_at)),
+        (envelope.EVENT_ID, event_id),
+        (envelope.EVENT_TYPE, event_type),
+        (envelope.BIZ_TYPE, biz_type),
+        (envelope.POSITION, position),
+        (envelope.VERSION, _bounded(received.version)),
+        (envelope.FILE, received.file),
+        (envelope.LINE, str(received.line or "")),
+        (CONTENT_BYTES, str(size)),
+        (CONTENT_SHA256, digest),
+        (ERROR, f"{Reason.TOO_LARGE}: {detail}"),
+    )
+    value = json.dumps({name: content for name, content in members.items() if content}).encode()
+    key = _bounded(payload.get("account_id")) or None
+    return envelope.record(value, key, fields, (event_id, event_type, biz_type, position))
+
+
+def _bounded(text: object) -> str:
+    """The text, empty where it is none, too long, or not to be written as UTF-8."""
+    try:
+        return text if isinstance(text, str) and len(text.encode()) <= _TEXT_BYTES else ""
+    except UnicodeEncodeError:
+        return ""
+
+
+def _members(text: str, at: int, *, depth: int = 0) -> dict[str, Any]:
+    """Members of the JSON object at `at`, as far as the text goes; of `payload`, also those of one that is cut off."""
+    found: dict[str, Any] = {}
+    try:
+        at = _after(text, at, "{")
+        while True:
+            name, at = _JSON.raw_decode(text, _after(text, at))
+            at = _after(text, _after(text, at, ":"))
+            if name == "payload" and depth == 0:
+                found[name] = _members(text, at, depth=1)
+            found[name], at = _JSON.raw_decode(text, at)
+            at = _after(text, at, ",")
+    except (ValueError, TypeError, RecursionError):  # the end, or no JSON
+        return found
+
+
+def _after(text: str, at: int, sign: str = "") -> int:
+    """The place after white space and then this sign; ValueError where there is another."""
+    gap = _GAP.match(text, at)
+    at = at if gap is None else gap.end()
+    if not text.startswith(sign, at):
+        raise ValueError(at)
+    return at + len(sign)
