@@ -3,12 +3,14 @@
 import io
 import json
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast, overload
 
 import fastavro
+from pydantic import ValidationError
 
 from schemas import native_code
 from schemas.catalog import Contract, load_catalog
+from schemas.field_types import Json, type_changes
 from schemas.frame import FRAME_BYTES, frame
 from schemas.models import RECORDS, Record
 from schemas.registry import Registry, SchemaNotRegistered
@@ -41,9 +43,11 @@ class Codec(Generic[R]):
         self._name = contract.name
         self._schema_id = schema_id
         self._frame = frame(schema_id)
+        self._contract_schema = contract.schema
         self._schema = fastavro.parse_schema(storage_schema(contract.schema))
         self._schema_text = schema_text
         self._writers: dict[int, Any] = {schema_id: self._schema}
+        self._refused: dict[int, DecodeError] = {}
         native = native_code.native
         self._native = None if native is None else native.RecordCodec(storage_schema(contract.schema), self._frame)
 
@@ -73,47 +77,108 @@ class Codec(Generic[R]):
     def _decode_plainly(self, value: bytes) -> R:
         schema_id = _schema_id(value)
         if schema_id not in self._writers:
-            if self._schema_text is None:
-                raise DecodeError(f"{self._name}: has schema id {schema_id}, expected {self._schema_id}")
-            try:
-                writer = storage_schema(json.loads(self._schema_text(schema_id)))
-                self._writers[schema_id] = fastavro.parse_schema(writer)
-            except SchemaNotRegistered as error:
-                raise UnknownSchema(f"{self._name}: {error}") from error
-            except (ValueError, fastavro.schema.SchemaParseException) as error:
-                raise DecodeError(f"{self._name}: schema id {schema_id} is no Avro schema of the registry") from error
+            self._writers[schema_id] = self._writer(schema_id)
         return cast("R", _read(value, self._writers[schema_id], self._schema))
+
+    def _writer(self, schema_id: int) -> Any:  # noqa: ANN401  (a schema of fastavro)
+        if schema_id in self._refused:
+            raise DecodeError(str(self._refused[schema_id]))
+        if self._schema_text is None:
+            raise DecodeError(f"{self._name}: has schema id {schema_id}, expected {self._schema_id}")
+        try:
+            text = self._schema_text(schema_id)
+        except SchemaNotRegistered as error:
+            raise UnknownSchema(f"{self._name}: {error}") from error
+        try:
+            return fastavro.parse_schema(storage_schema(writer_schema(schema_id, text, self._contract_schema)))
+        except DecodeError as error:
+            self._refused[schema_id] = error
+            raise
 
 
 class EventDecoder:
     """For subscribers: turns the values of all topics with a contract into the models of `schemas.models`.
 
     The writer's schema is fetched from the registry once per id; the record is read into this version's schema, so
-    records of older and newer versions work alike. Tombstones (value None) of compacted topics have nothing to decode.
+    records of older and newer versions work alike. A record whose writer has another type for a field is refused.
     """
 
     def __init__(self, registry_url: str, basic_auth: str | None = None, ca_location: str | None = None) -> None:
         """`basic_auth` is `user:password`, `ca_location` a PEM file for an https URL."""
         self._registry = Registry(registry_url, basic_auth, ca_location)
         schemas = (contract.schema for contract in load_catalog().contracts.values())
-        self._readers = {_full_name(schema): fastavro.parse_schema(schema) for schema in schemas if schema is not None}
+        self._schemas = {_full_name(schema): schema for schema in schemas if schema is not None}
+        self._readers = {name: fastavro.parse_schema(schema) for name, schema in self._schemas.items()}
         self._writers: dict[int, tuple[str, Any]] = {}
+        self._refused: dict[int, DecodeError] = {}
 
-    def decode(self, value: bytes) -> Record:
-        """Decode the value of a Kafka message.
+    @overload
+    def decode(self, value: bytes) -> Record: ...
+    @overload
+    def decode(self, value: None) -> None: ...
 
-        Raises `DecodeError` for a value that is not in the wire format or not of one of our contracts, `RegistryError`
-        if the registry cannot be reached or does not know the id.
+    def decode(self, value: bytes | None) -> Record | None:
+        """Decode the value of a Kafka message; a tombstone (None) of a compacted topic is None.
+
+        Raises `DecodeError` for every value that is no record of one of our contracts, `RegistryError` if the registry
+        cannot be reached or does not know the id.
         """
+        if value is None:
+            return None
         schema_id = _schema_id(value)
         if schema_id not in self._writers:
-            schema = json.loads(self._registry.schema_text(schema_id))
-            name = _full_name(schema) if isinstance(schema, dict) else str(schema)
+            self._writers[schema_id] = self._writer(schema_id)
+        name, writer = self._writers[schema_id]
+        record = _read(value, writer, self._readers[name])
+        try:
+            return RECORDS[name].model_validate(record)
+        except ValidationError as error:
+            wrong = ", ".join(f"{'.'.join(map(str, each['loc']))}: {each['type']}" for each in error.errors())
+        raise DecodeError(f"schema id {schema_id}: not the model {name}: {wrong}")
+
+    def _writer(self, schema_id: int) -> tuple[str, Any]:
+        if schema_id in self._refused:
+            raise DecodeError(str(self._refused[schema_id]))
+        text = self._registry.schema_text(schema_id)
+        try:
+            schema = _parse(schema_id, text)
+            name = _full_name(schema)
             if name not in RECORDS:
                 raise DecodeError(f"schema id {schema_id} is {name}, which is no record of this catalog")
-            self._writers[schema_id] = name, fastavro.parse_schema(schema)
-        name, writer = self._writers[schema_id]
-        return RECORDS[name].model_validate(_read(value, writer, self._readers[name]))
+            _require_equal_types(schema_id, schema, self._schemas[name])
+            return name, fastavro.parse_schema(schema)
+        except DecodeError as error:
+            self._refused[schema_id] = error
+            raise
+
+
+def writer_schema(schema_id: int, text: str, reader: Json) -> Json:
+    """Parse the schema of a writer, JSON text. Raises `DecodeError` unless `reader`'s fields have the same types."""
+    writer = _parse(schema_id, text)
+    _require_equal_types(schema_id, writer, reader)
+    return writer
+
+
+def _parse(schema_id: int, text: str) -> Json:
+    """Parse a schema of the registry. Raises `DecodeError` for what is no Avro record."""
+    try:
+        schema = json.loads(text)
+        fastavro.parse_schema(schema)
+        if isinstance(schema, dict) and schema["type"] == "record":
+            return schema
+    except Exception as error:
+        raise DecodeError(f"schema id {schema_id} is no Avro schema of the registry") from error
+    raise DecodeError(f"schema id {schema_id} is no schema of a record")
+
+
+def _require_equal_types(schema_id: int, writer: Json, reader: Json) -> None:
+    """Raise `DecodeError` for a field that Avro would read as another type: its values would be wrong."""
+    for path, written, ours in type_changes(writer, reader):
+        if ours is not None:
+            raise DecodeError(
+                f"schema id {schema_id}: {path or 'the record'} is {written}, in this version's schema {ours}; "
+                "read it with the version of this package that has that type"
+            )
 
 
 def _schema_id(value: bytes) -> int:
@@ -139,5 +204,5 @@ def _read(value: bytes, writer: Any, reader: Any) -> Any:  # noqa: ANN401  (fast
     return record
 
 
-def _full_name(schema: dict[str, Any]) -> str:
-    return f"{schema['namespace']}.{schema['name']}"
+def _full_name(schema: Json) -> str:
+    return f"{schema['namespace']}.{schema['name']}" if "namespace" in schema else str(schema["name"])

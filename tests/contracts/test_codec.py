@@ -1,17 +1,22 @@
 """Records in storage form to bytes and back, and what is said about bytes that are no record."""
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.catalog import load_catalog
-from schemas.codec import Codec, DecodeError
+from schemas import native_code
+from schemas.catalog import Contract, load_catalog
+from schemas.codec import Codec, DecodeError, EventDecoder
 from schemas.frame import frame
 from schemas.records import Header, QuarantinedEvent
+from schemas.registry import Registry
+from schemas.transcoder import Transcoder
 
 CATALOG = load_catalog()
 CONTRACT = CATALOG.contracts["quarantined-event"]
@@ -122,3 +127,97 @@ def test_records_of_other_versions_are_read() -> None:
 def test_plain_topics_have_no_codec() -> None:
     with pytest.raises(ValueError, match="raw has no schema"):
         Codec[Any](CATALOG.contracts["raw"], 1)
+
+
+TRANSFER = CATALOG.contracts["transfer"]
+
+
+def with_type(schema: Any, name: str, avro_type: Any) -> Any:
+    fields = [{**field, "type": avro_type} if field["name"] == name else field for field in schema["fields"]]
+    return {**schema, "fields": fields}
+
+
+MILLIS = {"type": "long", "logicalType": "timestamp-millis"}
+CHANGED_TYPES = [
+    ("amount", "string"),
+    ("amount", "bytes"),
+    ("amount", {"type": "bytes", "logicalType": "decimal", "precision": 38, "scale": 8}),
+    ("amount", {"type": "bytes", "logicalType": "decimal", "precision": 20, "scale": 18}),
+    ("event_time", MILLIS),
+    ("event_time", "int"),
+    ("status", "bytes"),
+    ("extra", {"type": "map", "values": "bytes"}),
+]
+
+
+@pytest.fixture(params=["native", "python"])
+def codec_kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "python":
+        monkeypatch.setattr(native_code, "native", None)
+    else:
+        assert native_code.native is not None
+
+
+@pytest.mark.usefixtures("codec_kind")
+@pytest.mark.parametrize(("name", "avro_type"), CHANGED_TYPES)
+def test_a_writer_with_another_type_is_refused_and_asked_for_once(name: str, avro_type: Any) -> None:
+    asked = []
+
+    def schema_text(schema_id: int) -> str:
+        asked.append(schema_id)
+        return json.dumps(with_type(TRANSFER.schema, name, avro_type))
+
+    codec = Codec[Any](TRANSFER, 9, schema_text)
+    for _ in range(3):
+        with pytest.raises(DecodeError, match=f"schema id 5: {name} is .*, in this version's schema "):
+            codec.decode(frame(5) + b"whatever it is")
+    assert asked == [5]
+
+
+@pytest.mark.parametrize(("name", "avro_type"), CHANGED_TYPES)
+def test_subscribers_are_not_given_another_type(name: str, avro_type: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = json.dumps(with_type(TRANSFER.schema, name, avro_type))
+    monkeypatch.setattr(Registry, "schema_text", lambda _, __: text)
+    with pytest.raises(DecodeError, match=f"schema id 5: {name} is "):
+        EventDecoder("http://127.0.0.1:1").decode(frame(5) + b"x")
+
+
+def test_a_tombstone_is_none() -> None:
+    assert EventDecoder("http://127.0.0.1:1").decode(None) is None
+
+
+@given(st.sampled_from([one for one in CATALOG.contracts.values() if one.schema is not None]), st.binary(), st.data())
+def test_whatever_the_bytes_subscribers_get_a_model_or_a_decode_error(
+    contract: Contract, body: bytes, data: st.DataObject
+) -> None:
+    if contract.biz_type is not None and data.draw(st.booleans()):
+        samples = (contract.folder / "samples/accept").glob("documented-*.json")
+        sample = next(path for path in samples if not path.name.endswith(".record.json"))
+        changed = bytearray(Transcoder(contract, 5).encode(sample.read_bytes())[5:])
+        changed[data.draw(st.integers(0, len(changed) - 1))] = data.draw(st.integers(0, 255))
+        body = bytes(changed)
+    decoder = EventDecoder("http://127.0.0.1:1")
+    with suppress(DecodeError), patch.object(Registry, "schema_text", lambda _, __: str(contract.schema_text)):
+        assert decoder.decode(frame(5) + body)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "null",
+        "7",
+        '"string"',
+        "[]",
+        "{}",
+        '{"type": "record", "name": "Transfer"}',
+        '{"type": "record", "name": "Other", "fields": []}',
+        '{"type": "nonsense"}',
+    ],
+)
+def test_whatever_the_schema_subscribers_get_a_decode_error(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Registry, "schema_text", lambda _, __: text)
+    with pytest.raises(DecodeError, match="schema id 5 is "):
+        EventDecoder("http://127.0.0.1:1").decode(frame(5) + b"x")
+    with pytest.raises(DecodeError, match="schema id 5"):
+        Codec[Any](TRANSFER, 9, lambda _: text).decode(frame(5) + b"x")

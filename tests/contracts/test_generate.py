@@ -64,3 +64,7 @@ def test_fields_and_docs_are_those_of_the_schemas() -> None:
         assert " ".join(str(inspect.getdoc(model)).split()) == contract.schema["doc"]
         storage = getattr(records, contract.schema["name"])
         assert list(storage.__annotations__) == [field["name"] for field in contract.schema["fields"]]
+
+
+def test_subscribers_type_checkers_see_the_types() -> None:
+    assert (Path(models.__file__).parent / "py.typed").exists()
