@@ -27,8 +27,9 @@ def command() -> None:
 def register() -> None:
     """Register every contract's schema under <topic>-value; safe to repeat.
 
-    First sets compatibility FULL_TRANSITIVE and tests every schema against all earlier versions; if one fails,
-    nothing is registered. Workers never register: they stop where a schema is missing.
+    First sets compatibility FULL_TRANSITIVE and tests every schema against all registered versions; if one fails,
+    nothing is registered (exit code 2). A type, precision or scale that differs fails, also where Avro could convert
+    it; so does a field that is gone. Workers never register: they stop where a schema is missing.
 
     \b
     Example:
@@ -47,11 +48,19 @@ def register() -> None:
 
 @command.command("check")
 def check() -> None:
-    """Compare the registry with the contracts, changing nothing; exit code 1 if they differ.
+    """Compare the contracts' schemas with the registry.
+
+    Reads every registered version of every subject; changes nothing. A finding is one of: `missing` (nothing is
+    registered), `new version` (compatible, not registered yet), `wrong level` (compatibility is not FULL_TRANSITIVE),
+    `incompatible` (readers of a registered version would fail or read other values).
 
     \b
-    Example:
+    Exit codes: 0 everything is registered, 1 `schemas register` is needed, 2 a schema is incompatible: change it.
+
+    \b
+    Examples:
       broker-events schemas check
+      broker-events schemas check || broker-events schemas register
     """
     settings = load_settings()
     subjects = desired_subjects(load_catalog(), settings.topic_prefix)
@@ -62,4 +71,7 @@ def check() -> None:
     for finding in findings:
         click.echo(f"{finding.subject}: {finding.problem}: {finding.detail}")
     click.echo(f"{len(subjects)} subjects, {len(findings)} findings")
-    sys.exit(1 if findings else 0)
+    incompatible = any(finding.problem == "incompatible" for finding in findings)
+    if findings and not incompatible:
+        click.echo("run `broker-events schemas register`")
+    sys.exit(2 if incompatible else 1 if findings else 0)

@@ -4,6 +4,7 @@ Works with every registry that speaks Confluent's API (Confluent, Karapace, Apic
 are registered by `Registry.register` alone, never by a producer, so that nothing incompatible can slip in.
 """
 
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeVar
@@ -12,6 +13,7 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from schemas.catalog import Catalog
+from schemas.field_types import Json, type_changes
 from schemas.urls import split_userinfo, without_userinfo
 
 LEVEL = "FULL_TRANSITIVE"
@@ -19,6 +21,10 @@ _TIMEOUT_S = 10
 _NOT_THE_REGISTRYS = {None, SchemaRegistryError.UNKNOWN, 404}  # of a proxy or web server; its own have 5 digits
 _REFUSED = {401: "user and password", 403: "this user"}  # by HTTP status
 _UNKNOWN_CODES = {40401, 40403, 40408}  # subject, schema, the subject's own compatibility level
+
+_KEEP_TYPE = "readers of that version would read other values: keep the type and add a new nullable field instead"
+_KEEP_FIELD = "its readers would read null: keep the field"
+_ADD_FIELDS = "only nullable fields with the default null may be added"
 
 _UNVERIFIED = "CERTIFICATE_VERIFY_FAILED"  # as OpenSSL words it
 
@@ -67,10 +73,10 @@ class Registration:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What `check` found wrong with a subject. `differs`: not registered, though it is compatible with what is."""
+    """What `check` found wrong with a subject. `register` puts everything right that is not `incompatible`."""
 
     subject: str
-    problem: Literal["missing", "differs", "incompatible", "wrong level"]
+    problem: Literal["missing", "new version", "incompatible", "wrong level"]
     detail: str
 
 
@@ -113,17 +119,15 @@ class Registry:
     def register(self, subjects: Iterable[Subject]) -> list[Registration]:
         """Register what is not registered yet; asking twice changes nothing.
 
-        First every subject's level is set and its schema tested against all earlier versions, then the first one is
+        First every subject's level is set and its schema tested against all registered versions, then the first one is
         registered: `IncompatibleSchema` names all that fail, and none is registered then.
         """
         wanted = tuple(subjects)
         for subject in wanted:
             self._require_level(subject.name)
-        broken = [
-            subject.name for subject in wanted if self._versions(subject.name) and not self._is_compatible(subject)
-        ]
+        broken = [f"{subject.name}: {conflict}" for subject in wanted for conflict in self._conflicts(subject)]
         if broken:
-            raise IncompatibleSchema(f"not {LEVEL} with earlier versions: {', '.join(broken)}; nothing was registered")
+            raise IncompatibleSchema(f"nothing was registered; {'; '.join(broken)}")
         return [self._register(subject) for subject in wanted]
 
     def check(self, subjects: Iterable[Subject]) -> list[Finding]:
@@ -132,15 +136,15 @@ class Registry:
         for subject in subjects:
             level = self._level(subject.name)
             if not self._versions(subject.name):
-                findings.append(Finding(subject.name, "missing", "the subject has no schema"))
+                findings.append(Finding(subject.name, "missing", "the subject has no schema yet"))
                 continue
             if level != LEVEL:
                 findings.append(Finding(subject.name, "wrong level", f"compatibility is {level}, not {LEVEL}"))
-            if self._id(subject) is None:
-                if self._is_compatible(subject):
-                    findings.append(Finding(subject.name, "differs", "our schema is not registered yet"))
-                else:
-                    findings.append(Finding(subject.name, "incompatible", "our schema breaks earlier versions"))
+            conflicts = self._conflicts(subject)
+            findings += [Finding(subject.name, "incompatible", conflict) for conflict in conflicts]
+            if not conflicts and self._id(subject) is None:
+                detail = "our schema is compatible with every registered version, but not registered yet"
+                findings.append(Finding(subject.name, "new version", detail))
         return findings
 
     def resolve(self, subject: str, schema: str) -> int:
@@ -174,9 +178,29 @@ class Registry:
         schema_id = self._ask(lambda: self._client.register_schema(subject.name, Schema(subject.schema, "AVRO")))
         return Registration(subject.name, "new version" if existed else "created", schema_id)
 
-    def _is_compatible(self, subject: Subject) -> bool:
+    def _conflicts(self, subject: Subject) -> list[str]:
+        """What forbids the schema beside those registered under its subject: changed types, then the registry's no."""
+        versions, registered = self._versions(subject.name), self._id(subject) is not None
+        if not versions:
+            return []
+        ours, found = json.loads(subject.schema), {}
+        for version in versions:
+            for path, old, new in type_changes(self._version(subject.name, version), ours):
+                if new is not None:
+                    found[path] = f"{path or 'the record'} is {old} in version {version} and {new} here; {_KEEP_TYPE}"
+                elif not registered:  # an older program lacks the fields of newer versions
+                    found[path] = f"{path}, {old} in version {version}, is not here; {_KEEP_FIELD}"
         schema = Schema(subject.schema, "AVRO")
-        return self._ask(lambda: self._client.test_compatibility_all_versions(subject.name, schema))
+        compatible = registered or self._ask(lambda: self._client.test_compatibility_all_versions(subject.name, schema))
+        refusal = [] if compatible or found else [f"the registry refuses it as not {LEVEL}; {_ADD_FIELDS}"]
+        return [*found.values(), *refusal]
+
+    def _version(self, subject: str, version: int) -> Json:
+        registered = self._ask(lambda: self._client.get_version(subject, version))
+        schema = json.loads(registered.schema.schema_str or "null")
+        if not isinstance(schema, dict):
+            raise RegistryError(f"version {version} of {subject} at {self._url} is no record")
+        return schema
 
     def _id(self, subject: Subject) -> int | None:
         schema = Schema(subject.schema, "AVRO")

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import fastavro
 import pytest
-from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
 from schemas.catalog import load_catalog
 from schemas.codec import DecodeError, EventDecoder
@@ -97,7 +97,7 @@ def test_a_new_optional_field_is_a_new_version(url: str, subjects: tuple[Subject
     Registry(url).register([old])
     new = changed(old, add=nullable("ticket", "string"))
 
-    assert [(each.subject, each.problem) for each in Registry(url).check([new])] == [(old.name, "differs")]
+    assert [(each.subject, each.problem) for each in Registry(url).check([new])] == [(old.name, "new version")]
     with pytest.raises(SchemaNotRegistered, match="broker-events schemas register"):
         Registry(url).resolve(new.name, new.schema)
     (done,) = Registry(url).register([new])
@@ -127,10 +127,72 @@ def test_all_earlier_versions_count(url: str, subjects: tuple[Subject, ...]) -> 
     with_text = changed(plain, add=nullable("ticket", "string"))
     with_number = changed(plain, add=nullable("ticket", "long"))
     Registry(url).register([with_text])
-    Registry(url).register([plain])  # the last version says nothing against a number
+    with client(url) as other:
+        other.register_schema(plain.name, Schema(plain.schema, "AVRO"))  # it says nothing against a number
 
-    with pytest.raises(IncompatibleSchema):
+    with pytest.raises(IncompatibleSchema, match="ticket is null or string in version 1 and null or long here"):
         Registry(url).register([with_number])
+
+
+def retyped(subject: Subject, path: str, avro_type: Any) -> Subject:
+    """Return the subject with another type of the field at a dotted path, nullable if it was."""
+    schema = json.loads(subject.schema)
+    fields, *rest = schema["fields"], *path.split(".")
+    for name in rest[:-1]:
+        fields = next(each for each in fields if each["name"] == name)["type"]["items"]["fields"]
+    found = next(each for each in fields if each["name"] == rest[-1])
+    found["type"] = ["null", avro_type] if isinstance(found["type"], list) else avro_type
+    return replace(subject, schema=json.dumps(schema))
+
+
+DECIMAL = {"type": "bytes", "logicalType": "decimal", "precision": 38, "scale": 18}
+
+
+@pytest.mark.parametrize(
+    ("topic", "path", "avro_type", "says"),
+    [
+        ("event.transfer", "amount", "string", "and string here"),
+        ("event.transfer", "amount", "bytes", "and bytes here"),
+        ("event.transfer", "fee", {**DECIMAL, "scale": 8}, "scale 18) in version 1 and null or bytes (decimal, "),
+        ("event.transfer", "status", "bytes", "status is string in version 1 and bytes here"),
+        ("event.transfer", "event_time", {"type": "long", "logicalType": "timestamp-millis"}, "millis) here"),
+        ("event.transfer", "event_time", "long", "event_time is long (timestamp-micros) in version 1 and long here"),
+        ("event.account-restrict", "restrict_infos.restriction_start_time", "long", "null or long here"),
+        ("event.transfer", "extra", {"type": "map", "values": "bytes"}, "1 and map of bytes here"),
+        ("state.movements", "history_dropped", "long", "history_dropped is int in version 1 and long here"),
+    ],
+)  # fmt: skip
+def test_another_type_is_refused(
+    url: str, subjects: tuple[Subject, ...], topic: str, path: str, avro_type: Any, says: str
+) -> None:
+    ours = by_name(subjects, topic)
+    Registry(url).register([ours])
+    other = retyped(ours, path, avro_type)
+
+    (found,) = Registry(url).check([other])
+    assert (found.subject, found.problem) == (ours.name, "incompatible")
+    assert found.detail.startswith(f"{path} is ")
+    assert says in found.detail
+    assert found.detail.endswith("keep the type and add a new nullable field instead")
+    with pytest.raises(IncompatibleSchema) as refusal:
+        Registry(url).register([other])
+    assert str(refusal.value) == f"nothing was registered; {ours.name}: {found.detail}"
+
+    with client(url) as stranger:
+        stranger.set_compatibility(ours.name, "NONE")
+        stranger.register_schema(ours.name, Schema(other.schema, "AVRO"))
+    assert {each.problem for each in Registry(url).check([ours])} == {"wrong level", "incompatible"}
+
+
+def test_a_field_that_is_gone_is_refused(url: str, subjects: tuple[Subject, ...]) -> None:
+    ours = by_name(subjects, "event.transfer")
+    Registry(url).register([ours])
+    with pytest.raises(IncompatibleSchema, match=r"fee, null or bytes .* is not here; its readers would read null"):
+        Registry(url).register([changed(ours, drop="fee")])
+    renamed = changed(ours, drop="fee", add=nullable("charge", "string"))
+    assert [each.problem for each in Registry(url).check([renamed])] == ["incompatible"]
+    Registry(url).register([changed(ours, add=nullable("ticket", "string"))])
+    assert Registry(url).check([ours]) == [], "an older program beside a newer one"
 
 
 def test_a_weaker_level_is_found_and_set_right(url: str, subjects: tuple[Subject, ...]) -> None:
@@ -150,7 +212,7 @@ def test_what_is_no_registry_is_said(url: str, subjects: tuple[Subject, ...]) ->
         Registry(f"{root}/nowhere").check(subjects)
     with pytest.raises(RegistryError, match=r"http://127\.0\.0\.1:1 cannot be reached"):
         Registry("http://127.0.0.1:1").resolve(subjects[0].name, subjects[0].schema)
-    with pytest.raises(RegistryError, match="settings: Invalid url"):
+    with pytest.raises(RegistryError, match="settings: the URL must be http://host:port"):
         Registry("127.0.0.1:8081")
     with pytest.raises(SchemaNotRegistered, match="no schema with the id 2000000000"):
         Registry(url).schema_text(2_000_000_000)
