@@ -22,7 +22,10 @@ class Kind(StrEnum):
     FOREIGN = "foreign"
     """An output that names no raw record, or is in a topic that its biz_type doesn't go to."""
     ALTERED = "altered"
-    """Event id, key or timestamp of the output are not the raw record's; with `encode`, the typed value."""
+    """Event id, key or timestamp of the output are not the raw record's; with `encode`, the typed value.
+
+    So is a value of a schema that this version's readers refuse.
+    """
 
 
 class Discrepancy(NamedTuple):
@@ -37,8 +40,7 @@ class Discrepancy(NamedTuple):
 class Balance:
     """raw = typed + quarantined + duplicates + expired + lost + unknown: the raw records from `start` to `end`.
 
-    `expired`: without an output, which retention may have deleted. `other_schema`: typed values that could not be
-    compared because they were written by another version of the schema. `listed` has the first of each kind.
+    `expired`: without an output, which retention may have deleted. `listed` has the first of each kind.
     """
 
     partition: int
@@ -49,7 +51,6 @@ class Balance:
     quarantined: int
     duplicates: int
     expired: int
-    other_schema: int
     discrepancies: Mapping[Kind, int]
     listed: list[Discrepancy]
 

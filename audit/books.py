@@ -1,6 +1,6 @@
 """The books of one raw partition: what became of each of its records. Pure.
 
-Memory is 26 bytes an offset of the range (34 with `encode`), whatever the records are.
+Memory is 26 bytes per offset of the range (34 with `encode`, 46 if a typed value has another version's schema).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import math
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from itertools import islice
 from typing import Final
 
@@ -31,12 +32,16 @@ _NONE, _SILENT, _TYPED, _QUARANTINED = range(4)
 _REACH: Final = 4
 
 
+Encode = Callable[[bytes | None], bytes | None]
+"""Makes the typed value of a raw one. Raises InvalidEvent where there is none."""
 # Its label is the biz_type; None for what has to be read the plain way.
 Read = Callable[[bytes | None], Found[str] | None]
 
 
 class Books:
     """Take the raw records from `origin` to before `end`, in their order, then the outputs, then `close`.
+
+    Before that, where `other_schemas` has any, take the raw records again, by `compare_others`.
 
     Records from `start` on are judged; those before it are read only to know duplicates by. `window`: DUPLICATE_WINDOW
     of the routers. `biz_types`: by typed topic (Kafka name). `read`: the fast way to a raw value's biz_type, event
@@ -53,7 +58,7 @@ class Books:
         window: int,
         biz_types: Mapping[str, str],
         read: Read,
-        encode: Callable[[bytes | None], bytes | None] | None = None,
+        encode: Encode | None = None,
         raw_end: float = math.inf,
         raw_first: int = 0,
     ) -> None:
@@ -80,7 +85,15 @@ class Books:
         self._earlier: set[int] = set()
         self._counts: Counter[Kind] = Counter()
         self._listed: list[Discrepancy] = []
-        self._other_schema = 0
+        # Of typed values of other schemas, made when there is the first: schema id, offset of the typed record.
+        self._schema_id = array("I")
+        self._output = array("q")
+        self._other_schemas: set[tuple[str, int]] = set()
+
+    @property
+    def other_schemas(self) -> AbstractSet[tuple[str, int]]:
+        """Typed topic and schema id of the values that another version has written, which are not compared yet."""
+        return self._other_schemas
 
     def add_raw(self, records: Sequence[Record]) -> None:
         """Enter raw records of the partition."""
@@ -151,10 +164,29 @@ class Books:
             return Kind.ALTERED
         if self._encode is None or hash(value) == self._wanted[place]:
             return None
-        if value[:FRAME_BYTES] == frames[record.topic()]:
+        schema_id = int.from_bytes(value[1:FRAME_BYTES], "big")
+        if value[:FRAME_BYTES] == frames[record.topic()] or value[:1] != b"\0" or not schema_id:
             return Kind.ALTERED
-        self._other_schema += 1
+        if not self._other_schemas:
+            self._schema_id, self._output = array("I", bytes(4 * len(self._fate))), _zeros(len(self._fate))
+        self._other_schemas.add((record.topic(), schema_id))
+        self._wanted[place], self._schema_id[place], self._output[place] = hash(value), schema_id, record.offset()
         return None
+
+    def compare_others(self, records: Iterable[Record], encoders: Mapping[tuple[str, int], Encode | None]) -> None:
+        """Compare the typed values of `other_schemas`; `records`: the raw ones, from `start` on.
+
+        `encoders`: by other schema, what makes typed values of it; None for one that this version's readers refuse.
+        """
+        topics = list(self._topics)
+        for record in records:
+            place = record.offset() - self.origin
+            if schema_id := self._schema_id[place]:
+                topic = topics[self._type[place] - 1]
+                encode = encoders[topic, schema_id]
+                if encode is None or typed_hash(encode, record.value()) != self._wanted[place]:
+                    output = f"{topic}[{self._partition}]@{self._output[place]}"
+                    self._note(Kind.ALTERED, record.offset(), output)
 
     def add_quarantined(self, record: Record, quarantined: QuarantinedEvent) -> None:
         """Enter a quarantine record whose source is this raw partition."""
@@ -221,7 +253,6 @@ class Books:
             quarantined=quarantined,
             duplicates=duplicates,
             expired=expired,
-            other_schema=self._other_schema,
             discrepancies=dict(self._counts),
             listed=self._listed,
         )
@@ -273,10 +304,10 @@ class Books:
             yield place
             place = self._fate.find(fate, place + 1)
 
-    def _note(self, kind: Kind, raw_offset: int | None, output: Record | None = None) -> None:
+    def _note(self, kind: Kind, raw_offset: int | None, output: Record | str | None = None) -> None:
         self._counts[kind] += 1
         if self._counts[kind] <= LISTED:
-            place = None if output is None else place_of(output)
+            place = output if output is None or isinstance(output, str) else place_of(output)
             self._listed.append(Discrepancy(kind, raw_offset, place))
 
 

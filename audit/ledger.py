@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import Final, NamedTuple
 
 from audit.balance import Balance
-from audit.books import Books
+from audit.books import Books, Encode
 from audit.progress import Progress
 from processors.history import CLOCKS_MS
 from processors.routing import Routing
@@ -21,15 +23,21 @@ from runtime.logs import configure_logging
 from runtime.quarantine import QUARANTINE
 from runtime.quarantine_reader import QuarantineReader
 from runtime.record import TopicPartition
-from runtime.schema_ids import resolve_schema_ids
+from runtime.schema_ids import open_registry, registry_problem, resolve_schema_ids
+from runtime.schema_lookup import SchemaLookup
 from runtime.settings import Settings
 from runtime.topic_reader import committed_offsets, end_offsets, first_offsets, offsets_at, read_to_end
 from runtime.topics import derived_size_limit, retention_ms
-from schemas.catalog import RAW, load_catalog
+from schemas.catalog import RAW, ContractError, load_catalog
+from schemas.codec import DecodeError, writer_schema
 from schemas.duplicate_window import DuplicateWindow, duplicate_window
 from schemas.event_reader import EventReader, Readable
 from schemas.frame import frame
 from schemas.headers import raw_offset
+from schemas.registry import RegistryError, SchemaNotRegistered
+from schemas.transcoder import Transcoder
+
+log = logging.getLogger(__name__)
 
 ROUTER: Final = "router"
 
@@ -108,6 +116,8 @@ class Auditor:
         readable = (Readable(one, ids[one.topics[0].name], biz_type) for biz_type, one in catalog.events.items())
         self._read = EventReader(readable).read
         self._encode = None
+        self._registry = open_registry(settings)
+        self._contracts = dict(zip(names, catalog.events.values(), strict=True))
         if deep:
             routing = Routing(catalog.events, ids, settings.topic, derived_size_limit(settings))
             self._encode = partial(_typed_value, routing, duplicate_window(0))
@@ -152,8 +162,39 @@ class Auditor:
                 if quarantine.topic in awaited:
                     awaited.discard(quarantine.topic)
                     quarantine_kept_from = min(quarantine_kept_from, event["offset"])
+        self._compare_others(books, judged, progress)
         progress.done()
         return books.close(kept_from, quarantine_kept_from)
+
+    def _compare_others(self, books: Books, judged: Range, progress: Progress) -> None:
+        """Read the raw records once more if another version wrote typed values; its schema was not known before."""
+        if not books.other_schemas:
+            return
+        encoders = {other: self._encoder(*other) for other in books.other_schemas}
+        raw = TopicPartition(self._settings.topic(RAW), judged.partition)
+        for records in read_to_end(self._settings, {raw: judged.start}, {raw: judged.end}):
+            books.compare_others(records, encoders)
+            progress.add("raw again", len(records))
+
+    def _encoder(self, topic: str, schema_id: int) -> Encode | None:
+        """What makes typed values as the writer with this schema did; None for one that our readers refuse."""
+        contract = self._contracts[topic]
+        try:
+            text = SchemaLookup(self._registry.schema_text)(schema_id)
+            other = replace(contract, schema=writer_schema(schema_id, text, contract.schema or {}))
+            reader = EventReader([Readable(other, schema_id, topic)])
+            transcoder = Transcoder(other, schema_id)
+        except (SchemaNotRegistered, DecodeError, ContractError) as error:
+            log.error("%s: %s; every value of it counts as altered", topic, error)  # noqa: TRY400
+            return None
+        except RegistryError as error:
+            raise registry_problem(error) from None
+
+        def encode(value: bytes | None) -> bytes:
+            found = reader.read(value)
+            return transcoder.encode(value or b"") if found is None else found[2]
+
+        return encode
 
     def _kept_by_retention(self, raw: TopicPartition, end: int, topics: Sequence[str]) -> dict[str, int]:
         """The raw offset from which on retention has left every output in these topics; `end` where it can't be told.

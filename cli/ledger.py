@@ -49,7 +49,8 @@ def command(
       doubled    two outputs
       repeated   typed, though one of its id was, among the DUPLICATE_WINDOW records before it (set as for the routers)
       foreign    an output that names no raw record, or is in a topic that is not its type's
-      altered    event id, key or timestamp are not the raw record's; with --deep, the value
+      altered    event id, key or timestamp are not the raw record's; with --deep, the value, by the schema that
+                 wrote it, or that schema has another type for a field than this version reads
 
     Exit codes: 0 balanced, whatever is expired; 1 not, and the offsets are listed, the first hundred of each kind and
     partition; 2 where nothing can be judged. Memory: 26 bytes an offset of the partitions that are read at a time.
@@ -96,7 +97,7 @@ def _offsets(
 
 
 def _documents(balance: Balance) -> Iterator[str]:
-    counts = ("raw", "typed", "quarantined", "duplicates", "expired", "other_schema")
+    counts = ("raw", "typed", "quarantined", "duplicates", "expired")
     document = {name: getattr(balance, name) for name in ("partition", "start", "end", *counts)}
     yield json_line(document | {"balanced": balance.is_balanced, "discrepancies": balance.discrepancies})
     for kind, raw_offset, output in balance.listed:
@@ -124,8 +125,6 @@ def _report(balances: list[Balance]) -> Iterator[str]:
     yield from aligned((_COLUMNS, *cells), str.rjust)
     for balance in balances:
         yield from _discrepancies(balance)
-    if other := sum(balance.other_schema for balance in balances):
-        yield f"{other:,} typed values were written with another version of their schema and not compared"
     yield _verdict(balances)
 
 

@@ -251,15 +251,33 @@ def test_values_compared(value: bytes, differs: int) -> None:
     assert books.close({}, 0).discrepancies.get(Kind.ALTERED, 0) == differs
 
 
-def test_values_of_another_schema_are_counted_and_not_compared() -> None:
+@pytest.mark.parametrize(
+    ("wanted", "altered"),
+    [(b"\0\0\0\0\6\2arest", 0), (b"\0\0\0\0\6\2aREST", 1), (None, 1)],
+)
+def test_values_of_another_schema_are_compared_by_that_schema(wanted: bytes | None, altered: int) -> None:
     def encode(_: bytes | None) -> bytes:
         raise InvalidEvent(Reason.MISSING_FIELD, "/payload", "under the present schema")
 
-    books = Books(0, 0, 1, 10, TOPICS, plainly, encode)
-    books.add_raw([raw(0, "a")])
-    books.add_typed([Rec(0, b"\0\0\0\0\6\2arest", CREDIT, headers_={"raw_offset": b"0"})], FRAMES)
+    records = [raw(4, "a"), raw(5, "b")]
+    books = Books(0, 4, 6, 0, TOPICS, plainly, encode)
+    books.add_raw(records)
+    books.add_typed([Rec(8, b"\0\0\0\0\6\2arest", CREDIT, headers_={"raw_offset": b"4"})], FRAMES)
+    books.add_quarantined(records[1], quarantined(records[1]))
+    assert books.other_schemas == {(CREDIT, 6)}
+    books.compare_others(records, {(CREDIT, 6): None if wanted is None else lambda _: wanted})
     found = books.close({}, 0)
-    assert (found.other_schema, found.is_balanced) == (1, True)
+    assert found.discrepancies.get(Kind.ALTERED, 0) == altered
+    assert [each.output for each in found.listed] == altered * [f"{CREDIT}[0]@8"]
+
+
+@pytest.mark.parametrize("frame", [b"\0\0\0\0\0", b"\1\0\0\0\6", b"\0"])
+def test_a_value_without_a_schema_is_altered(frame: bytes) -> None:
+    books = Books(0, 0, 1, 10, TOPICS, plainly, lambda _: b"")
+    books.add_raw([raw(0, "a")])
+    books.add_typed([Rec(0, frame + b"\2arest", CREDIT, headers_={"raw_offset": b"0"})], FRAMES)
+    assert books.close({}, 0).discrepancies == {Kind.ALTERED: 1}
+    assert books.other_schemas == set()
 
 
 @pytest.mark.parametrize(("event_id", "tail"), [(None, b""), (None, b"!"), (b"other", b"")])
