@@ -27,7 +27,7 @@ from runtime.schema_ids import open_registry, registry_problem, resolve_schema_i
 from runtime.schema_lookup import SchemaLookup
 from runtime.settings import Settings
 from runtime.topic_reader import committed_offsets, end_offsets, first_offsets, offsets_at, read_to_end
-from runtime.topics import derived_size_limit, retention_ms
+from runtime.topics import retention_ms, typed_size_limit
 from schemas.catalog import RAW, ContractError, load_catalog
 from schemas.codec import DecodeError, writer_schema
 from schemas.duplicate_window import DuplicateWindow, duplicate_window
@@ -119,7 +119,7 @@ class Auditor:
         self._registry = open_registry(settings)
         self._contracts = dict(zip(names, catalog.events.values(), strict=True))
         if deep:
-            routing = Routing(catalog.events, ids, settings.topic, derived_size_limit(settings))
+            routing = Routing(catalog.events, ids, settings.topic, typed_size_limit(settings))
             self._encode = partial(_typed_value, routing, duplicate_window(0))
         self._refused = QuarantineReader(settings, catalog, ids[QUARANTINE], ROUTER, settings.topic(RAW))
 

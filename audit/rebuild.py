@@ -15,6 +15,7 @@ from audit.comparison import Comparison, Finding, Kept, compare, doubtful_accoun
 from audit.identity import typed_id
 from audit.progress import Progress
 from processors.active_alerts import ACTIVE_ALERTS
+from processors.alert_record import AlertWriter
 from processors.cloudevents import alert_headers
 from processors.fold import fold, typed_topics
 from processors.projector import ALERTS, NAME, TABLES, source_uri
@@ -56,6 +57,7 @@ class Rebuild:
         self._typed = typed_topics(catalog, settings.topic, codec)
         # The record of an active alert is the very value that the alert has.
         self._codecs = {name: codec(name) for name in TABLES} | {ACTIVE_ALERTS: codec(ALERTS)}
+        self._writer = AlertWriter(self._codecs[ACTIVE_ALERTS], source_uri(settings))
 
     def compare(self, partition: int) -> tuple[list[Comparison], dict[TopicPartition, int]]:
         """Compare the tables of a partition; return also the projectors' offsets that this holds for.
@@ -140,7 +142,7 @@ class Rebuild:
         """Fold a record; return table and key of everything that it may have changed."""
         typed = self._typed[record.topic()]
         try:
-            state_key, outcome, _ = fold(typed, record, tables, self._size_limit)
+            state_key, _, alerts = fold(typed, record, tables, self._writer, self._size_limit)
         except InvalidEvent:
             return []  # in quarantine
         except RegistryError as error:
@@ -148,14 +150,14 @@ class Rebuild:
         if kept is not None:
             kept.find(typed_id(record.value() or b""))
         changed: list[tuple[str, bytes]] = [(typed.projection.topic, state_key)]
-        for alert in outcome.alerts:
-            change = active_change(alert)
+        for alert in alerts:
+            change = active_change(alert.alert)
             if change is not None:
                 key = change.dedup_key.encode()
                 if change.alert is None:
                     active.pop(key, None)
                 else:
-                    active[key] = self._codecs[ACTIVE_ALERTS].encode(change.alert)
+                    active[key] = alert.value
                 changed.append((ACTIVE_ALERTS, key))
         return changed
 

@@ -115,7 +115,7 @@ def _plan(settings: Settings, catalog: Catalog, choice: Choice, limit: int | Non
     from processors.forecast import Forecast
     from processors.routing import Routing
     from runtime.replay import is_too_large, read_recoveries
-    from runtime.topics import derived_size_limit
+    from runtime.topics import typed_size_limit
     from schemas.catalog import RAW
     from schemas.oversized import marked
 
@@ -123,7 +123,7 @@ def _plan(settings: Settings, catalog: Catalog, choice: Choice, limit: int | Non
     # Ids of schemas don't matter: the records are not written.
     ids = dict.fromkeys(catalog.topics, 0)
     forecast = Forecast(
-        Routing(catalog.events, ids, settings.topic, derived_size_limit(settings)), settings.duplicate_window
+        Routing(catalog.events, ids, settings.topic, typed_size_limit(settings)), settings.duplicate_window
     )
     counts: Counter[Line] = Counter()
     candidates: list[tuple[int, int, int, Line]] = []

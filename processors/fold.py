@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, Protocol
 
+from processors.alert_record import AlertRecord, AlertWriter
 from processors.rules import PROJECTIONS, Outcome, Projection, Source
-from runtime.kafka import Headers
 from runtime.quarantine import internal_error
 from runtime.record import Record, trace_headers
 from runtime.states import States
@@ -16,10 +16,11 @@ from schemas.invalid_event import InvalidEvent, Reason
 from schemas.registry import RegistryError
 from schemas.trace_context import TRACEPARENT
 
-# An alert quotes its event and state before it: what is written for one event has to fit into one transaction.
-MAX_ALERT_BYTES: Final = 8_388_608
-# So many times an event's bytes may be in a state at most: a few dozen events, each with a few parts.
-_MOST_OFTEN: Final = 256
+# An event adds its bytes to a state so many times at most, besides what each of its alerts has too.
+_MOST_OFTEN: Final = 64
+# Times from year 1 to 9999, in microseconds since the epoch: what datetimes can be.
+_FIRST_US: Final = -62_135_596_800_000_000
+_END_US: Final = 253_402_300_800_000_000
 
 
 class TypedTopic(NamedTuple):
@@ -31,11 +32,11 @@ class TypedTopic(NamedTuple):
 
 
 class Folded(NamedTuple):
-    """What became of a record: the key of its state, the rules' answer, headers for what they made of it."""
+    """What became of a record: the key of its state, the rules' answer, its alerts as they are to be produced."""
 
     state_key: bytes
     outcome: Outcome[Any]
-    headers: Headers
+    alerts: list[AlertRecord]
 
 
 class Table(Protocol):
@@ -52,11 +53,13 @@ def typed_topics(
     return {topic(name): TypedTopic(biz_type, codec(name), PROJECTIONS[biz_type]) for biz_type, name in names.items()}
 
 
-def fold(typed: TypedTopic, record: Record, tables: Mapping[str, Table], size_limit: int) -> Folded:
+def fold(
+    typed: TypedTopic, record: Record, tables: Mapping[str, Table], writer: AlertWriter, size_limit: int
+) -> Folded:
     """Fold one record into its table.
 
-    `tables` by name without the prefix; `size_limit`: bytes that a record of theirs may have. Raises InvalidEvent or
-    RegistryError, the table unchanged.
+    `tables` by name without the prefix; `size_limit`: bytes that a state's record may have, and all alerts of an event
+    together. Raises InvalidEvent or RegistryError, the table unchanged.
     """
     value, key = record.value(), record.key()
     if value is None or key is None:
@@ -66,6 +69,8 @@ def fold(typed: TypedTopic, record: Record, tables: Mapping[str, Table], size_li
         account_key = key.decode()
     except ValueError as error:
         raise InvalidEvent(Reason.UNDECODABLE, "", str(error)) from None
+    if not _FIRST_US <= event["event_time"] < _END_US:
+        raise InvalidEvent(Reason.BAD_TIME, "/timestamp", "outside the years 1 to 9999")
     partition = record.partition()
     states = tables[typed.projection.topic][partition]
     source = Source(record.topic(), partition, record.offset())
@@ -76,15 +81,18 @@ def fold(typed: TypedTopic, record: Record, tables: Mapping[str, Table], size_li
         state_key = typed.projection.key(event, account_key).encode()
         state = states.get(state_key)
         outcome = typed.projection.apply(state, event, account_key, source)
-        if outcome.alerts:
-            size = len(value) + (0 if state is None else states.size(state))
-            if len(outcome.alerts) * size > min(MAX_ALERT_BYTES, size_limit):
-                detail = f"{len(outcome.alerts)} alerts, each with the event and what was before it: {size} bytes"
-                raise InvalidEvent(Reason.TOO_LARGE, "", detail)
+        alerts, alert_bytes = [], 0
+        for alert in outcome.alerts:
+            alerts.append(writer.record(alert, headers))
+            alert_bytes += alerts[-1].size(key)
+            if alert_bytes > size_limit:
+                first = f"the first {len(alerts)} have {alert_bytes} bytes, at most {size_limit} fit"
+                raise InvalidEvent(Reason.TOO_LARGE, "", f"{len(outcome.alerts)} alerts: {first}")
         if outcome.state is not state:
-            states.put(state_key, outcome.state, headers, growth=len(value) * _MOST_OFTEN, limit=size_limit)
+            growth = len(value) * _MOST_OFTEN + alert_bytes
+            states.put(state_key, outcome.state, headers, growth=growth, limit=size_limit)
     except (InvalidEvent, RegistryError, MemoryError):  # the latter two are nothing that the record has done
         raise
     except Exception as error:  # noqa: BLE001 (rules are pure: a restart would meet it again)
         raise internal_error(record, error) from None
-    return Folded(state_key, outcome, headers)
+    return Folded(state_key, outcome, alerts)

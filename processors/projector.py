@@ -10,13 +10,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from processors.active_alerts import ACTIVE_ALERTS, ActiveAlerts
+from processors.alert_record import AlertRecord, AlertWriter
 from processors.app import BatchProcessor, run_worker
-from processors.cloudevents import alert_headers
 from processors.fold import TypedTopic, fold, typed_topics
 from processors.rules import PROJECTIONS, Flag, active_change
 from processors.rules.alerting import RULES
 from runtime.errors import MustRestart
-from runtime.kafka import Headers
 from runtime.metrics import Metrics
 from runtime.quarantine import Quarantine
 from runtime.record import Record, TopicPartition
@@ -56,13 +55,12 @@ class Projector(BatchProcessor):
     ) -> None:
         self._typed = typed
         self._tables = tables
-        self._alert_codec = alert_codec
+        self._writer = AlertWriter(alert_codec, source_uri(settings))
         self._quarantine = quarantine
         self._transaction = transaction
         self._metrics = metrics
         self._alerts_topic = settings.topic(ALERTS)
         self._active_topic = settings.topic(ACTIVE_ALERTS)
-        self._source_uri = source_uri(settings)
         self._size_limit = derived_size_limit(settings)
         self._active = active
         self._alerted: list[tuple[float, float]] = []  # when received by the bridge and when read here, Unix seconds
@@ -92,15 +90,16 @@ class Projector(BatchProcessor):
             typed = self._typed[tp.topic]
             for record in records:
                 try:
-                    _, outcome, trace = fold(typed, record, self._tables, self._size_limit)
+                    _, outcome, written = fold(typed, record, self._tables, self._writer, self._size_limit)
                 except InvalidEvent as problem:
                     self._quarantine.put(self._transaction, record, problem)
                     continue
                 except RegistryError as error:
                     raise MustRestart(f"looking up a schema: {error}") from None
                 projected[typed.biz_type] += 1
-                for alert in outcome.alerts:
-                    self._produce_alert(alert, record, trace)
+                for alert_record in written:
+                    self._produce_alert(alert_record, record)
+                    alert = alert_record.alert
                     self._alerted.append((record.timestamp()[1] / 1000, read_s))
                     alerts[alert["rule"], alert["status"]] += 1
                 for flag in outcome.flags:
@@ -112,10 +111,9 @@ class Projector(BatchProcessor):
         for (flag, biz_type), count in flags.items():
             self._counter_of(flag).labels(biz_type).inc(count)
 
-    def _produce_alert(self, alert: Alert, record: Record, trace: Headers) -> None:
-        value = self._alert_codec.encode(alert)
+    def _produce_alert(self, alert_record: AlertRecord, record: Record) -> None:
+        alert, value, headers = alert_record
         partition = record.partition()
-        headers = alert_headers(alert, self._source_uri) + trace
         self._transaction.produce(self._alerts_topic, value, record.key(), partition, headers)
         change = active_change(alert)
         if change is not None:

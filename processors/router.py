@@ -19,7 +19,7 @@ from runtime.quarantine_reader import QuarantineReader
 from runtime.record import Record, Records, TopicPartition, trace_headers
 from runtime.record_batch import RecordBatch
 from runtime.settings import Settings
-from runtime.topics import derived_size_limit
+from runtime.topics import typed_size_limit
 from runtime.transaction import Transaction
 from schemas import native_code
 from schemas.catalog import RAW, Catalog, load_catalog
@@ -141,7 +141,7 @@ def run(settings: Settings, stop: threading.Event, catalog: Catalog | None = Non
     def build(
         schema_ids: Mapping[str, int], quarantine: Quarantine, transaction: Transaction, metrics: Metrics
     ) -> Router:
-        routing = Routing(contracts.events, schema_ids, settings.topic, derived_size_limit(settings))
+        routing = Routing(contracts.events, schema_ids, settings.topic, typed_size_limit(settings))
         refused = QuarantineReader(settings, contracts, schema_ids[QUARANTINE], NAME, settings.topic(RAW))
         return Router(routing, History(settings, routing, refused, stop), quarantine, transaction, metrics)
 

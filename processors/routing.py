@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from schemas.account_key import check_key, missing_key
 from schemas.body_hash import body_hash
 from schemas.catalog import Contract
 from schemas.duplicate_window import DuplicateWindow, duplicate_window
@@ -113,9 +114,8 @@ class Routing:
         route = find_route(event, self._routes)
         typed = route.transcoder.encode_event(document, right=right)
         if key is None:
-            raise InvalidEvent(
-                Reason.NO_ACCOUNT, "/payload", "no account_id, account, account_number or client_request_id"
-            )
+            raise missing_key(event["payload"])
+        check_key(key)
         if len(typed) + len(key) > self._size_limit:
             raise InvalidEvent(Reason.TOO_LARGE, "", f"{len(typed)} bytes as a typed record")
         window.remember(event_id, body)

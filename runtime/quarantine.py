@@ -122,7 +122,7 @@ def internal_error(record: Record, error: Exception) -> InvalidEvent:
 
 
 def _text(header: bytes | None) -> str | None:
-    return None if header is None else header.decode("utf-8", "replace")
+    return None if header is None else header[:_DETAIL].decode("utf-8", "replace")
 
 
 def _identity(value: bytes | None) -> tuple[str | None, str | None, str | None]:

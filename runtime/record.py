@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 from runtime.kafka import Headers
-from schemas.trace_context import TRACEPARENT
+from schemas.trace_context import TRACEPARENT, TRACEPARENT_BYTES
 
 
 class TopicPartition(NamedTuple):
@@ -52,8 +52,9 @@ def partition_of(record: Record) -> TopicPartition:
 
 
 def trace_headers(record: Record) -> Headers:
-    """What a record that comes of this one takes over: its trace context, where it has one.
+    """What a record that comes of this one takes over: its trace context, where it has one of the right length.
 
     Not for every record: making Python objects of a record's headers takes microseconds.
     """
-    return [header for header in record.headers() or () if header[0] == TRACEPARENT]
+    found = (value for name, value in record.headers() or () if name == TRACEPARENT and value is not None)
+    return [(TRACEPARENT, value) for value in found if len(value) <= TRACEPARENT_BYTES][:1]

@@ -69,10 +69,6 @@ class States(Generic[R]):
                 self._unwritten.pop(key, None)
         self._changed[key] = headers
 
-    def size(self, record: R) -> int:
-        """Bytes of a record as a value."""
-        return len(self._codec.encode(record))
-
     def settle(self) -> dict[bytes, Headers]:
         """Encode what isn't; return the keys changed since the last call, each with the headers of its last change."""
         for key, unwritten in self._unwritten.items():

@@ -22,6 +22,7 @@ from runtime.errors import MustRestart, PipelineError, SettingsError
 from runtime.kafka import refused
 from runtime.settings import PREFIX, Settings
 from schemas.catalog import RAW, Catalog
+from schemas.schema_rules import MAX_ID_BYTES
 
 T = TypeVar("T")
 
@@ -30,6 +31,8 @@ _DAY_MS: Final = 86_400_000
 DERIVED_SIZE_FACTOR: Final = 4
 # A record's framing and its headers, which count towards the size limit of its topic.
 _OVERHEAD_BYTES: Final = 1024
+# What a quarantine record has more than the typed record in it: the key once more, coordinates, a detail.
+_QUARANTINE_BYTES: Final = MAX_ID_BYTES + 8192
 _REQUEST_TIMEOUT_S: Final = 15.0
 # What can't be altered without changing what consumers see.
 _FIXED: Final = ("partitions", "cleanup.policy")
@@ -84,6 +87,11 @@ def plan_topics(catalog: Catalog, settings: Settings) -> tuple[TopicPlan, ...]:
 def derived_size_limit(settings: Settings) -> int:
     """Bytes that key and value of a derived record may have together."""
     return settings.max_message_bytes * DERIVED_SIZE_FACTOR - _OVERHEAD_BYTES
+
+
+def typed_size_limit(settings: Settings) -> int:
+    """Bytes that key and value of a typed record may have together, so that it fits into a quarantine record too."""
+    return derived_size_limit(settings) - _QUARANTINE_BYTES
 
 
 def diff_topics(admin: AdminClient, plans: Sequence[TopicPlan]) -> list[Difference]:

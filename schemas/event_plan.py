@@ -6,7 +6,7 @@ from enum import IntEnum, auto
 from typing import Any, NamedTuple
 
 from schemas.catalog import Contract, ContractError
-from schemas.schema_rules import DECIMAL, TIMESTAMP
+from schemas.schema_rules import DECIMAL, MAX_ID_BYTES, TIMESTAMP
 
 
 class Kind(IntEnum):  # not Enum, whose members take long as keys of a dict
@@ -45,7 +45,8 @@ class Source(NamedTuple):
 class FieldPlan:
     """A field: the first of `sources` that is there and not null gives the value. `items` is set for RECORDS.
 
-    `is_event_id`: this is the event's identity, which must not be empty.
+    `is_event_id`: this is the event's identity, which must not be empty. `max_bytes`: how many bytes of UTF-8 each of
+    its strings may have, None for free text.
     """
 
     name: str
@@ -54,6 +55,7 @@ class FieldPlan:
     sources: tuple[Source, ...]
     items: "RecordPlan | None"
     is_event_id: bool
+    max_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,8 @@ def plan_event(contract: Contract) -> RecordPlan:
             raise ContractError(path, name, f"no event can have the type {avro_type}")
         items = plan(avro_type["items"]["fields"], of_items=True) if kind is Kind.RECORDS else None
         is_event_id = sources[0].holder is Holder.ENVELOPE and sources[0].member == "id"
-        return FieldPlan(name, kind, nullable, sources, items, is_event_id)
+        max_bytes = None if field.get("free_text") else MAX_ID_BYTES
+        return FieldPlan(name, kind, nullable, sources, items, is_event_id, max_bytes)
 
     def source(name: str, pointer: str, of_items: bool) -> Source:  # noqa: FBT001
         steps = [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 L = TypeVar("L")
 # Names of the envelope or an array's item, names of the payload, fields: kind, nullable, sources, plan of items.
-# A source is the number of a name, the payload's counted on from the others.
-_Field = tuple[str, bool, list[int], list["_Plan"]]
+# A source is the number of a name, the payload's counted on from the others. Last: the most bytes of its strings.
+_Field = tuple[str, bool, list[int], list["_Plan"], int | None]
 _Plan = tuple[list[str], list[str] | None, list[_Field]]
 
 
@@ -93,5 +93,6 @@ def _plan(plan: RecordPlan, first: Holder = Holder.ENVELOPE) -> _Plan:
     for field in plan.fields:
         kind = "EVENT_ID" if field.kind is Kind.STRING and field.is_event_id else field.kind.name
         sources = [places[source.holder, source.member] for source in field.sources]
-        fields.append((kind, field.nullable, sources, [_plan(field.items, Holder.ITEM)] if field.items else []))
+        items = [_plan(field.items, Holder.ITEM)] if field.items else []
+        fields.append((kind, field.nullable, sources, items, field.max_bytes))
     return names, payload_names, fields

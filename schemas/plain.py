@@ -6,6 +6,7 @@ It is the reference that the native way must agree with, and what explains an ev
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from schemas.account_key import utf8_bytes
 from schemas.amounts import parse_amount
 from schemas.event_plan import FieldPlan, Holder, Kind, RecordPlan
 from schemas.exact_json import Number, excerpt, json_text, pointer_token
@@ -26,7 +27,7 @@ def read_record(plan: RecordPlan, event: dict[str, Any], right: int = 0) -> dict
     `right`: how many of the first fields are known to be right, so that what is wrong is found sooner.
 
     Raises `InvalidEvent` for the first problem in the order of the schema: missing_field, wrong_type, empty_id,
-    bad_amount, bad_time; too_deep for an unknown member that nests too deeply.
+    too_large, bad_amount, bad_time; too_deep for an unknown member that nests too deeply.
     """
     nested: dict[str, str] = {}
     holders = {Holder.ENVELOPE: event, Holder.PAYLOAD: event["payload"]}
@@ -75,7 +76,13 @@ def _read_text(field: FieldPlan, value: Any, pointer: str, _: dict[str, str]) ->
         raise _wrong_type(field.kind, value, pointer)
     if field.is_event_id and not value:
         raise InvalidEvent(Reason.EMPTY_ID, pointer, "expected a string that is not empty")
-    return value
+    return _bounded(field, value, pointer)
+
+
+def _bounded(field: FieldPlan, text: str, pointer: str) -> str:
+    if field.max_bytes is not None and (size := utf8_bytes(text)) > field.max_bytes:
+        raise InvalidEvent(Reason.TOO_LARGE, pointer, f"expected at most {field.max_bytes} bytes, got {size}")
+    return text
 
 
 def _read_boolean(field: FieldPlan, value: Any, pointer: str, _: dict[str, str]) -> bool:  # noqa: ANN401
@@ -117,6 +124,7 @@ def _read_texts(field: FieldPlan, value: Any, pointer: str, _: dict[str, str]) -
     for index, item in enumerate(value):
         if not isinstance(item, str):
             raise _wrong_type(Kind.STRING, item, f"{pointer}/{index}")
+        _bounded(field, item, f"{pointer}/{index}")
     return value
 
 

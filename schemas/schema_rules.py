@@ -3,6 +3,8 @@
 Every schema: a record with a doc on each record and field, known field properties only, and null as the default of each
 nullable field, so that readers and writers of all versions understand each other (FULL_TRANSITIVE).
 Schemas of events on top: the common fields first, `extra` last, and only the types that the JSON-to-Avro step knows.
+A string of an event, alone or in an array, is an id or a code of at most `MAX_ID_BYTES`. A field for people to read
+says `"free_text": true`: only the size of the record bounds it.
 """
 
 import json
@@ -21,6 +23,9 @@ TIMESTAMP: Json = {"type": "long", "logicalType": "timestamp-micros"}
 DECIMAL: Json = {"type": "bytes", "logicalType": "decimal", "precision": 38, "scale": 18}
 EXTRA_TYPE: Json = {"type": "map", "values": "string"}
 
+MAX_ID_BYTES = 4096
+"""UTF-8 bytes of an id or a code: it becomes part of keys, headers, states and alerts, several times over."""
+
 # Name, type and origin of the fields that every event starts with, in this order.
 COMMON_FIELDS: tuple[tuple[str, Any, str | list[str]], ...] = (
     ("event_id", "string", "/id"),
@@ -35,6 +40,7 @@ COMMON_FIELDS: tuple[tuple[str, Any, str | list[str]], ...] = (
 _SCALARS: tuple[Any, ...] = ("string", "boolean", "int", "long", TIMESTAMP, DECIMAL)
 _RECORD_PROPERTIES = {"type", "name", "namespace", "doc", "fields"}
 _FIELD_PROPERTIES = {"name", "type", "doc", "default"}
+_EVENT_FIELD_PROPERTIES = _FIELD_PROPERTIES | {"from", "free_text"}
 # Where a value may come from: a member of the envelope or the payload; in an array, of the item.
 _ORIGIN = re.compile(r"(/payload)?/(?!payload$)([^~/]|~[01])+")
 _ORIGIN_IN_ITEM = re.compile(r"/([^~/]|~[01])+")
@@ -74,7 +80,7 @@ def read_schema(path: Path, *, of_event: bool) -> Json:
         raise ContractError(path, "type", "must be a record")
     if not schema.get("namespace"):
         raise ContractError(path, "namespace", "is missing")
-    properties = {*_FIELD_PROPERTIES, "from"} if of_event else _FIELD_PROPERTIES
+    properties = _EVENT_FIELD_PROPERTIES if of_event else _FIELD_PROPERTIES
     for key, record in records(schema):
         _check_record(path, key, record, properties)
     try:
@@ -153,6 +159,8 @@ def _check_event_fields(path: Path, key: str, fields: list[Json], prefix: str) -
             expected = ["null", "string"] if isinstance(field["type"], list) else "string"
             if not text or text["type"] != expected or _origin(path, place, text, prefix) != origin:
                 raise ContractError(path, place, f"needs a field {name}_text of type {expected} from {origin}")
+        if field.get("free_text", True) is not True or ("free_text" in field and _value_type(field) != "string"):
+            raise ContractError(path, _inside(place, "free_text"), "must be true, and belongs to a string")
         _check_event_type(path, place, _value_type(field))
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 TRACEPARENT: Final = "traceparent"
 """Header of raw, typed, alert and state records, and the envelope's member."""
 
+TRACEPARENT_BYTES: Final = 55
 # Version, trace id, parent id, flags; ids of zeros are invalid, and so is version ff.
 _FORM: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from rules_events import ACCOUNT, CATALOG, account_update, event
 
+from processors.alert_record import AlertWriter
 from processors.fold import fold, typed_topics
 from runtime.record import Record
 from runtime.states import States
@@ -20,13 +21,14 @@ CODECS: dict[str, Codec[Any]] = {
 }
 TYPED = typed_topics(CATALOG, str, CODECS.__getitem__)
 """The typed topics by their names."""
+WRITER = AlertWriter(CODECS["alerts"], "/broker/projector")
 
 
 class Typed:
-    """A typed record of one account."""
+    """A typed record."""
 
-    def __init__(self, topic: str, value: bytes) -> None:
-        self._topic, self._value = topic, value
+    def __init__(self, topic: str, value: bytes, key: bytes = ACCOUNT.encode()) -> None:
+        self._topic, self._value, self._key = topic, value, key
 
     def topic(self) -> str:
         return self._topic
@@ -38,7 +40,7 @@ class Typed:
         return 0
 
     def key(self) -> bytes:
-        return ACCOUNT.encode()
+        return self._key
 
     def value(self) -> bytes:
         return self._value
@@ -58,7 +60,7 @@ class Tables:
         """Fold an event; return how many alerts it has."""
         topic = CATALOG.events[biz_type].topics[0].name
         record: Record = Typed(topic, CODECS[topic].encode(made))  # type: ignore[assignment]
-        return len(fold(TYPED[topic], record, self.tables, LIMIT).outcome.alerts)
+        return len(fold(TYPED[topic], record, self.tables, WRITER, LIMIT).alerts)
 
     def sizes(self) -> list[int]:
         for table in self.tables.values():
@@ -101,7 +103,7 @@ def test_alerts_that_quote_a_large_state() -> None:
     ordinary = [f"HK_STOCK_NO_{'X' * 100}{number}" for number in range(9000)]
     assert tables.fold("ACCOUNT_UPDATE", account_update(ordinary, ns=0)) == 0
     codes = [f"M{number}_STOCK_LIQUIDATE_ONLY" for number in range(10)]
-    with pytest.raises(InvalidEvent, match="10 alerts, each with the event and what was before it") as refused:
+    with pytest.raises(InvalidEvent, match=r"10 alerts: the first \d have \d+ bytes, at most 4000000 fit") as refused:
         tables.fold("ACCOUNT_UPDATE", account_update(codes, ns=1))
     assert refused.value.reason is Reason.TOO_LARGE
     assert tables.fold("ACCOUNT_UPDATE", account_update(codes[:1], ns=2)) == 1

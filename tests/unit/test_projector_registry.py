@@ -22,7 +22,7 @@ GONE = RegistryError("the registry cannot be reached")
 @pytest.mark.parametrize("of", ["event", "state"])
 def test_a_registry_that_is_away(of: str) -> None:
     codec, states, quarantine = Mock(), Mock(), Mock()
-    codec.decode.return_value = {"event_id": "e1", "biz_type": "ACCOUNT_CLOSE", "extra": {}}
+    codec.decode.return_value = {"event_id": "e1", "biz_type": "ACCOUNT_CLOSE", "event_time": 0, "extra": {}}
     (codec.decode if of == "event" else states.get).side_effect = GONE
     tables: Any = {"state.accounts": {0: states}}
     typed = {"topic": TypedTopic("ACCOUNT_CLOSE", codec, PROJECTIONS["ACCOUNT_CLOSE"])}

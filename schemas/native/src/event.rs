@@ -4,6 +4,7 @@ use crate::avro::{write_bytes, write_length, write_long, NULL, SOME};
 use crate::body::body_hash;
 use crate::json::{unescape, Cursor, Value};
 use crate::kafka::{Records, Writer};
+use crate::raw::MAX_KEY_BYTES;
 use crate::scalar::{amount, time, write_decimal};
 use crate::window::DuplicateWindow;
 use pyo3::prelude::*;
@@ -80,6 +81,8 @@ enum Form {
 struct Field {
     form: Form,
     is_nullable: bool,
+    /// Bytes of its texts at most.
+    max_bytes: usize,
     /// Places in the holder's names, the preferred one first.
     sources: Vec<usize>,
 }
@@ -91,9 +94,9 @@ struct Record {
     fields: Vec<Field>,
 }
 
-/// `(kind, is_nullable, sources, items' plan if it has some)` and `(names, payload names, fields)` as `schemas.event_reader` hands them over.
+/// `(kind, is_nullable, sources, items' plan if it has some, most bytes of a text)` and `(names, payload names, fields)` as `schemas.event_reader` hands them over.
 #[derive(FromPyObject)]
-struct FieldPlan(String, bool, Vec<usize>, Vec<RecordPlan>);
+struct FieldPlan(String, bool, Vec<usize>, Vec<RecordPlan>, Option<usize>);
 #[derive(FromPyObject)]
 struct RecordPlan(Vec<String>, Option<Vec<String>>, Vec<FieldPlan>);
 
@@ -121,7 +124,7 @@ impl Record {
 
 impl Field {
     fn new(plan: FieldPlan) -> PyResult<Self> {
-        let FieldPlan(kind, is_nullable, sources, mut items) = plan;
+        let FieldPlan(kind, is_nullable, sources, mut items, max_bytes) = plan;
         let form = match (kind.as_str(), items.pop()) {
             ("RECORDS", Some(items)) => Form::Records(Box::new(Record::new(items)?)),
             ("STRING", None) => Form::Scalar(Kind::Text),
@@ -134,7 +137,7 @@ impl Field {
             ("STRINGS", None) => Form::Scalar(Kind::Texts),
             _ => return Err(pyo3::exceptions::PyValueError::new_err(format!("no field of kind {kind}"))),
         };
-        Ok(Field { form, is_nullable, sources })
+        Ok(Field { form, is_nullable, max_bytes: max_bytes.unwrap_or(usize::MAX), sources })
     }
 
     /// Declines where two sources have a value: whether they say the same is the plain way's to judge.
@@ -151,30 +154,42 @@ impl Field {
             out.push(SOME);
         }
         match &self.form {
-            Form::Scalar(kind) => write_scalar(*kind, value, out),
+            Form::Scalar(kind) => write_scalar(*kind, value, self.max_bytes, out),
             Form::Records(record) => write_records(record, value, out),
         }
     }
 }
 
-fn write_scalar(kind: Kind, value: Value, out: &mut Vec<u8>) -> Option<()> {
+/// Declines a text of more than `max_bytes`.
+fn write_scalar(kind: Kind, value: Value, max_bytes: usize, out: &mut Vec<u8>) -> Option<()> {
+    let bounded = |bytes: &[u8]| (bytes.len() <= max_bytes).then_some(());
     match (kind, value) {
         (Kind::Text, Value::Text(text)) => match text.plain() {
-            Some(bytes) => write_bytes(out, bytes),
+            Some(bytes) => {
+                bounded(bytes)?;
+                write_bytes(out, bytes);
+            }
             None => {
                 let mut bytes = Vec::with_capacity(text.raw.len());
                 unescape(text.raw, &mut bytes)?;
+                bounded(&bytes)?;
                 write_bytes(out, &bytes);
             }
         },
-        (Kind::EventId, Value::Text(text)) => write_bytes(out, text.plain().filter(|id| !id.is_empty())?),
+        (Kind::EventId, Value::Text(text)) => {
+            let id = text.plain().filter(|id| !id.is_empty())?;
+            bounded(id)?;
+            write_bytes(out, id);
+        }
         (Kind::Boolean, Value::Bool(is_true)) => out.push(u8::from(is_true)),
         (Kind::Int, Value::Number(literal)) => write_long(out, i64::from(integer::<i32>(literal)?)),
         (Kind::Long, Value::Number(literal)) => write_long(out, integer(literal)?),
         (Kind::Time, Value::Text(text)) => write_long(out, time(text.plain()?)?),
         (Kind::Amount, Value::Text(text)) => write_decimal(out, amount(text.plain()?)?),
         (Kind::Amount, Value::Number(literal)) => write_decimal(out, amount(literal)?),
-        (Kind::Texts, Value::Array(items)) => write_array(items, out, |item, out| write_scalar(Kind::Text, item, out))?,
+        (Kind::Texts, Value::Array(items)) => {
+            write_array(items, out, |item, out| write_scalar(Kind::Text, item, max_bytes, out))?;
+        },
         _ => return None,
     }
     Some(())
@@ -369,7 +384,7 @@ impl EventReader {
         if known == Some(body) {
             return Ok((&route.label, py.None(), false).into_pyobject(py)?.into_any());
         }
-        if known.is_some() || key.is_none_or(|key| out.len() + key.len() > size_limit) {
+        if known.is_some() || key.is_none_or(|key| !is_account_key(key) || out.len() + key.len() > size_limit) {
             return Ok(right.into_pyobject(py)?.into_any());
         }
         let routed = (&route.label, PyBytes::new(py, &out), traced).into_pyobject(py)?.into_any();
@@ -402,7 +417,7 @@ impl EventReader {
             let id = window.hash(id);
             match (window.body(id), message.key()) {
                 (Some(other), _) if other == body => known[route.number] += 1,
-                (None, Some(key)) if !traced && out.len() + key.len() <= size_limit => {
+                (None, Some(key)) if !traced && is_account_key(key) && out.len() + key.len() <= size_limit => {
                     if !writer.write(route.number, key, &out, records.partition, message) {
                         break;
                     }
@@ -421,6 +436,11 @@ impl EventReader {
     fn hidden(&self) -> usize {
         self.hidden.load(Ordering::Relaxed)
     }
+}
+
+/// See `schemas.account_key`.
+fn is_account_key(key: &[u8]) -> bool {
+    key.len() <= MAX_KEY_BYTES && std::str::from_utf8(key).is_ok()
 }
 
 fn buffer(value: Option<&[u8]>) -> Vec<u8> {

@@ -9,6 +9,9 @@ use std::str::from_utf8;
 const DEEPEST: usize = 32;
 const LONGEST_NUMBER: usize = 64;
 
+/// Of an account key, which is an id; see `schemas.account_key`.
+pub const MAX_KEY_BYTES: usize = 4096;
+
 /// The members that the record needs: of the envelope first, of the payload then, in the order of `account_key`.
 const NAMES: [&[u8]; 9] = [
     b"id",
@@ -107,6 +110,9 @@ pub fn raw_record<'py>(
     let position = or(envelope.text(POSITION), position);
     let biz_type = PyString::new(py, fields.text(BIZ_TYPE));
     let key = fields.account_key();
+    if key.is_some_and(|key| key.len() > MAX_KEY_BYTES) {
+        return None;
+    }
     let contents = [
         ("source", source),
         ("received_at", received_at),

@@ -1,0 +1,34 @@
+"""An alert as a record of Kafka. Pure."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from processors.cloudevents import alert_headers
+from runtime.kafka import Headers
+from schemas.codec import Codec
+from schemas.records import Alert
+
+
+class AlertRecord(NamedTuple):
+    """An alert, its value in the wire format and its headers."""
+
+    alert: Alert
+    value: bytes
+    headers: Headers
+
+    def size(self, key: bytes) -> int:
+        """Bytes of the larger of its two records: with `key` in alerts, with `dedup_key` in alerts.active."""
+        keys = len(key), len(self.alert["dedup_key"].encode())
+        return len(self.value) + max(keys) + sum(len(name) + len(content or "") for name, content in self.headers)
+
+
+class AlertWriter(NamedTuple):
+    """How alerts are written; `source`: see `alert_headers`."""
+
+    codec: Codec[Alert]
+    source: str
+
+    def record(self, alert: Alert, trace: Headers) -> AlertRecord:
+        """Encode an alert; `trace`: further headers."""
+        return AlertRecord(alert, self.codec.encode(alert), alert_headers(alert, self.source) + trace)
