@@ -227,6 +227,8 @@ SCHEMA_MISTAKES: dict[str, tuple[Callable[[Json], object], str]] = {
     "an origin that is no pointer": (lambda s: field(s, "status").update({"from": "payload/status"}), "status.from"),
     "an origin in depth": (lambda s: field(s, "status").update({"from": "/payload/a/status"}), "status.from"),
     "the payload as an origin": (lambda s: field(s, "status").update({"from": "/payload"}), "status.from"),
+    "free text that is no text": (lambda s: field(s, "fee").update({"free_text": True}), "fee.free_text"),
+    "free text by half": (lambda s: field(s, "status").update({"free_text": False}), "status.free_text"),
     "no origin": (lambda s: field(s, "status").update({"from": []}), "status.from"),
     "common fields in another order": (lambda s: s["fields"].insert(0, s["fields"].pop(1)), "event_id"),
     "another type of a common field": (lambda s: field(s, "event_time_text").update(type="long"), "event_time_text"),
