@@ -56,10 +56,15 @@ def award(event_id: str, account: str, amount: str = "0.300000000000000001") -> 
     return envelope(event_id, "FUNDING", payload)
 
 
-def catalog_with_awards(root: Path) -> Catalog:
-    """Copy the contracts and add one."""
+def copy_catalog(root: Path) -> None:
+    """Copy the contracts to this folder."""
     for group in ("events", "state", "alerts", "internal"):
         shutil.copytree(Path(str(schemas.__file__)).parent / group, root / group)
+
+
+def catalog_with_awards(root: Path) -> Catalog:
+    """Copy the contracts and add one."""
+    copy_catalog(root)
     example = json.loads((root / "events/credit/schema.avsc").read_text(encoding="utf-8"))
     common = example["fields"][:7]
     extra = example["fields"][-1]
