@@ -5,22 +5,56 @@ from __future__ import annotations
 import click
 
 from cli.worker import run_worker_command, worker_options
+from runtime.settings import checked_place
+
+
+def _places(_context: click.Context, _option: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        return tuple(map(checked_place, texts))
+    except ValueError as error:
+        raise click.BadParameter(f"{error}; got {', '.join(texts)!r}") from None
 
 
 @click.command("projector")
 @worker_options
-def command(instance_id: str | None, http_port: int | None) -> None:
+@click.option(
+    "--skip",
+    "skipped",
+    multiple=True,
+    metavar="TOPIC:PARTITION:OFFSET",
+    callback=_places,
+    help="Quarantine this record if it still can't be processed; may be repeated [PIPELINE_PROJECTOR_SKIP]",
+)
+@click.option("--reason", help="With --skip: why; kept with the record [PIPELINE_PROJECTOR_SKIP_REASON]")
+def command(instance_id: str | None, http_port: int | None, skipped: tuple[str, ...], reason: str | None) -> None:
     """Fold typed events into state tables and raise alerts, exactly once.
 
     Writes alerts, alerts.active, state.accounts and state.movements in one transaction with the offsets it has read.
-    Each projector needs an instance id of its own. Exit code 70: restart it. Exit code 4: another
-    projector of its instance id has taken over; don't restart it.
+    Each projector needs an instance id of its own.
+
+    A record that this build can't read or fold stops the projector before anything of its batch commits. A skipped
+    record goes to quarantine with the OS user, the host and the reason.
+
+    Exit codes: 70 restart it; 3 a record failed after three restarts too: start a build that can process it, or
+    give it up with --skip; 4 another projector of its instance id has taken over, don't restart it.
 
     \b
-    Example:
+    Examples:
       PIPELINE_KAFKA_BOOTSTRAP_SERVERS=kafka:9092 PIPELINE_SCHEMA_REGISTRY_URL=http://registry:8081 \\
         broker-events projector --instance-id projector-0 --http-port 9464
+      broker-events projector --skip broker.event.transfer:3:4711 --reason "written by a test, confirmed by ops"
     """
     from processors import projector
 
-    run_worker_command(projector.NAME, projector.run, instance_id=instance_id, http_port=http_port)
+    if skipped and not (reason or "").strip():
+        raise click.UsageError("--skip needs --reason TEXT: it is kept with the record in quarantine")
+    if reason is not None and not skipped:
+        raise click.UsageError("--reason goes with --skip")
+    run_worker_command(
+        projector.NAME,
+        projector.run,
+        instance_id=instance_id,
+        http_port=http_port,
+        projector_skip=skipped or None,
+        projector_skip_reason=reason,
+    )

@@ -163,6 +163,8 @@ def _description(quarantined: Quarantined) -> Iterator[str]:
     yield f"{'source':<15}{quarantined.source}"
     for name, content in event.model_dump(exclude={"topic", "partition", "offset", "headers", "value"}).items():
         yield f"{name:<15}{'-' if content is None else printable(_one_line(content))}"
+    for name, content in record.headers() or ():  # who skipped it, and why
+        yield f"{name:<15}{printable(_one_line(content))}"
     yield "headers"
     for header in event.headers:
         yield printable(f"  {header.name}: {'-' if header.value is None else _one_line(header.value)}")

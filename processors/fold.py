@@ -64,11 +64,7 @@ def fold(
     value, key = record.value(), record.key()
     if value is None or key is None:
         raise InvalidEvent(Reason.NO_VALUE, "", "a typed record has a key and a value")
-    try:
-        event = typed.codec.decode(value)
-        account_key = key.decode()
-    except ValueError as error:
-        raise InvalidEvent(Reason.UNDECODABLE, "", str(error)) from None
+    event, account_key = _read(typed, record, value, key)
     if not _FIRST_US <= event["event_time"] < _END_US:
         raise InvalidEvent(Reason.BAD_TIME, "/timestamp", "outside the years 1 to 9999")
     partition = record.partition()
@@ -96,3 +92,15 @@ def fold(
     except Exception as error:  # noqa: BLE001 (rules are pure: a restart would meet it again)
         raise internal_error(record, error) from None
     return Folded(state_key, outcome, alerts)
+
+
+def _read(typed: TypedTopic, record: Record, value: bytes, key: bytes) -> tuple[Any, str]:
+    """Event and account key. Raises InvalidEvent where the record isn't of this topic, RegistryError."""
+    try:
+        return typed.codec.decode(value), key.decode()
+    except ValueError as error:
+        raise InvalidEvent(Reason.UNDECODABLE, "", str(error)) from None
+    except (RegistryError, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001 (a schema that fastavro trips over)
+        raise internal_error(record, error) from None

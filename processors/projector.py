@@ -15,10 +15,13 @@ from processors.app import BatchProcessor, run_worker
 from processors.fold import TypedTopic, fold, typed_topics
 from processors.rules import PROJECTIONS, Flag, active_change
 from processors.rules.alerting import RULES
-from runtime.errors import MustRestart
+from runtime.errors import MustRestart, SettingsError
+from runtime.failed_record import RecordFailed
+from runtime.kafka import Headers
 from runtime.metrics import Metrics
+from runtime.operator import operator
 from runtime.quarantine import Quarantine
-from runtime.record import Record, TopicPartition
+from runtime.record import Record, TopicPartition, partition_of, place_of
 from runtime.record_batch import RecordBatch
 from runtime.schema_ids import open_registry
 from runtime.schema_lookup import SchemaLookup
@@ -28,7 +31,8 @@ from runtime.topics import derived_size_limit
 from runtime.transaction import Transaction
 from schemas.catalog import Catalog, load_catalog
 from schemas.codec import Codec
-from schemas.invalid_event import InvalidEvent
+from schemas.headers import SKIP_REASON, SKIPPED_BY
+from schemas.invalid_event import InvalidEvent, Reason
 from schemas.records import Alert
 from schemas.registry import RegistryError
 
@@ -37,6 +41,8 @@ log = logging.getLogger(__name__)
 NAME: Final = "projector"
 TABLES: Final = ("state.accounts", "state.movements")
 ALERTS: Final = "alerts"
+# A typed record that this build can't read or fold: another build can, so passing it by would lose its alerts.
+_STOPPING: Final = {Reason.INTERNAL_ERROR, Reason.UNDECODABLE, Reason.NO_VALUE}
 
 
 class Projector(BatchProcessor):
@@ -63,6 +69,8 @@ class Projector(BatchProcessor):
         self._active_topic = settings.topic(ACTIVE_ALERTS)
         self._size_limit = derived_size_limit(settings)
         self._active = active
+        self._skipped = set(settings.projector_skip)
+        self._skip_reason = settings.projector_skip_reason or ""
         self._alerted: list[tuple[float, float]] = []  # when received by the bridge and when read here, Unix seconds
         for rule in RULES:  # a rate needs the 0 before the first one
             for status in ("FIRING", "RESOLVED") if rule.is_condition else ("FIRING",):
@@ -92,7 +100,7 @@ class Projector(BatchProcessor):
                 try:
                     _, outcome, written = fold(typed, record, self._tables, self._writer, self._size_limit)
                 except InvalidEvent as problem:
-                    self._quarantine.put(self._transaction, record, problem)
+                    self._refuse(record, problem)
                     continue
                 except RegistryError as error:
                     raise MustRestart(f"looking up a schema: {error}") from None
@@ -110,6 +118,19 @@ class Projector(BatchProcessor):
             self._metrics.alerts.labels(rule, status).inc(count)
         for (flag, biz_type), count in flags.items():
             self._counter_of(flag).labels(biz_type).inc(count)
+
+    def _refuse(self, record: Record, problem: InvalidEvent) -> None:
+        """Quarantine what is wrong in the event, or what the operator skips. Raises RecordFailed otherwise."""
+        audit: Headers = []
+        if problem.reason in _STOPPING:
+            tp, offset = partition_of(record), record.offset()
+            if f"{tp.topic}:{tp.partition}:{offset}" not in self._skipped:
+                # The detail of an internal error may quote the record; its traceback is in the log.
+                detail = "see the traceback above" if problem.reason is Reason.INTERNAL_ERROR else problem.detail
+                raise RecordFailed(tp, offset, f"{problem.reason}: {detail}")
+            log.warning("%s: %s, skipped as PROJECTOR_SKIP asks", place_of(record), problem.reason)
+            audit = [(SKIPPED_BY, operator()), (SKIP_REASON, self._skip_reason)]
+        self._quarantine.put(self._transaction, record, problem, audit)
 
     def _produce_alert(self, alert_record: AlertRecord, record: Record) -> None:
         alert, value, headers = alert_record
@@ -148,7 +169,7 @@ def source_uri(settings: Settings) -> str:
 
 
 def run(settings: Settings, stop: threading.Event, catalog: Catalog | None = None) -> None:
-    """Run a projector until `stop` is set. Raises SettingsError or MustRestart."""
+    """Run a projector until `stop` is set. Raises SettingsError, MustRestart or RecordBlocks."""
     contracts = catalog or load_catalog()
     lookup = SchemaLookup(open_registry(settings).schema_text, settings.transaction_timeout_ms / 3000)
 
@@ -166,4 +187,7 @@ def run(settings: Settings, stop: threading.Event, catalog: Catalog | None = Non
         return Projector(settings, typed, tables, codec(ALERTS), quarantine, transaction, metrics, active)
 
     sources = [settings.topic(contracts.events[biz_type].topics[0].name) for biz_type in PROJECTIONS]
+    for place in settings.projector_skip:
+        if place.partition(":")[0] not in sources:
+            raise SettingsError(f"PIPELINE_PROJECTOR_SKIP: {place}: no projector reads this topic")
     run_worker(settings, NAME, contracts, sources, [settings.topic(name) for name in TABLES], build, stop)

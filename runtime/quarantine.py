@@ -12,6 +12,7 @@ import orjson
 
 from runtime.errors import QuarantineLimitExceeded
 from runtime.health import Health
+from runtime.kafka import Headers
 from runtime.metrics import Metrics
 from runtime.quarantine_limit import QuarantineLimit
 from runtime.record import Record, TopicPartition, partition_of
@@ -60,8 +61,10 @@ class Quarantine:
         # What the worker is to end with, once it has committed.
         self.end_of_work: QuarantineLimitExceeded | None = None
 
-    def put(self, transaction: Transaction, record: Record, problem: InvalidEvent) -> None:
-        """Produce the quarantine record of `record`."""
+    def put(
+        self, transaction: Transaction, record: Record, problem: InvalidEvent, audit: Headers | None = None
+    ) -> None:
+        """Produce the quarantine record of `record`; `audit`: its own headers, where a person has decided it."""
         key, value, headers = record.key(), record.value(), record.headers() or []
         event_id, event_type, biz_type = _UNKNOWN if problem.reason in _UNREADABLE else _identity(value)
         told = dict(headers)
@@ -84,7 +87,7 @@ class Quarantine:
             "recovered_from": _text(told.get(RECOVERED_FROM)),
             "recovery_id": _text(told.get(RECOVERY_ID)),
         }
-        transaction.produce(self._topic, self._codec.encode(quarantined), key, record.partition())
+        transaction.produce(self._topic, self._codec.encode(quarantined), key, record.partition(), audit)
         self._refused.setdefault(partition_of(record), {})[record.offset()] = problem.reason
 
     def end_batch(self, partitions: Partitions) -> None:

@@ -20,7 +20,8 @@ from confluent_kafka import Consumer, KafkaException
 from mode import Service
 
 from runtime.commit_rule import CommitRule
-from runtime.errors import MustRestart
+from runtime.errors import MustRestart, PipelineError
+from runtime.failed_record import MOST_ATTEMPTS, Attempts, RecordBlocks, RecordFailed, attempts_of
 from runtime.fetch import fetch_of
 from runtime.garbage import give_back
 from runtime.health import Health
@@ -34,7 +35,7 @@ from runtime.settings import Settings
 from runtime.source_lag import SourceLag
 from runtime.start_offsets import start_offsets
 from runtime.startup import keep_trying
-from runtime.topic_reader import consumers_offsets
+from runtime.topic_reader import consumers_commits
 from runtime.transaction import Transaction
 
 log = logging.getLogger(__name__)
@@ -129,6 +130,7 @@ class RecordSource(Service):
         self._next_offsets: dict[TopicPartition, int] = {}  # to be committed
         self._active_at = 0.0  # monotonic, when there was something to read
         self._committed: dict[TopicPartition, int] = {}  # as of this worker's last commit or assignment
+        self._attempts: dict[TopicPartition, Attempts] = {}  # at a record that stopped a worker, not yet passed
         self._leaving = False
         self._commit_rule = CommitRule(
             settings.commit_interval_ms / 1000, settings.transaction_records, settings.transaction_timeout_ms / 1000
@@ -164,8 +166,7 @@ class RecordSource(Service):
             self._leave()
         except BaseException as error:  # noqa: BLE001 (whatever it is, the process must not go on)
             self._health.not_ready("failed")
-            self._abandon()
-            self.ended.set_exception(error)
+            self.ended.set_exception(self._abandon(error))
         else:
             if (end_of_work := self._quarantine.end_of_work) is not None:
                 self.ended.set_exception(end_of_work)
@@ -241,7 +242,10 @@ class RecordSource(Service):
         started = time.monotonic()
         self._transaction.begin()
         self._processor.before_commit()
-        offsets = [confluent_kafka.TopicPartition(*tp, offset) for tp, offset in self._next_offsets.items()]
+        self._attempts = {
+            tp: attempts for tp, attempts in self._attempts.items() if self._next_offsets.get(tp, 0) <= attempts.offset
+        }
+        offsets = [self._to_commit(tp, offset) for tp, offset in self._next_offsets.items()]
         try:
             self._transaction.commit(offsets, self._consumer.consumer_group_metadata())
         except Exception:
@@ -256,6 +260,11 @@ class RecordSource(Service):
         self._metrics.transaction_seconds.observe(time.monotonic() - self._transaction.opened_at)
         self._metrics.commit_seconds.observe(time.monotonic() - started)
 
+    def _to_commit(self, tp: TopicPartition, offset: int) -> confluent_kafka.TopicPartition:
+        """The offset with the attempts at a record that still lies ahead."""
+        attempts = self._attempts.get(tp)
+        return confluent_kafka.TopicPartition(*tp, offset, metadata="" if attempts is None else attempts.metadata)
+
     def _on_assign(self, _: Consumer, assigned: list[confluent_kafka.TopicPartition]) -> None:
         if self._leaving:  # close() still serves an assignment that was under way
             return
@@ -263,13 +272,15 @@ class RecordSource(Service):
         self._health.not_ready("restoring")
         # Waits until the last owner's transaction has ended: its offsets are pending until then (KIP-447).
         wanted = [TopicPartition(tp.topic, tp.partition) for tp in assigned]
-        offsets = keep_trying(
+        commits = keep_trying(
             "the group's committed offsets",
-            lambda: consumers_offsets(self._consumer, wanted, _COMMITTED_TIMEOUT_S),
+            lambda: consumers_commits(self._consumer, wanted, _COMMITTED_TIMEOUT_S),
             self._settings.start_timeout_s,
             (KafkaException,),
             self._stop_asked,
         )
+        offsets = {tp: commit.offset for tp, commit in commits.items()}
+        self._attempts = {tp: read for tp, commit in commits.items() if (read := attempts_of(commit.metadata))}
         positions = start_offsets(self._settings, self._group, offsets, self._outputs)
         unmoved = {tp for tp, offset in positions.items() if self._committed.get(tp) == offset}
         self._assigned, self._committed = set(positions), positions
@@ -302,13 +313,40 @@ class RecordSource(Service):
             self._commit()
         self._leave_group()
 
-    def _abandon(self) -> None:
-        """Abort what is open and leave the group, so that nobody has to wait for this worker's time-outs."""
+    def _abandon(self, error: BaseException) -> BaseException:
+        """Abort what is open and leave the group, so that nobody has to wait for this worker's time-outs.
+
+        Returns what the process ends with.
+        """
         self._transaction.abort()
+        self._next_offsets.clear()
+        reported = self._counted(error) if isinstance(error, RecordFailed) else error
         try:
             self._leave_group()
+        except Exception as later:  # noqa: BLE001 (the first error is the one to report)
+            log.warning("leaving the consumer group: %s", later)
+        return reported
+
+    def _counted(self, failed: RecordFailed) -> PipelineError:
+        """Commit one more attempt with the unmoved offset of the partition, fenced as every commit.
+
+        Returns RecordBlocks where all attempts are used up.
+        """
+        tp, known = failed.tp, self._attempts.get(failed.tp)
+        failed.attempt = 1 + (known.number if known is not None and known.offset == failed.offset else 0)
+        if failed.attempt > MOST_ATTEMPTS:
+            return RecordBlocks(failed)
+        log.error("%s", failed)  # the commit may end the process
+        self._attempts[tp] = Attempts(failed.offset, failed.attempt)
+        try:
+            self._transaction.begin()
+            self._transaction.commit(
+                [self._to_commit(tp, self._committed[tp])], self._consumer.consumer_group_metadata()
+            )
         except Exception as error:  # noqa: BLE001 (the first error is the one to report)
-            log.warning("leaving the consumer group: %s", error)
+            self._transaction.abort()
+            log.warning("attempt %d was not counted: %s", failed.attempt, error)
+        return failed
 
     def _leave_group(self) -> None:
         self._leaving = True

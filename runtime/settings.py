@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import logging
 import os
+import re
 import socket
 import tomllib
 from pathlib import Path
@@ -52,6 +53,16 @@ _NOT_EXTRA: Final = {
     "transaction.timeout.ms",
     "transactional.id",
 }
+
+
+_PLACE: Final = re.compile(r"[A-Za-z0-9._-]+:(0|[1-9][0-9]{0,8}):(0|[1-9][0-9]{0,17})")
+
+
+def checked_place(text: str) -> str:
+    """Return a record's place, which is TOPIC:PARTITION:OFFSET. Raises ValueError for any other text."""
+    if _PLACE.fullmatch(text) is None:
+        raise ValueError("must be TOPIC:PARTITION:OFFSET, such as broker.event.transfer:3:4711")
+    return text
 
 
 def _comma_separated(value: object) -> object:
@@ -138,6 +149,10 @@ class Settings(BaseSettings):
     quarantine_limit_action: Literal["unready", "stop"] = Field(
         "unready", description="at the alarm: /ready fails until it is over; or the worker ends with exit code 3"
     )
+    projector_skip: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated)] = Field(
+        (), description="typed records to quarantine where a projector can't process them: TOPIC:PARTITION:OFFSET, ..."
+    )
+    projector_skip_reason: str | None = Field(None, description="why they are given up; kept with each of them")
     start_timeout_s: float = Field(60, gt=0, description="how long to wait for Kafka and the registry at start")
     http_host: str = Field("127.0.0.1", description="address of /metrics, /live and /ready")
     http_port: int = Field(0, ge=0, le=65535, description="port of /metrics, /live and /ready; 0 takes a free one")
@@ -174,6 +189,19 @@ class Settings(BaseSettings):
         if path is not None and not path.is_file():
             raise ValueError("no such file")
         return path
+
+    @field_validator("projector_skip")
+    @classmethod
+    def _are_places(cls, places: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(checked_place, places))
+
+    @model_validator(mode="after")
+    def _skips_have_a_reason(self) -> Self:
+        if self.projector_skip and not (self.projector_skip_reason or "").strip():
+            raise ValueError(
+                f"{PREFIX}PROJECTOR_SKIP needs {PREFIX}PROJECTOR_SKIP_REASON: why the records are given up"
+            )
+        return self
 
     @field_validator("kafka_extra")
     @classmethod

@@ -85,10 +85,18 @@ def consumers_offsets(
 
     Raises KafkaException, also where one partition alone has an error: its offset would look like nothing.
     """
+    found = consumers_commits(consumer, partitions, timeout_s)
+    return {tp: commit.offset for tp, commit in found.items()}
+
+
+def consumers_commits(
+    consumer: Consumer, partitions: Iterable[TopicPartition], timeout_s: float
+) -> dict[TopicPartition, confluent_kafka.TopicPartition]:
+    """The same with the metadata of each offset."""
     found = consumer.committed([confluent_kafka.TopicPartition(*tp) for tp in partitions], timeout_s)
     if failed := next((tp.error for tp in found if tp.error is not None), None):
         raise KafkaException(failed)
-    return {TopicPartition(tp.topic, tp.partition): tp.offset for tp in found}
+    return {TopicPartition(tp.topic, tp.partition): tp for tp in found}
 
 
 def read_to_end(

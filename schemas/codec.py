@@ -196,7 +196,7 @@ def _read(value: bytes, writer: Any, reader: Any) -> Any:  # noqa: ANN401  (fast
     try:
         record = fastavro.schemaless_reader(body, writer, None if writer is reader else reader)
     except (EOFError, ValueError, IndexError, OverflowError, fastavro.schema.SchemaParseException) as error:
-        raise DecodeError(f"schema id {_schema_id(value)}: the body cannot be read: {error!r}") from error
+        raise DecodeError(f"schema id {_schema_id(value)}: the body cannot be read ({type(error).__name__})") from error
     except fastavro.read.SchemaResolutionError as error:  # its text is both schemas
         raise DecodeError(f"schema id {_schema_id(value)}: not a schema of this topic's records") from error
     if body.tell() != len(value):

@@ -10,6 +10,9 @@ RAW_OFFSET: Final = "raw_offset"
 # the run that brought it back.
 RECOVERED_FROM: Final = "recovered_from"
 RECOVERY_ID: Final = "recovery_id"
+# Of a quarantine record that an operator has made a projector skip: the OS user and host, and the reason given.
+SKIPPED_BY: Final = "skipped_by"
+SKIP_REASON: Final = "skip_reason"
 
 _MAX_DIGITS: Final = 19  # of a 64-bit offset
 

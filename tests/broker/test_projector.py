@@ -221,17 +221,19 @@ def foreign_values(pipeline: Pipeline, account: str) -> dict[str, bytes | None]:
     }
 
 
-def test_what_is_no_typed_event_is_quarantined_and_the_flow_goes_on(pipeline: Pipeline, account: str) -> None:
+def test_what_is_no_typed_event_can_be_skipped_and_the_flow_goes_on(pipeline: Pipeline, account: str) -> None:
     sent: dict[tuple[int, int], tuple[str, Record]] = {}
-    with pipeline.worker("projector") as projector:
-        for name, value in foreign_values(pipeline, account).items():
-            record = pipeline.produce("event.credit", value, account)
-            sent[record.partition(), record.offset()] = name, record
-        partition = next(iter(sent))[0]
-        for name, key in (("no key", None), ("key is no text", b"\xff" + account.encode())):
-            record = pipeline.produce("event.credit", b"hello", key, partition)
-            sent[record.partition(), record.offset()] = name, record
-        send(pipeline, account, credit(f"{account}-after", account))
+    for name, value in foreign_values(pipeline, account).items():
+        record = pipeline.produce("event.credit", value, account)
+        sent[record.partition(), record.offset()] = name, record
+    partition = next(iter(sent))[0]
+    for name, key in (("no key", None), ("key is no text", b"\xff" + account.encode())):
+        record = pipeline.produce("event.credit", b"hello", key, partition)
+        sent[record.partition(), record.offset()] = name, record
+    send(pipeline, account, credit(f"{account}-after", account))
+    topic = pipeline.settings.topic("event.credit")
+    skip = ",".join(f"{topic}:{number}:{offset}" for number, offset in sent)
+    with pipeline.worker("projector", projector_skip=skip, projector_skip_reason="not ours") as projector:
         eventually(
             lambda: (
                 not projector.is_running
@@ -244,10 +246,12 @@ def test_what_is_no_typed_event_is_quarantined_and_the_flow_goes_on(pipeline: Pi
         )
         assert projector.is_running, projector.log
     found = {}
-    for event in (pipeline.decode(record) for record in pipeline.read("quarantine")):
-        if isinstance(event, QuarantinedEvent) and event.topic == pipeline.settings.topic("event.credit"):
+    for quarantined in pipeline.read("quarantine"):
+        event = pipeline.decode(quarantined)
+        if isinstance(event, QuarantinedEvent) and event.topic == topic:
             name, record = sent[event.partition, event.offset]
             assert (event.stage, event.value, event.key) == ("projector", record.value(), record.key()), name
+            assert headers_of(quarantined)["skip_reason"] == "not ours"
             found[name] = event.reason
     expected = dict.fromkeys((name for name, _ in sent.values()), "undecodable")
     assert found == expected | {"tombstone": "no_value", "no key": "no_value"}

@@ -18,7 +18,7 @@ from runtime.settings import Settings
 
 
 def committed(partition: int, offset: int, error: KafkaError | None = None) -> Any:  # a real one's error is read-only
-    return Mock(topic="raw", partition=partition, offset=offset, error=error)
+    return Mock(topic="raw", partition=partition, offset=offset, error=error, metadata=None)
 
 
 def test_a_partition_whose_offset_cannot_be_told_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:

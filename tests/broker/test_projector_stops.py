@@ -1,0 +1,92 @@
+"""A record that a projector can't process stops it: counted over restarts, skipped on demand, never passed by."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from kafka_cluster import KafkaCluster
+from pipeline_processes import Pipeline, Worker, environment, headers_of
+from test_projector import snapshot
+
+from runtime.operator import operator
+from schemas.models import Alert, QuarantinedEvent
+
+ACCOUNTS = [f"ACC-{number}" for number in range(40)]
+BAD = 20
+REASON = "written by a test"
+
+
+@pytest.fixture
+def pipeline(cluster: KafkaCluster, topic_prefix: str, tmp_path: Path) -> Iterator[Pipeline]:
+    pipeline = Pipeline(cluster, topic_prefix, tmp_path, partitions=1).made()
+    with pipeline.worker("router") as router:
+        push(pipeline, ACCOUNTS[:BAD])
+        pipeline.wait_for("event.account-update", BAD)
+        yield pipeline
+        assert router.stop() == 0
+
+
+def push(pipeline: Pipeline, accounts: list[str]) -> None:
+    pipeline.produce_all(
+        "raw", [(a, snapshot(a, a, "2026-01-31T09:30:00Z", "HK_STOCK_LIQUIDATE_ONLY")) for a in accounts]
+    )
+
+
+def projector(pipeline: Pipeline, instance_id: str, *options: str, event_id: str = ACCOUNTS[BAD]) -> Worker:
+    """Start a projector of a build that fails at an event."""
+    script = str(Path(__file__).with_name("failing_projector.py"))
+    name = f"projector-{instance_id}"
+    arguments = [sys.executable, script, event_id, "projector", "--instance-id", name, "--http-port", "0", *options]
+    return Worker(arguments, environment(pipeline.settings), pipeline.folder / f"{name}-{time.monotonic_ns()}.log")
+
+
+def alerted(pipeline: Pipeline) -> list[str]:
+    """Ids of the events that have an alert."""
+    return [alert.event_id for alert in pipeline.decoded("alerts") if isinstance(alert, Alert)]
+
+
+def run_to_its_end(pipeline: Pipeline, instance_id: str, *options: str) -> tuple[int, str]:
+    with projector(pipeline, instance_id, *options) as worker:
+        return worker.wait(), worker.log
+
+
+def test_it_stops_every_worker_until_a_build_can_process_it(pipeline: Pipeline) -> None:
+    place = f"{pipeline.settings.topic('event.account-update')}[0]@"
+    with projector(pipeline, "a") as first:
+        pipeline.wait_for("alerts", BAD)  # what is committed before stays
+        push(pipeline, ACCOUNTS[BAD:])
+        ended = [(first.wait(), first.log)]
+    ended += [run_to_its_end(pipeline, instance_id) for instance_id in ("b", "a")]  # the count moves with the partition
+    for attempt, (code, log) in enumerate(ended, 1):
+        assert (code, f"(attempt {attempt} of 3)" in log, place in log) == (70, True, True), log
+    code, log = run_to_its_end(pipeline, "b")
+    last = log.splitlines()[-1]
+    assert (code, place in last, "internal_error" in last, "--skip" in last) == (3, True, True, True), log
+    assert alerted(pipeline) == ACCOUNTS[:BAD]
+    assert pipeline.read("quarantine") == []
+
+    with pipeline.worker("projector"):
+        pipeline.wait_for("alerts", len(ACCOUNTS))
+    assert alerted(pipeline) == ACCOUNTS
+
+
+def test_a_skipped_record_is_quarantined_alone_and_with_who_and_why(pipeline: Pipeline) -> None:
+    push(pipeline, ACCOUNTS[BAD:])
+    bad = pipeline.wait_for("event.account-update", len(ACCOUNTS))[BAD]
+    place = f"{bad.topic()}:{bad.partition()}:{bad.offset()}"
+    with projector(pipeline, "a", "--skip", place, "--skip", f"{bad.topic()}:0:0", "--reason", REASON) as worker:
+        pipeline.wait_for("alerts", len(ACCOUNTS) - 1)
+        assert worker.stop() == 0
+    assert alerted(pipeline) == [account for account in ACCOUNTS if account != ACCOUNTS[BAD]], "0:0 can be processed"
+    [record] = pipeline.read("quarantine")
+    event = pipeline.decode(record)
+    assert isinstance(event, QuarantinedEvent)
+    assert (event.stage, event.reason, event.offset) == ("projector", "internal_error", bad.offset())
+    assert event.value == bad.value()
+    assert headers_of(record) == {"skipped_by": operator(), "skip_reason": REASON}
+    shown = pipeline.command("quarantine", "show", f"0:{record.offset()}").stdout
+    assert f"skipped_by     {operator()}" in shown
