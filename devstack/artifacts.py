@@ -27,6 +27,8 @@ from jgo.constants import MAVEN_CENTRAL_URL
 from jgo.maven import MavenContext, PythonResolver
 from jgo.parse import Coordinate
 
+from schemas.urls import without_userinfo
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -138,15 +140,17 @@ def _build(artifact: Artifact, folder: Path, progress: Progress) -> None:
             program = _fetch(artifact, partial, _Reporter(artifact, progress))
             program.rename(folder)
         except (requests.RequestException, OSError, RuntimeError) as error:
-            if isinstance(error, StackError) or attempt == ATTEMPTS:
-                raise StackError(f"{artifact.title} can't be fetched: {error}") from error
-            progress(f"{artifact.title}: {error}; trying again ...")
-            time.sleep(attempt)
+            is_last = isinstance(error, StackError) or attempt == ATTEMPTS
+            problem = without_userinfo(str(error))  # a mirror's URL may hold user and password
         else:
             progress(f"{artifact.title} is in {folder} ({time.monotonic() - started:.0f} s)")
             return
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+        if is_last:
+            raise StackError(f"{artifact.title} can't be fetched: {problem}")
+        progress(f"{artifact.title}: {problem}; trying again ...")
+        time.sleep(attempt)
 
 
 class _Reporter:

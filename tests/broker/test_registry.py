@@ -177,6 +177,8 @@ def test_another_type_is_refused(
     with pytest.raises(IncompatibleSchema) as refusal:
         Registry(url).register([other])
     assert str(refusal.value) == f"nothing was registered; {ours.name}: {found.detail}"
+    with pytest.raises(SchemaNotRegistered):
+        Registry(url).resolve(other.name, other.schema)
 
     with client(url) as stranger:
         stranger.set_compatibility(ours.name, "NONE")

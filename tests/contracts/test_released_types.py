@@ -27,7 +27,9 @@ def test_fields_are_those_of_the_release(release: Path) -> None:
         for path, was in types.items()
         if today.get(contract, {}).get(path) != was
     ]
-    assert changed == [], "keep the field and its type, add a new nullable field instead (docs/adr/0019)"
+    assert changed == [], (
+        "keep the field and its type, add a new nullable field instead (docs/adr/0019); see released_types.py"
+    )
 
 
 def test_a_release_is_recorded() -> None:

@@ -8,7 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import requests
 
+from devstack import artifacts
+from devstack.artifacts import KAFKA, StackError
 from runtime.errors import PipelineError, SettingsError
 from runtime.kafka import admin_client
 from runtime.logs import configure_logging
@@ -149,6 +152,19 @@ def test_the_log(log_format: str, capfd: pytest.CaptureFixture[str]) -> None:
 def test_a_registry_that_cannot_be_reached() -> None:
     with pytest.raises(RegistryError, match=r"^the registry at http://127\.0\.0\.1:1 cannot be reached: "):
         decode(URLS[0])
+
+
+def test_a_mirror_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fetch(*_: object) -> Path:
+        raise requests.ConnectionError(f"HTTPSConnectionPool: {URLS[0]}")
+
+    monkeypatch.setattr(artifacts, "_fetch", fetch)
+    monkeypatch.setattr(artifacts, "ATTEMPTS", 2)
+    monkeypatch.setattr(artifacts, "cache_folder", lambda: tmp_path)
+    progress: list[str] = []
+    with pytest.raises(StackError, match="can't be fetched: HTTPSConnectionPool: http://127") as failure:
+        artifacts.ensure(KAFKA, progress.append)
+    assert SECRET not in said(failure.value) + "".join(progress)
 
 
 def test_a_url_that_holds_user_and_password_works() -> None:
