@@ -57,4 +57,5 @@ def trace_headers(record: Record) -> Headers:
     Not for every record: making Python objects of a record's headers takes microseconds.
     """
     found = (value for name, value in record.headers() or () if name == TRACEPARENT and value is not None)
-    return [(TRACEPARENT, value) for value in found if len(value) <= TRACEPARENT_BYTES][:1]
+    kept: Headers = [(TRACEPARENT, value) for value in found if len(value) <= TRACEPARENT_BYTES]
+    return kept[:1]
