@@ -111,10 +111,15 @@ class Registry:
             settings["basic.auth.user.info"] = basic_auth
         if ca_location is not None:
             settings["ssl.ca.location"] = ca_location
+        problem = ""
         try:
             self._client = SchemaRegistryClient(settings)
-        except Exception as error:
-            raise RegistryError(f"schema registry settings: {error}") from error
+        except (ValueError, OSError) as error:  # the latter for a CA file without a certificate
+            problem = str(error)
+        except Exception:  # noqa: BLE001  (the HTTP library's, which quotes parts of the URL)
+            problem = "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY of the environment is no URL"
+        if problem:  # here: the context of an error that is raised above would quote it
+            raise RegistryError(f"schema registry settings: {problem}")
 
     def register(self, subjects: Iterable[Subject]) -> list[Registration]:
         """Register what is not registered yet; asking twice changes nothing.

@@ -106,6 +106,17 @@ def test_entry_points(entry_point: Callable[[str], object]) -> None:
         assert SECRET not in shown
 
 
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "ALL_PROXY"])
+def test_a_proxy_of_the_environment(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for url in URLS:
+        monkeypatch.setenv(variable, url)
+        try:
+            shown = repr(Registry("http://registry.invalid"))
+        except RegistryError as error:
+            shown = said(error)
+        assert SECRET not in shown
+
+
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_a_setting_that_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for url in URLS:
