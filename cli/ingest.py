@@ -33,9 +33,9 @@ _REPORT_EVERY_S = 5.0
 @click.option(
     "--file",
     "files",
-    type=click.Path(path_type=Path, allow_dash=True, exists=True, dir_okay=False),
+    type=click.Path(path_type=Path, allow_dash=True),
     multiple=True,
-    help="NDJSON, one event's envelope a line, plain or gzip; - is standard input; may be repeated",
+    help="NDJSON, one event's envelope a line, plain, gzip or bzip2; - is standard input; may be repeated",
 )
 @click.option(
     "--from-start", is_flag=True, help="Import files from their first line, also when they were imported before"
@@ -56,7 +56,10 @@ def command(
     grpc   the broker's event push (PIPELINE_GRPC_TARGET, PIPELINE_APP_KEY, PIPELINE_APP_SECRET). It reconnects by
            itself; only a refused key or signature ends it, with exit code 2.
     file   NDJSON files. An interrupted import that is run again goes on after the last committed line; a file that has
-           grown gives its new lines. Standard input is always read from its beginning. Broken lines are kept as well.
+           grown gives its new lines. A file is known by its content: named twice, moved or copied, it is imported
+           once. Pipes and standard input are read to their end, without a memory of what they gave. Broken lines are
+           kept as well; an event above PIPELINE_MAX_MESSAGE_BYTES leaves a marker. Archives, UTF-16, JSON arrays and
+           JSON over several lines are refused before anything is imported, with the command that converts them.
 
     \b
     Examples:
@@ -64,10 +67,12 @@ def command(
       PIPELINE_GRPC_TARGET=127.0.0.1:PORT PIPELINE_GRPC_TLS=false PIPELINE_APP_KEY=demo-key \\
         PIPELINE_APP_SECRET=demo-secret broker-events ingest                            # from broker-events simulate
       broker-events ingest --file events-1.ndjson --file events-2.ndjson.gz
-      zcat archive/*.gz | broker-events ingest --file -
+      unzip -p archive.zip | broker-events ingest --file -
+      jq -c '.[]' array.json | broker-events ingest --file -
 
     Exit code 70: restart it. Exit code 4: another bridge of this source has taken over; don't restart it.
     """
+    from ingest.bridge import largest_event
     from ingest.sources.ndjson import NdjsonFiles
     from ingest.worker import run_files, run_push
 
@@ -80,12 +85,13 @@ def command(
         sys.exit(run_process(settings, "ingest", lambda stop: run_push(settings, stop, name)))
 
     def import_files(stop: threading.Event) -> None:
-        reader = NdjsonFiles(files, from_start=from_start, name=name)
+        reader = NdjsonFiles(files, limit=largest_event(settings), from_start=from_start, name=name)
         with _progress(reader) as watch:
-            events = run_files(settings, stop, reader, watch)
+            events, markers = run_files(settings, stop, reader, watch)
         resumed = reader.resumed_lines
+        large = f", {markers} too large: {plural('marker', markers)} in raw" if markers else ""
         before = f"; the first {resumed} {plural('line', resumed)} had been imported before" if resumed else ""
-        log.info("%d %s imported%s", events, plural("event", events), before)
+        log.info("%d %s imported%s%s", events, plural("event", events), large, before)
 
     sys.exit(run_process(settings, "ingest", import_files))
 

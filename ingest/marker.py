@@ -8,6 +8,7 @@ from typing import Any, Final
 from ingest import envelope
 from ingest.envelope import RawRecord, iso_micros
 from ingest.sources.source import Received
+from schemas.account_key import account_key
 from schemas.invalid_event import Reason
 from schemas.oversized import CONTENT_BYTES, CONTENT_SHA256, ERROR
 
@@ -25,8 +26,7 @@ _JSON: Final = json.JSONDecoder(parse_int=str, parse_float=str)
 def to_marker(received: Received, source: str, limit: int) -> RawRecord:
     """Make the marker of an event of more than `limit` bytes; never raises, whatever the bytes are.
 
-    Its key is the payload's `account_id` where the first 64 KiB have it, otherwise there is none: a member that may
-    stand in for it is not taken, as `account_id` may follow.
+    Its key is the account key by what the first 64 KiB have of the payload; none where they name no account.
     """
     head = received.payload[:HEAD_BYTES]
     size, digest = received.whole or (len(received.payload), hashlib.sha256(received.payload).hexdigest())
@@ -74,7 +74,7 @@ def to_marker(received: Received, source: str, limit: int) -> RawRecord:
         (ERROR, f"{Reason.TOO_LARGE}: {detail}"),
     )
     value = json.dumps({name: content for name, content in members.items() if content}).encode()
-    key = _bounded(payload.get("account_id")) or None
+    key = _bounded(account_key(payload)) or None
     return envelope.record(value, key, fields, (event_id, event_type, biz_type, position))
 
 

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from typing import NamedTuple
 
 from ingest.bridge import Bridge
 from ingest.sources.broker_push import BrokerPush
@@ -26,8 +27,15 @@ def run_push(settings: Settings, stop: threading.Event, name: str = "grpc") -> N
     _run(settings, stop, BrokerPush(settings, metrics, health, name), metrics, health, lambda _: None)
 
 
-def run_files(settings: Settings, stop: threading.Event, files: NdjsonFiles, watch: Watch) -> int:
-    """Import the files and return the number of events; errors as of `Bridge.run`."""
+class Bridged(NamedTuple):
+    """How many events were committed, and how many markers of events that were too large."""
+
+    events: int
+    markers: int
+
+
+def run_files(settings: Settings, stop: threading.Event, files: NdjsonFiles, watch: Watch) -> Bridged:
+    """Import the files; errors as of `Bridge.run`."""
     metrics, health = Metrics(), Health(settings.start_timeout_s)
     metrics.identify("import", files.name)
     return _run(settings, stop, files, metrics, health, watch)
@@ -40,13 +48,13 @@ def _run(
     metrics: Metrics,
     health: Health,
     watch: Watch,
-) -> int:
+) -> Bridged:
     server = HealthServer(settings.http_host, settings.http_port, metrics, health)
     server.start()
     try:
         bridge = Bridge(settings, source, load_catalog(), metrics, health)
         with superseded(settings, health, stop, f"Run one bridge of the source {source.name}"):
             bridge.run(stop, lambda: watch(bridge.committed))
-        return bridge.committed
+        return Bridged(bridge.committed - bridge.markers, bridge.markers)
     finally:
         server.stop()

@@ -1,142 +1,263 @@
-"""Files of events as a source: NDJSON, one envelope a line, plain or gzip; `-` is standard input.
+"""Files of events as a source: NDJSON, one envelope a line, plain or packed; `-` is standard input.
 
-A file is resumed after its last committed line. The position holds how many lines and bytes that were (uncompressed)
-and their CRC-32: a file that begins otherwise is another file under the same name and is read from its beginning, one
-that has grown goes on where it ended. A last line without a line end that is another one since is read again, whole.
-Standard input can't be wound back and is always read from its beginning.
+A file is known by its content, not by its path: moved, copied or named twice, it is read once. A cursor's stream is
+`sha256:<of the first line>/<path>`, its position how many lines and bytes were read (unpacked) and their SHA-256. A
+file goes on after the longest position of its first line that it begins with, whatever path that was read under: one
+that has grown gives its new lines, one that was rewritten is read from its beginning. A last line without a line end
+that is another one since is read again, whole. What is no regular file is read like standard input: from where it is,
+without a cursor.
 """
 
 import builtins
-import gzip
-import io
+import hashlib
 import logging
 import threading
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, Self
 
+from ingest.marker import HEAD_BYTES
+from ingest.sources.input_file import BOM, Input, is_regular, open_input, shown
 from ingest.sources.source import Checkpoint, Received, Resume
 from runtime.errors import SettingsError
 
 log = logging.getLogger(__name__)
 
-STANDARD_INPUT: Final = Path("-")
-_STDIN_FD: Final = 0
-_GZIP_MAGIC: Final = b"\x1f\x8b"
 _BLOCK: Final = 1024 * 1024
 _PROGRESS_LINES: Final = 1000
+_CRC_DIGITS: Final = 8
 
 
 class Place(NamedTuple):
-    """How far a file is read: lines, their bytes (uncompressed, line ends included), the CRC-32 of those.
+    """How far a file is read: lines, their bytes (unpacked, line ends included), the SHA-256 of those (hexadecimal).
 
-    `open`: bytes of a line without an end, read as one after those, and `open_crc` its CRC-32; 0 where there was none.
+    `open`: bytes of a line without an end, read as one after those, and `open_digest` its SHA-256; 0 and "" where there
+    was none. Positions of former versions have CRC-32s for digests, and may have none of the open line.
     """
 
-    lines: int = 0
-    bytes: int = 0
-    crc: int = 0
+    lines: int
+    bytes: int
+    digest: str
     open: int = 0
-    open_crc: int | None = None  # positions of former versions have none
+    open_digest: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
         """Read what `str` gives; None when it is something else."""
         try:
-            lines, size, crc, *rest = text.split(":")
-            length, line_crc = int(rest[0]) if rest else 0, int(rest[1], 16) if len(rest) > 1 else None
-            return cls(int(lines), int(size), int(crc, 16), length, line_crc)
+            lines, size, digest, *rest = text.split(":")
+            int(digest, 16)
+            return cls(int(lines), int(size), digest, int(rest[0]) if rest else 0, "".join(rest[1:]))
         except ValueError:
             return None
 
-    def after(self, line: builtins.bytes) -> Self:
-        """Where reading this line leads to."""
-        if not line.endswith(b"\n"):
-            return self._replace(open=len(line), open_crc=zlib.crc32(line))
-        return type(self)(self.lines + 1, self.bytes + len(line), zlib.crc32(line, self.crc))
+    @property
+    def _is_former(self) -> bool:
+        return len(self.digest) == _CRC_DIGITS
 
-    def is_open_line(self, line: builtins.bytes) -> bool:
-        """Whether this is the line, without its end, that was read without one."""
-        return len(line) == self.open and self.open_crc in (None, zlib.crc32(line))
+    def is_after(self, read: "_Read") -> bool:
+        """Whether this place is where `read` has come to."""
+        return self.bytes == read.bytes and self.digest == (f"{read.crc:08x}" if self._is_former else read.digest())
+
+    def is_open_line(self, line: builtins.bytes, whole: tuple[int, str] | None) -> bool:
+        """Whether this is the line, without its end, that was read without one; `whole` as in `Received`."""
+        if whole is not None:
+            return whole == (self.open, self.open_digest)
+        found = f"{zlib.crc32(line):08x}" if self._is_former else _sha256(line)
+        return len(line) == self.open and self.open_digest in ("", found)
 
     def __str__(self) -> str:
-        text = f"{self.lines}:{self.bytes}:{self.crc:08x}"
-        return text if self.open_crc is None else f"{text}:{self.open}:{self.open_crc:08x}"
+        text = f"{self.lines}:{self.bytes}:{self.digest}"
+        return f"{text}:{self.open}:{self.open_digest}" if self.open else text
+
+
+class _Read:
+    """What is read of an input: whole lines, their bytes and digests. `crc` is kept up by `skip` alone."""
+
+    def __init__(self) -> None:
+        self.lines = 0
+        self.bytes = 0
+        self.sha = hashlib.sha256()
+        self.crc = 0
+
+    def digest(self) -> str:
+        return self.sha.hexdigest()
+
+    def skip(self, text: BinaryIO, size: int) -> None:
+        """Read so many bytes, fewer where the text ends before."""
+        while size and (block := text.read(min(size, _BLOCK))):
+            self.sha.update(block)
+            self.crc = zlib.crc32(block, self.crc)
+            self.bytes += len(block)
+            size -= len(block)
+
+
+class _Known:
+    """Places up to which files are read, of earlier imports and of this one, by the first line of the file."""
+
+    def __init__(self, positions: Mapping[str, str]) -> None:
+        self._by_line: defaultdict[str, list[tuple[Place, str]]] = defaultdict(list)
+        self._former: dict[str, Place] = {}  # by path
+        self._paths: set[str] = set()
+        for stream, position in positions.items():
+            if (place := Place.parse(position)) is not None:
+                self.add(stream, place)
+
+    def add(self, stream: str, place: Place) -> None:
+        line, slash, path = stream.partition("/")
+        if line:
+            self._by_line[line].append((place, path))
+        else:
+            path = slash + path
+            self._former[path] = place
+        self._paths.add(path)
+
+    def has_path(self, path: str) -> bool:
+        return path in self._paths
+
+    def longest(self, stream: str, text: BinaryIO) -> tuple[Place | None, str]:
+        """The farthest place that the text begins with, and the path that it was read under."""
+        line, _, path = stream.partition("/")
+        candidates = [*self._by_line[line]]
+        if path in self._former:
+            candidates.append((self._former[path], path))
+        found: tuple[Place | None, str] = (None, "")
+        read = _Read()
+        for place, where in sorted(candidates, key=lambda each: (each[0].bytes, each[0].open)):
+            read.skip(text, place.bytes - read.bytes)
+            if place.is_after(read):
+                found = place, where
+        return found
 
 
 class NdjsonFiles:
     """Yields each line of each file in order, without its line end; blank lines are left out, broken ones are not.
 
-    `total_bytes`, `done_bytes` (on disk, of the files that have a size), `resumed_lines` tell how far it is.
-    Raises SettingsError with file and line when a file can't be read (on).
+    A UTF-8 byte order mark before a line is dropped. Of a line above `limit` bytes only the beginning is held.
+    `total_bytes`, `done_bytes` (on disk, of regular files), `resumed_lines` tell how far it is. Raises SettingsError
+    at once where a regular file can't be read or isn't NDJSON, and later, with the line, where one can't be read on.
     """
 
-    def __init__(self, paths: Sequence[Path], *, from_start: bool = False, name: str = "file") -> None:
+    def __init__(self, paths: Sequence[Path], *, limit: int, from_start: bool = False, name: str = "file") -> None:
         self.name = name
-        self.total_bytes = sum(path.stat().st_size for path in paths if path.is_file())
+        self.total_bytes = 0
         self.done_bytes = 0
         self.resumed_lines = 0
         self._paths = paths
+        self._limit = limit
         self._from_start = from_start
         self._stopping = threading.Event()
+        for path in paths:
+            if is_regular(path):
+                with _naming(path, _Read()), open_input(path):
+                    self.total_bytes += path.stat().st_size
 
     def receive(self, resume: Resume) -> Iterator[Received]:
-        positions = {} if self._from_start else resume()
+        known = _Known({} if self._from_start else resume())
         for path in self._paths:
-            is_file = path != STANDARD_INPUT
-            stream = str(path.resolve()) if is_file else str(path)
-            place = Place()
-            try:
-                with path.open("rb") if is_file else open(_STDIN_FD, "rb", closefd=False) as file:
-                    text = _uncompressed(file)
-                    committed = Place.parse(positions.get(stream, "")) if is_file else None
-                    if committed is not None:
-                        if _crc_of(text, committed.bytes) == committed.crc:
-                            log.info("%s: going on after line %d", path, committed.lines)
-                            place = committed
-                            self.resumed_lines += committed.lines
-                        else:
-                            log.info("%s: not the file that was read before; reading it from its beginning", path)
-                            file.seek(0)
-                            text = _uncompressed(file)
-                    before = self.done_bytes
-                    for number, line in enumerate(text, place.lines + 1):
-                        if self._stopping.is_set():
-                            return
-                        is_read = place.is_open_line(line.removesuffix(b"\n"))
-                        place = place.after(line)
-                        if is_file and place.lines % _PROGRESS_LINES == 0:
-                            self.done_bytes = before + file.tell()
-                        value = line.removesuffix(b"\n").removesuffix(b"\r")
-                        if value and not value.isspace() and not is_read:
-                            checkpoint = Checkpoint(stream, str(place) if is_file else "")
-                            yield Received(
-                                value, time.time_ns() // 1000, checkpoint=checkpoint, file=str(path), line=number
-                            )
-                    if is_file:
-                        self.done_bytes = before + file.tell()
-            except (OSError, EOFError, zlib.error) as error:
-                raise SettingsError(f"{path}: can't be read after line {place.lines}: {error}") from None
+            read = _Read()
+            with _naming(path, read):
+                if is_regular(path):
+                    yield from self._file(path, read, known)
+                else:
+                    with open_input(path) as source:
+                        yield from self._lines(source, read, shown(path))
 
     def stop(self) -> None:
         self._stopping.set()
 
+    def _file(self, path: Path, read: _Read, known: _Known) -> Iterator[Received]:
+        name, where = shown(path), shown(path.resolve())
+        with open_input(path) as source:
+            stream = f"sha256:{_sha256(source.first_line)}/{where}"
+            place, before = known.longest(stream, source.text)
+        if place is not None:
+            of = "" if before == where else f", up to which {before} was imported"
+            log.info("%s: going on after line %d%s", name, place.lines, of)
+        elif known.has_path(where):
+            log.info("%s: not the file that was read before; reading it from its beginning", name)
+        with open_input(path) as source:
+            if place is not None:
+                read.skip(source.text, place.bytes)
+                if not place.is_after(read):
+                    raise SettingsError(f"{name}: has changed while it was read; run the import again")
+                read.lines = place.lines
+                self.resumed_lines += place.lines
+            last = yield from self._lines(source, read, name, stream, place)
+        if last is not None:
+            known.add(stream, last)
 
-def _uncompressed(file: BinaryIO) -> BinaryIO | gzip.GzipFile:
-    """Lines of the file; gzip is recognised by its first bytes, whatever the name is."""
-    is_gzip = isinstance(file, io.BufferedReader) and file.peek(len(_GZIP_MAGIC)).startswith(_GZIP_MAGIC)
-    return gzip.GzipFile(fileobj=file) if is_gzip else file
+    def _lines(
+        self, source: Input, read: _Read, name: str, stream: str = "", place: Place | None = None
+    ) -> Generator[Received, None, Place | None]:
+        """Yield the lines that come next, and return where that leads to; None where it was stopped.
+
+        `stream`: of the checkpoints, "" for none; `place`: where an earlier import ended.
+        """
+        text, limit, before, end = source.text, self._limit, self.done_bytes, place
+        while line := text.readline(limit + 1):
+            whole, is_ended = None, line.endswith(b"\n")
+            if is_ended:
+                read.sha.update(line)
+                read.bytes += len(line)
+            elif len(line) > limit:
+                whole, is_ended = self._long(text, line, read)
+                line = line[:HEAD_BYTES]
+            if self._stopping.is_set():
+                return None
+            read.lines += is_ended
+            line = line.removesuffix(b"\n")
+            is_read = place is not None and place.open > 0 and place.is_open_line(line, whole)
+            place = None
+            if stream:
+                end = Place(read.lines, read.bytes, read.digest())
+                if not is_ended:
+                    size, digest = whole or (len(line), _sha256(line))
+                    end = end._replace(open=size, open_digest=digest)
+                if read.lines % _PROGRESS_LINES == 0:
+                    self.done_bytes = before + source.done_bytes()
+            value = line.removesuffix(b"\r").removeprefix(BOM)
+            if value and not value.isspace() and not is_read:
+                checkpoint = Checkpoint(stream, str(end)) if stream else Checkpoint("", "")
+                number = read.lines if is_ended else read.lines + 1
+                yield Received(value, time.time_ns() // 1000, "", "", "", "", "", checkpoint, name, number, whole)
+        if stream:
+            self.done_bytes = before + source.done_bytes()
+        return end
+
+    def _long(self, text: BinaryIO, line: bytes, read: _Read) -> tuple[tuple[int, str], bool]:
+        """Read on a line that is too long to be held; return its size and SHA-256, and whether it has an end."""
+        sha, content, size, last = read.sha.copy(), hashlib.sha256(), len(line), line.removeprefix(BOM)
+        sha.update(line)
+        length = len(last)
+        while not last.endswith(b"\n") and not self._stopping.is_set() and (more := text.readline(_BLOCK)):
+            sha.update(more)
+            size += len(more)
+            length += len(more)
+            content.update(last[:-1])  # the last one may be a CR, of the line's end
+            last = last[-1:] + more
+        is_ended = last.endswith(b"\n")
+        rest = last.removesuffix(b"\n").removesuffix(b"\r")
+        content.update(rest)
+        if is_ended:
+            read.sha, read.bytes = sha, read.bytes + size
+        return (length - len(last) + len(rest), content.hexdigest()), is_ended
 
 
-def _crc_of(text: BinaryIO | gzip.GzipFile, size: int) -> int | None:
-    """CRC-32 of the next `size` bytes, None when there are fewer."""
-    crc = 0
-    while size:
-        block = text.read(min(size, _BLOCK))
-        if not block:
-            return None
-        crc = zlib.crc32(block, crc)
-        size -= len(block)
-    return crc
+def _sha256(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()
+
+
+@contextmanager
+def _naming(path: Path, read: _Read) -> Iterator[None]:
+    """Name the file, and the line, that can't be read (on): raise SettingsError."""
+    try:
+        yield
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        after = f" after line {read.lines}" if read.lines else ""
+        raise SettingsError(f"{shown(path)}: can't be read{after}: {reason}") from None

@@ -1,6 +1,8 @@
 """The bridge on files and standard input, on a real Kafka."""
 
 import gzip
+import os
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 from bridge_process import BridgeProcess, errors_in, eventually, headers_of, raw_records, with_topics
 from kafka_cluster import KafkaCluster
 
+from ingest.cursors import read_positions
 from runtime.settings import Settings
 
 
@@ -134,6 +137,22 @@ def test_a_last_line_that_is_still_being_written_is_read_again_whole(settings: S
         more.write(b"\n" + line(4) + b"\n")
     run(settings, tmp_path, "--file", file)
     assert sorted(values(settings)) == sorted([line(1), line(2)[:40], line(2), line(3), line(4)])
+
+
+def test_any_name_once_and_a_pipe_by_its_path(settings: Settings, tmp_path: Path) -> None:
+    file = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.ndjson"))
+    file.write_bytes(line(1) + b"\n" + line(2) + b"\n")
+    copy = Path(shutil.copy(file, tmp_path / "copy.ndjson"))
+    output = run(settings, tmp_path, "--file", file, "--file", file, "--file", copy)
+    assert "2 events imported; the first 4 lines had been imported before" in output
+    assert sorted(numbers(settings)) == [1, 2]
+    positions = read_positions(settings, "file")
+    assert "caf\\xe9.ndjson" in "".join(positions)
+    with BridgeProcess(settings, tmp_path, "--file", "/dev/stdin", stdin=subprocess.PIPE) as bridge:
+        bridge.feed(b"".join(line(number) + b"\n" for number in range(3, 2500)))
+        assert bridge.wait() == 0, bridge.output
+    assert sorted(numbers(settings)) == list(range(1, 2500))
+    assert read_positions(settings, "file") == positions
 
 
 def test_a_damaged_file_is_named_with_the_line_and_what_came_before_is_kept(settings: Settings, tmp_path: Path) -> None:

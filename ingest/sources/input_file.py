@@ -1,0 +1,210 @@
+"""One input of an import, opened: text that can be NDJSON, whatever it is packed in. Anything else is refused by name.
+
+What an input is, its first bytes say, not its name. gzip and bzip2 are unpacked; both are bounded in memory.
+"""
+
+import bz2
+import gzip
+import io
+import os
+import re
+import shlex
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import orjson
+
+from runtime.errors import SettingsError
+
+STANDARD_INPUT: Final = Path("-")
+HEAD_BYTES: Final = 64 * 1024
+BOM: Final = b"\xef\xbb\xbf"
+_STDIN_FD: Final = 0
+_BUFFER_BYTES: Final = 1024 * 1024
+_BLANK: Final = b" \t\r\n"
+
+# First bytes of what has to be unpacked by another program, and how.
+_PACKED: Final = (
+    (b"PK\x03\x04", "a zip archive", "unzip -p"),
+    (b"PK\x05\x06", "an empty zip archive", "unzip -p"),
+    (b"\xfd7zXZ\0", "packed with xz", "xz -dc"),
+    (b"\x5d\0\0", "packed with lzma", "xz --format=lzma -dc"),
+    (b"\x28\xb5\x2f\xfd", "packed with zstd", "zstd -dc"),
+    (b"\x04\x22\x4d\x18", "packed with lz4", "lz4 -dc"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "7z x -so"),
+    (b"Rar!\x1a\x07", "a rar archive", "unrar p -inul"),
+    (b"\x1f\x9d", "packed with compress", "zcat"),
+)
+Unpack = Callable[[BinaryIO], AbstractContextManager[Any]]
+_UNPACKED: Final[tuple[tuple[re.Pattern[bytes], Unpack, str], ...]] = (
+    (re.compile(rb"\x1f\x8b"), lambda file: gzip.GzipFile(fileobj=file), "zcat"),
+    (re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)"), bz2.BZ2File, "bzcat"),
+)
+_MAGIC_BYTES: Final = 10
+# Byte order marks, and where the zeros of ASCII characters are. UTF-32 first: its mark begins like that of UTF-16.
+_ENCODINGS: Final = (
+    ("UTF-32", re.compile(rb"\xff\xfe\0\0|\0\0\xfe\xff")),
+    ("UTF-16", re.compile(rb"\xff\xfe|\xfe\xff")),
+    ("UTF-32LE", re.compile(rb"[\t-~]\0\0\0")),
+    ("UTF-32BE", re.compile(rb"\0\0\0[\t-~]")),
+    ("UTF-16LE", re.compile(rb"[\t-~]\0[\t-~]\0")),
+    ("UTF-16BE", re.compile(rb"\0[\t-~]\0[\t-~]")),
+)
+_TAR: Final = (257, b"ustar")
+
+
+def shown(path: Path) -> str:
+    """The path as text that can be printed and written as UTF-8: names of files are bytes."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+class Input:
+    """An open input. `text`: its content, unpacked; `first_line`: of that, not blank, at most 64 KiB, stripped."""
+
+    def __init__(self, text: BinaryIO, first_line: bytes, file: BinaryIO) -> None:
+        self.text = text
+        self.first_line = first_line
+        self._file = file
+
+    def done_bytes(self) -> int:
+        """How much of the file on disk is read."""
+        return self._file.tell()
+
+
+def is_regular(path: Path) -> bool:
+    """Whether this is a file that can be wound back and read on later; pipes, terminals and `-` are none.
+
+    Raises SettingsError for what can't be opened.
+    """
+    if path == STANDARD_INPUT:
+        return False
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise SettingsError(f"{shown(path)}: {error.strerror}") from None
+    if stat.S_ISDIR(mode):
+        raise SettingsError(f"{shown(path)}: is a directory; name its files: {shlex.quote(shown(path))}/*.ndjson")
+    if stat.S_ISSOCK(mode):
+        raise SettingsError(f"{shown(path)}: is a socket; pipe what it gives into: broker-events ingest --file -")
+    return stat.S_ISREG(mode)
+
+
+@contextmanager
+def open_input(path: Path) -> Iterator[Input]:
+    """Open an input and unpack it. Raises SettingsError for what can't be NDJSON, OSError or EOFError as reading does.
+
+    Of a pipe, only so much is awaited as is needed to tell.
+    """
+    is_path = path != STANDARD_INPUT
+    with ExitStack() as stack:
+        file = stack.enter_context(open(path if is_path else _STDIN_FD, "rb", closefd=is_path))
+        text, head = _peeked(file)
+        unpack = ""
+        for magic, reader, command in _UNPACKED:
+            if magic.match(head):
+                text, head = _peeked(stack.enter_context(reader(text)))
+                unpack = command
+                break
+        _refuse(path, head, unpack)
+        yield Input(text, _lines(head)[0], file)
+
+
+def _peeked(file: BinaryIO) -> tuple[BinaryIO, bytes]:
+    """The file from its beginning, and its first bytes: to the end of the first line, or what the format shows in."""
+    head = b""
+    while len(head) < HEAD_BYTES and not _is_enough(head):
+        block = file.read1(HEAD_BYTES - len(head))  # type: ignore[attr-defined]
+        if not block:
+            break
+        head += block
+    return io.BufferedReader(_Rejoined(head, file), _BUFFER_BYTES), head
+
+
+def _is_enough(head: bytes) -> bool:
+    if len(head) >= _MAGIC_BYTES and any(magic.match(head) for magic, *_ in _UNPACKED):
+        return True
+    first, rest = _lines(head)
+    has_end = b"\n" in head.lstrip(_BLANK)
+    return has_end and (bool(rest) or not _is_open(first))
+
+
+def _lines(head: bytes) -> tuple[bytes, bytes]:
+    """The first line that isn't blank, and what follows it, both stripped."""
+    first, _, rest = head.removeprefix(BOM).lstrip(_BLANK).partition(b"\n")
+    return first.rstrip(_BLANK), rest.strip(_BLANK)
+
+
+def _is_open(line: bytes) -> bool:
+    """Whether this may be the first line of JSON that goes over several."""
+    if not line.startswith(b"{"):
+        return False
+    try:
+        orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return True
+    return False
+
+
+def _refuse(path: Path, head: bytes, unpack: str) -> None:
+    """Raise SettingsError for what can't be NDJSON, with the command that makes it NDJSON."""
+    found = _packing(head, nested=bool(unpack)) or _writing(head)
+    if found is None:
+        return
+    what, command = found
+    name = "FILE" if path == STANDARD_INPUT else shlex.quote(shown(path))
+    inside = "inside, it is " if unpack else ""
+    advice = "needed is one event's JSON object a line"
+    if command:
+        advice = f"convert it: {unpack} {name} | {command}" if unpack else f"convert it: {command} {name}"
+        advice += " | broker-events ingest --file -"
+    raise SettingsError(f"{shown(path)}: {inside}{what}, not NDJSON; {advice}")
+
+
+def _packing(head: bytes, *, nested: bool) -> tuple[str, str] | None:
+    """What is packed in a way that is not read here, and the command that unpacks it."""
+    for begin, what, command in _PACKED:
+        if head.startswith(begin):
+            return what, command
+    for magic, _, command in _UNPACKED if nested else ():
+        if magic.match(head):
+            return "packed once more", command
+    at, tar = _TAR
+    return ("a tar archive", "tar -xO -f -" if nested else "tar -xO -f") if head[at:].startswith(tar) else None
+
+
+def _writing(head: bytes) -> tuple[str, str] | None:
+    """What is text in another form, or no text, and the command that makes it NDJSON ("": there is none)."""
+    for encoding, pattern in _ENCODINGS:
+        if pattern.match(head):
+            return f"{encoding} text", f"iconv -f {encoding} -t UTF-8"
+    first, rest = _lines(head)
+    if first.startswith(b"["):
+        return "a JSON array (jq 1.7 or newer keeps its numbers as they are)", "jq -c '.[]'"
+    goes_on = rest.startswith((b'"', b"}", b"]", b",", b":")) or (first[-1:] in b"[:" and rest.startswith(b"{"))
+    if goes_on and _is_open(first):
+        return "JSON over several lines (jq 1.7 or newer keeps its numbers as they are)", "jq -c ."
+    if b"\n" not in head and b"}\r{" in head:
+        return "text with CR for line ends", "sed 's/\\r/\\n/g'"
+    return ("binary data", "") if b"\0" in first and not first.startswith(b"{") else None
+
+
+class _Rejoined(io.RawIOBase):
+    """A stream of which the first bytes were read already."""
+
+    def __init__(self, head: bytes, rest: BinaryIO) -> None:
+        self._head = head
+        self._rest = rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        if self._head:
+            count = min(len(buffer), len(self._head))
+            buffer[:count], self._head = self._head[:count], self._head[count:]
+            return count
+        return self._rest.readinto1(buffer)  # type: ignore[attr-defined, no-any-return]
