@@ -8,7 +8,8 @@ from typing import Final
 
 import click
 
-from runtime.errors import PipelineError
+from cli.output import drop_output
+from runtime.errors import PipelineError, refused_by_system
 from schemas.schema_rules import ContractError
 
 # In the order of the data flow: everything at once, then part by part, then looking into it.
@@ -61,12 +62,9 @@ def main() -> None:
     """Exit codes: 0 done, 2 usage or settings, 3 quarantine limit, 4 superseded, 70 restart it, 130 interrupted."""
     try:
         sys.exit(cli.main(prog_name="broker-events", standalone_mode=False) or 0)
-    except ContractError as error:
+    except (ContractError, PipelineError) as error:
         click.echo(f"broker-events: {error}", err=True)
-        sys.exit(2)
-    except PipelineError as error:
-        click.echo(f"broker-events: {error}", err=True)
-        sys.exit(error.exit_code)
+        sys.exit(error.exit_code if isinstance(error, PipelineError) else 2)
     except ModuleNotFoundError as error:
         if error.name not in _STACK:
             raise
@@ -85,6 +83,13 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:
+        refused = refused_by_system(error)
+        if refused is None:
+            raise
+        click.echo(f"broker-events: {refused}", err=True)
+        drop_output()
+        sys.exit(refused.exit_code)
 
 
 if __name__ == "__main__":

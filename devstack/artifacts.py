@@ -27,6 +27,7 @@ from jgo.constants import MAVEN_CENTRAL_URL
 from jgo.maven import MavenContext, PythonResolver
 from jgo.parse import Coordinate
 
+from runtime.errors import SettingsError
 from schemas.urls import without_userinfo
 
 if TYPE_CHECKING:
@@ -120,6 +121,13 @@ def ensure(artifact: Artifact, progress: Progress) -> list[Path]:
     cache = cache_folder()
     folder = cache / artifact.folder
     if not folder.is_dir():
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingsError(
+                f"{cache}: {error.strerror}; {artifact.title} is kept there: set XDG_CACHE_HOME to a folder that can "
+                "be written"
+            ) from None
         with locked(
             cache / f"{artifact.folder}.lock",
             lambda: progress(f"waiting for another process that fetches {artifact.title} ..."),

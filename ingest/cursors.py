@@ -1,7 +1,8 @@
 """How far each stream has come: records of a compacted topic, written in the transaction of the events they stand for.
 
-Key `<source>/<stream>` (the stream is an event type, or what a file is known by); value a JSON object of strings: position,
-event_id, received_at. All cursors are in partition 0, so that finding them doesn't depend on the partition count.
+Key `<source>/<stream>` (the stream is an event type, or what a file is known by); value a JSON object of strings:
+position, event_id, received_at. All cursors are in partition 0, so that finding them doesn't depend on the partition
+count.
 """
 
 from typing import Final, NamedTuple

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -44,6 +43,9 @@ class WithoutFaustKafka(BootStrategy):
 
 class PipelineApp(faust.App):
     BootStrategy = WithoutFaustKafka
+
+    def _create_directories(self) -> None:
+        """Create no folder for Faust's tables: there are none, and a worker needs no disk."""
 
 
 class BatchProcessor(Processor):
@@ -92,11 +94,7 @@ def run_worker(
         codec: Codec[QuarantinedEvent] = Codec(catalog.topics[QUARANTINE][0], schema_ids[QUARANTINE])
         quarantine = Quarantine(settings, name, codec, metrics, health)
         processor = build(schema_ids, quarantine, transaction, metrics)
-        # Faust wants a folder of its own; nothing is kept there.
-        folder = resources.enter_context(tempfile.TemporaryDirectory(prefix=f"{name}-"))
-        app = PipelineApp(
-            settings.group(name), broker="kafka://", store="memory://", datadir=folder, autodiscover=False
-        )
+        app = PipelineApp(settings.group(name), broker="kafka://", store="memory://", autodiscover=False)
 
         async def serve() -> None:
             channel: Any = app.channel(value_type=None, maxsize=1)

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+from typing import Final
+
 from schemas.urls import without_userinfo
+
+_RIGHTS: Final = "give this user the right, or name another place"
+_SPACE: Final = "make room, or write elsewhere"
+_ADVICE: Final = {
+    errno.EACCES: _RIGHTS,
+    errno.EPERM: _RIGHTS,
+    errno.EROFS: _RIGHTS,
+    errno.ENOSPC: _SPACE,
+    errno.EDQUOT: _SPACE,
+}
 
 
 class PipelineError(Exception):
@@ -18,6 +31,21 @@ class SettingsError(PipelineError):
     """A setting, option or topic is wrong: a restart would not help, somebody has to change it."""
 
     exit_code = 2
+
+
+def refused_by_system(error: OSError) -> SettingsError | None:
+    """The error for what the operating system refuses until a person changes it; None for any other.
+
+    That is a missing right, a read-only or full disk, and no folder for temporary files.
+    """
+    reason = error.strerror or str(error)
+    if error.errno == errno.ENOENT and reason.startswith("No usable temporary directory"):
+        return SettingsError("no folder for temporary files can be written: set TMPDIR to one that can")
+    advice = _ADVICE.get(error.errno or 0)
+    if advice is None:
+        return None
+    place = f"{error.filename}: " if error.filename else ""
+    return SettingsError(f"{place}{reason}; {advice}")
 
 
 class Stopped(PipelineError):

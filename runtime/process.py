@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Final
 
-from runtime.errors import MustRestart, PipelineError, Stopped
+from runtime.errors import MustRestart, PipelineError, Stopped, refused_by_system
 from runtime.logs import configure_logging
 from runtime.settings import Settings
 
@@ -26,7 +26,8 @@ _STOPPING: Final = (signal.SIGTERM, signal.SIGINT)
 def run_process(settings: Settings, name: str, work: Callable[[threading.Event], None]) -> int:
     """Run `work(stop)` until it returns; `stop` is set at SIGTERM or SIGINT. Returns the exit code.
 
-    0 after a clean stop, the error's own code after a PipelineError (one line on stderr), 70 after any other exception.
+    0 after a clean stop, the error's own code after a PipelineError (one line on stderr), 2 after what the operating
+    system refuses (`refused_by_system`), 70 after any other exception.
     A stop that takes longer than 9 s ends the process with 70. Call it in the main thread.
     """
     configure_logging(settings, name)
@@ -40,7 +41,11 @@ def run_process(settings: Settings, name: str, work: Callable[[threading.Event],
     except PipelineError as error:
         log.error("%s", error)  # noqa: TRY400 (one clear line is the point)
         return error.exit_code
-    except Exception:
+    except Exception as error:
+        refused = refused_by_system(error) if isinstance(error, OSError) else None
+        if refused is not None:
+            log.error("%s", refused)  # noqa: TRY400 (one clear line is the point)
+            return refused.exit_code
         log.exception("internal error")
         return MustRestart.exit_code
     log.info("stopped")

@@ -196,7 +196,9 @@ def test_what_a_worker_may_not_write_is_not_written(
 RUN: dict[str, Callable[[Settings, Event], object]] = {
     "router": router.run,
     "projector": projector.run,
-    "bridge": lambda settings, stop: run_files(settings, stop, NdjsonFiles([Path("/dev/null")], limit=1_000_000), lambda _: None),
+    "bridge": lambda settings, stop: run_files(
+        settings, stop, NdjsonFiles([Path("/dev/null")], limit=1_000_000), lambda _: None
+    ),
 }
 
 
