@@ -54,7 +54,7 @@ def command(
 
     \b
     grpc   the broker's event push (PIPELINE_GRPC_TARGET, PIPELINE_APP_KEY, PIPELINE_APP_SECRET). It reconnects by
-           itself; only a refused key or signature ends it, with exit code 2.
+           itself; only a refused key or signature, or a message above PIPELINE_GRPC_MAX_MESSAGE_BYTES, ends it.
     file   NDJSON files. An interrupted import that is run again goes on after the last committed line; a file that has
            grown gives its new lines. A file is known by its content: named twice, moved or copied, it is imported
            once. Pipes and standard input are read to their end, without a memory of what they gave. Broken lines are
@@ -70,7 +70,8 @@ def command(
       unzip -p archive.zip | broker-events ingest --file -
       jq -c '.[]' array.json | broker-events ingest --file -
 
-    Exit code 70: restart it. Exit code 4: another bridge of this source has taken over; don't restart it.
+    Exit code 2: a setting, a file or a right has to be changed; the last line names it. Exit code 70: restart it.
+    Exit code 4: another bridge of this source has taken over; don't restart it.
     """
     from ingest.bridge import largest_event
     from ingest.sources.ndjson import NdjsonFiles

@@ -35,8 +35,8 @@ def exposed() -> dict[str, set[str]]:
                 labels[metric._name + suffix] = names | (_WORKER_INFO if suffix == "_info" else set())
     for family in metrics.registry.collect():
         for sample in family.samples:
-            if not sample.name.startswith("broker_events_"):  # the process's own
-                labels[sample.name] = {*sample.labels}
+            if not sample.name.endswith("_created"):
+                labels.setdefault(sample.name, {*sample.labels})  # the process's own, and latencies
     return labels
 
 
