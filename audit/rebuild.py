@@ -47,6 +47,7 @@ class Rebuild:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._size_limit = derived_size_limit(settings)
+        self._max_skew_us = settings.max_clock_skew_us
         catalog = load_catalog()
         ids = resolve_schema_ids(settings, catalog)
         lookup = SchemaLookup(open_registry(settings).schema_text)
@@ -142,7 +143,7 @@ class Rebuild:
         """Fold a record; return table and key of everything that it may have changed."""
         typed = self._typed[record.topic()]
         try:
-            state_key, _, alerts = fold(typed, record, tables, self._writer, self._size_limit)
+            state_key, _, alerts = fold(typed, record, tables, self._writer, self._size_limit, self._max_skew_us)
         except InvalidEvent:
             return []  # in quarantine
         except RegistryError as error:

@@ -64,7 +64,7 @@ def stage_costs(pipeline: Pipeline, corpus: Corpus) -> dict[str, dict[str, float
     states: dict[str, Any] = {}
     before: list[tuple[Codec[Any], bytes]] = []
     after: list[tuple[Codec[Any], Any]] = []
-    origin = Source("topic", 0, 0)
+    origin = Source("topic", 0, 0, received_us=1_800_000_000_000_000, max_skew_us=60_000_000)
     for projection, state_key, key, event in keyed:
         codec, state = tables[projection.topic], states.get(state_key)
         if state is not None:

@@ -97,6 +97,7 @@ def _state(account: Account) -> AccountState:
         "update_time_text": "2026-01-01T00:00:00.000Z",
         "extra": {},
     }
-    outcome = PROJECTIONS["ACCOUNT_UPDATE"].apply(None, event, account.account_id, Source("", 0, 0))
+    source = Source("", 0, 0, received_us=1_800_000_000_000_000, max_skew_us=60_000_000)
+    outcome = PROJECTIONS["ACCOUNT_UPDATE"].apply(None, event, account.account_id, source)
     state: AccountState = outcome.state
     return state

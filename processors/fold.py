@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, Protocol
 
 from processors.alert_record import AlertRecord, AlertWriter
-from processors.rules import PROJECTIONS, Outcome, Projection, Source
+from processors.rules import PROJECTIONS, Flag, Outcome, Projection, Source
+from processors.rules.recency import is_far_ahead
 from runtime.quarantine import internal_error
 from runtime.record import Record, trace_headers
 from runtime.states import States
@@ -54,12 +55,17 @@ def typed_topics(
 
 
 def fold(
-    typed: TypedTopic, record: Record, tables: Mapping[str, Table], writer: AlertWriter, size_limit: int
+    typed: TypedTopic,
+    record: Record,
+    tables: Mapping[str, Table],
+    writer: AlertWriter,
+    size_limit: int,
+    max_skew_us: int,
 ) -> Folded:
     """Fold one record into its table.
 
     `tables` by name without the prefix; `size_limit`: bytes that a state's record may have, and all alerts of an event
-    together. Raises InvalidEvent or RegistryError, the table unchanged.
+    together; `max_skew_us`: MAX_CLOCK_SKEW_S. Raises InvalidEvent or RegistryError, the table unchanged.
     """
     value, key = record.value(), record.key()
     if value is None or key is None:
@@ -69,7 +75,8 @@ def fold(
         raise InvalidEvent(Reason.BAD_TIME, "/timestamp", "outside the years 1 to 9999")
     partition = record.partition()
     states = tables[typed.projection.topic][partition]
-    source = Source(record.topic(), partition, record.offset())
+    received_us = min(max(record.timestamp()[1] * 1000, 0), _END_US - 1)  # whatever a foreign producer has put there
+    source = Source(record.topic(), partition, record.offset(), received_us, max_skew_us)
     # Reading a record's headers costs as much as a tenth of all else: only where the event says it has one.
     traced = bool(event["extra"]) and f"/{TRACEPARENT}" in event["extra"]
     headers = trace_headers(record) if traced else []
@@ -77,6 +84,8 @@ def fold(
         state_key = typed.projection.key(event, account_key).encode()
         state = states.get(state_key)
         outcome = typed.projection.apply(state, event, account_key, source)
+        if is_far_ahead(event["event_time"], source):
+            outcome = outcome._replace(flags=(*outcome.flags, Flag.CLOCK_AHEAD))
         alerts, alert_bytes = [], 0
         for alert in outcome.alerts:
             alerts.append(writer.record(alert, headers))

@@ -68,6 +68,7 @@ class Projector(BatchProcessor):
         self._alerts_topic = settings.topic(ALERTS)
         self._active_topic = settings.topic(ACTIVE_ALERTS)
         self._size_limit = derived_size_limit(settings)
+        self._max_skew_us = settings.max_clock_skew_us
         self._active = active
         self._skipped = set(settings.projector_skip)
         self._skip_reason = settings.projector_skip_reason or ""
@@ -75,6 +76,9 @@ class Projector(BatchProcessor):
         for rule in RULES:  # a rate needs the 0 before the first one
             for status in ("FIRING", "RESOLVED") if rule.is_condition else ("FIRING",):
                 metrics.alerts.labels(rule.name, status)
+        for topic in typed.values():
+            metrics.stale.labels(topic.biz_type)
+            metrics.clock_ahead.labels(topic.biz_type)
         for topic in typed.values():
             metrics.unknown_values.labels(topic.biz_type)
 
@@ -98,7 +102,9 @@ class Projector(BatchProcessor):
             typed = self._typed[tp.topic]
             for record in records:
                 try:
-                    _, outcome, written = fold(typed, record, self._tables, self._writer, self._size_limit)
+                    _, outcome, written = fold(
+                        typed, record, self._tables, self._writer, self._size_limit, self._max_skew_us
+                    )
                 except InvalidEvent as problem:
                     self._refuse(record, problem)
                     continue
@@ -146,6 +152,7 @@ class Projector(BatchProcessor):
         return {
             Flag.STALE: self._metrics.stale,
             Flag.UNKNOWN_VALUE: self._metrics.unknown_values,
+            Flag.CLOCK_AHEAD: self._metrics.clock_ahead,
             Flag.ILLEGAL_TRANSITION: self._metrics.illegal_transitions,
         }[flag]
 

@@ -88,6 +88,9 @@ class Metrics:
         # projector
         self.projected = self._counter("projected", "Typed events folded into state", "biz_type")
         self.stale = self._counter("stale", "Events older than the state they would have overwritten", "biz_type")
+        self.clock_ahead = self._counter(
+            "clock_ahead", "Events stamped more than MAX_CLOCK_SKEW_S later than they were received", "biz_type"
+        )
         self.unknown_values = self._counter("unknown_values", "Statuses and codes that no document names", "biz_type")
         self.illegal_transitions = self._counter(
             "illegal_transitions", "Status changes that no document allows", "biz_type"

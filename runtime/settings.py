@@ -138,6 +138,13 @@ class Settings(BaseSettings):
     duplicate_window: int = Field(
         25_000, ge=0, description="for how many last typed events of a raw partition an event id is known, at least"
     )
+    max_clock_skew_s: float = Field(
+        60,
+        ge=1,
+        le=3600,
+        description="how much clocks may differ: an event stamped further ahead of its receipt is not ordered by its "
+        "time, and the bridge stops where its own clock is further from the cluster's; the same for all workers",
+    )
     max_message_bytes: int = Field(8_388_608, ge=1_048_576, description="largest record that any topic takes")
     quarantine_limit_share: float = Field(
         0.5, ge=0, le=1, description="share of the last records, above which quarantine is an alarm; 1 is off"
@@ -252,6 +259,11 @@ class Settings(BaseSettings):
         if auth is not None and ":" not in auth.get_secret_value():
             raise ValueError("has to be user:password")
         return auth
+
+    @property
+    def max_clock_skew_us(self) -> int:
+        """`max_clock_skew_s` in microseconds."""
+        return round(self.max_clock_skew_s * 1_000_000)
 
     def topic(self, name: str) -> str:
         """Kafka name of a catalog topic: `raw` -> `broker.raw`."""

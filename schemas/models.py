@@ -740,6 +740,19 @@ class VirtualAccountBcanUpdate(Record):
     """
 
 
+class Arrival(Record):
+    """Place of an event in the order of arrival."""
+
+    order_time: datetime | None = None
+    """Place in the order of events where that is not event_time: the event was stamped later than it was received."""
+
+    received_time: datetime
+    """When it was received, truncated to milliseconds; or an event before it, if that is later."""
+
+    typed_offset: int
+    """Offset of its typed record."""
+
+
 class AccountFact(Record):
     """One fact about the account and the newest event that said it. At the same instant the event types rank, highest
     first: ACCOUNT_UPDATE, VIRTUAL_ACCOUNT_BCAN_UPDATE, ACCOUNT_INFO_UPDATE, ACCOUNT_CLOSE, ACCOUNT_RESTRICT,
@@ -760,6 +773,11 @@ class AccountFact(Record):
 
     event_id: str
     """Id of that event."""
+
+    arrival: Arrival | None = None
+    """Where the event's time alone does not decide its place: it is later than the receipt, or another event has the
+    same. Null otherwise.
+    """
 
 
 class LiquidateOnlyState(Record):
@@ -783,6 +801,9 @@ class LiquidateOnlyState(Record):
     first_sight: bool
     """True when the first snapshot ever seen of the account already had it."""
 
+    since_received: datetime | None = None
+    """When that event was received, truncated to milliseconds, where it was stamped later than that; null otherwise."""
+
 
 class RestrictionsState(Record):
     """All restrictions on the account as of one ACCOUNT_UPDATE."""
@@ -803,6 +824,11 @@ class RestrictionsState(Record):
 
     event_id: str
     """Id of the event with the snapshot."""
+
+    arrival: Arrival | None = None
+    """Where the event's time alone does not decide its place: it is later than the receipt, or another event has the
+    same. Null otherwise.
+    """
 
 
 class RestrictInfoState(Record):
@@ -842,6 +868,11 @@ class RestrictInfosState(Record):
     event_id: str
     """Id of the event."""
 
+    arrival: Arrival | None = None
+    """Where the event's time alone does not decide its place: it is later than the receipt, or another event has the
+    same. Null otherwise.
+    """
+
 
 class BcanState(Record):
     """The exchange's last word on a BCAN code."""
@@ -857,6 +888,11 @@ class BcanState(Record):
 
     event_id: str
     """Id of the event."""
+
+    arrival: Arrival | None = None
+    """Where the event's time alone does not decide its place: it is later than the receipt, or another event has the
+    same. Null otherwise.
+    """
 
 
 class RequestOutcome(Record):
@@ -880,11 +916,17 @@ class RequestOutcome(Record):
     event_id: str
     """Id of the event."""
 
+    arrival: Arrival | None = None
+    """Where the event's time alone does not decide its place: it is later than the receipt, or another event has the
+    same. Null otherwise.
+    """
+
 
 class AccountState(Record):
     """The state of one account, folded from the six account event types. Each part carries the time and id of the event
-    it came from; an event older than a part never overwrites it. The state does not depend on the order in which the
-    typed topics are read.
+    it came from; an event older than a part never overwrites it. A time later than the receipt of its event does not
+    decide what is older (docs/adr/0012-trusted-time.md). The state does not depend on the order in which the typed
+    topics are read.
     """
 
     account_key: str
@@ -934,6 +976,11 @@ class StatusEvent(Record):
 
     event_id: str
     """Id of the event."""
+
+    arrival: Arrival | None = None
+    """Where the event's time alone does not decide its place: it is later than the receipt, or another event has the
+    same. Null otherwise.
+    """
 
 
 class MovementState(Record):
@@ -1021,6 +1068,11 @@ class MovementState(Record):
     returned_alert_id: str | None = None
     """Id of the TRANSFER_RETURNED alert, null while none was raised."""
 
+    arrival: Arrival | None = None
+    """Of the event that was read last, order_time of the newest, where times alone do not decide their place or
+    history_dropped is not 0. Null otherwise.
+    """
+
 
 class RestrictionEvidence(Record):
     """What a LIQUIDATE_ONLY alert was judged on."""
@@ -1047,7 +1099,9 @@ class RestrictionEvidence(Record):
     """Time of that event as received."""
 
     duration_us: int | None = None
-    """RESOLVED: event_time minus since, in microseconds. FIRING: null."""
+    """RESOLVED: event_time minus since, in microseconds, at least 0; null where one of the two is further ahead of its
+    receipt than MAX_CLOCK_SKEW_S. FIRING: null.
+    """
 
 
 class TransferEvidence(Record):
@@ -1088,7 +1142,7 @@ class TransferEvidence(Record):
 
     elapsed_us: int | None = None
     """event_time minus completed_event_time, in microseconds; negative when the broker stamped COMPLETED later than
-    RETURNED.
+    RETURNED; null where one of the two is further ahead of its receipt than MAX_CLOCK_SKEW_S.
     """
 
 

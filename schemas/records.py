@@ -277,6 +277,14 @@ class VirtualAccountBcanUpdate(TypedDict):
     extra: dict[str, str]
 
 
+class Arrival(TypedDict):
+    """Place of an event in the order of arrival."""
+
+    order_time: int | None
+    received_time: int
+    typed_offset: int
+
+
 class AccountFact(TypedDict):
     """One fact about the account and the newest event that said it. At the same instant the event types rank, highest
     first: ACCOUNT_UPDATE, VIRTUAL_ACCOUNT_BCAN_UPDATE, ACCOUNT_INFO_UPDATE, ACCOUNT_CLOSE, ACCOUNT_RESTRICT,
@@ -288,6 +296,7 @@ class AccountFact(TypedDict):
     event_time: int
     event_time_text: str
     event_id: str
+    arrival: Arrival | None
 
 
 class LiquidateOnlyState(TypedDict):
@@ -299,6 +308,7 @@ class LiquidateOnlyState(TypedDict):
     since_text: str
     fired_alert_id: str
     first_sight: bool
+    since_received: int | None
 
 
 class RestrictionsState(TypedDict):
@@ -309,6 +319,7 @@ class RestrictionsState(TypedDict):
     event_time: int
     event_time_text: str
     event_id: str
+    arrival: Arrival | None
 
 
 class RestrictInfoState(TypedDict):
@@ -331,6 +342,7 @@ class RestrictInfosState(TypedDict):
     event_time: int
     event_time_text: str
     event_id: str
+    arrival: Arrival | None
 
 
 class BcanState(TypedDict):
@@ -340,6 +352,7 @@ class BcanState(TypedDict):
     event_time: int
     event_time_text: str
     event_id: str
+    arrival: Arrival | None
 
 
 class RequestOutcome(TypedDict):
@@ -351,12 +364,14 @@ class RequestOutcome(TypedDict):
     event_time: int
     event_time_text: str
     event_id: str
+    arrival: Arrival | None
 
 
 class AccountState(TypedDict):
     """The state of one account, folded from the six account event types. Each part carries the time and id of the event
-    it came from; an event older than a part never overwrites it. The state does not depend on the order in which the
-    typed topics are read.
+    it came from; an event older than a part never overwrites it. A time later than the receipt of its event does not
+    decide what is older (docs/adr/0012-trusted-time.md). The state does not depend on the order in which the typed
+    topics are read.
     """
 
     account_key: str
@@ -378,6 +393,7 @@ class StatusEvent(TypedDict):
     event_time: int
     event_time_text: str
     event_id: str
+    arrival: Arrival | None
 
 
 class MovementState(TypedDict):
@@ -409,6 +425,7 @@ class MovementState(TypedDict):
     history_dropped: int
     completed: StatusEvent | None
     returned_alert_id: str | None
+    arrival: Arrival | None
 
 
 class RestrictionEvidence(TypedDict):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from processors.rules import liquidate_only
 from processors.rules.outcome import Flag, Outcome
-from processors.rules.recency import Typed, is_older, yields_to
+from processors.rules.recency import Typed, restate, supersede
 
 if TYPE_CHECKING:
     from processors.rules.outcome import Source
@@ -37,7 +37,6 @@ _DECISIONS = {"APPROVED", "REJECTED"}
 class _Identified(Typed):
     """What all account events say about themselves and the account."""
 
-    event_id: str
     account_id: str | None
     account_number: str | None
 
@@ -47,9 +46,10 @@ def account_update(
 ) -> Outcome[AccountState]:
     """ACCOUNT_UPDATE: a full snapshot of the restrictions."""
     known = _RESTRICTIONS.issuperset(event["restrictions"]) and event["account_type"] in _ACCOUNT_TYPES
-    state = _with_facts(state, event, account_key, event["account_type"])
+    state = _with_facts(state, event, account_key, source, event["account_type"])
     last = state["restrictions"]
-    if last is not None and is_older(event, last):
+    arrival = supersede(event, last, source)
+    if arrival is False:
         return Outcome(state, (), _flags(known=known, stale=True))
     held, alerts = liquidate_only.judge(last, event, account_key, source)
     changed: AccountState = {
@@ -60,21 +60,22 @@ def account_update(
             "event_time": event["event_time"],
             "event_time_text": event["event_time_text"],
             "event_id": event["event_id"],
+            "arrival": arrival,
         },
     }
     return Outcome(changed, alerts, _flags(known=known))
 
 
 def virtual_account_bcan_update(
-    state: AccountState | None, event: VirtualAccountBcanUpdate, account_key: str, _source: Source
+    state: AccountState | None, event: VirtualAccountBcanUpdate, account_key: str, source: Source
 ) -> Outcome[AccountState]:
     """VIRTUAL_ACCOUNT_BCAN_UPDATE: the exchange's word on one type of BCAN code."""
     known = (
         event["status"] in _BCAN_STATUSES and event["type"] in _BCAN_TYPES and event["account_type"] in _ACCOUNT_TYPES
     )
-    state = _with_facts(state, event, account_key, event["account_type"])
-    last = state["bcan"].get(event["type"])
-    if last is not None and is_older(event, last):
+    state = _with_facts(state, event, account_key, source, event["account_type"])
+    arrival = supersede(event, state["bcan"].get(event["type"]), source)
+    if arrival is False:
         return Outcome(state, (), _flags(known=known, stale=True))
     changed: AccountState = {
         **state,
@@ -85,6 +86,7 @@ def virtual_account_bcan_update(
                 "event_time": event["event_time"],
                 "event_time_text": event["event_time_text"],
                 "event_id": event["event_id"],
+                "arrival": arrival,
             },
         },
     }
@@ -92,13 +94,13 @@ def virtual_account_bcan_update(
 
 
 def account_info_update(
-    state: AccountState | None, event: AccountInfoUpdate, account_key: str, _source: Source
+    state: AccountState | None, event: AccountInfoUpdate, account_key: str, source: Source
 ) -> Outcome[AccountState]:
     """ACCOUNT_INFO_UPDATE: a change of account data was approved or rejected."""
     known = event["status"] in _DECISIONS
-    state = _with_facts(state, event, account_key)
-    last = state["info_update"]
-    if last is not None and is_older(event, last):
+    state = _with_facts(state, event, account_key, source)
+    arrival = supersede(event, state["info_update"], source)
+    if arrival is False:
         return Outcome(state, (), _flags(known=known, stale=True))
     changed: AccountState = {
         **state,
@@ -109,19 +111,20 @@ def account_info_update(
             "event_time": event["event_time"],
             "event_time_text": event["event_time_text"],
             "event_id": event["event_id"],
+            "arrival": arrival,
         },
     }
     return Outcome(changed, (), _flags(known=known))
 
 
 def account_close(
-    state: AccountState | None, event: AccountClose, account_key: str, _source: Source
+    state: AccountState | None, event: AccountClose, account_key: str, source: Source
 ) -> Outcome[AccountState]:
     """ACCOUNT_CLOSE: an application to close the account was approved or rejected."""
     known = event["status"] in _DECISIONS
-    state = _with_facts(state, event, account_key)
-    last = state["close"]
-    if last is not None and is_older(event, last):
+    state = _with_facts(state, event, account_key, source)
+    arrival = supersede(event, state["close"], source)
+    if arrival is False:
         return Outcome(state, (), _flags(known=known, stale=True))
     changed: AccountState = {
         **state,
@@ -132,22 +135,23 @@ def account_close(
             "event_time": event["event_time"],
             "event_time_text": event["event_time_text"],
             "event_id": event["event_id"],
+            "arrival": arrival,
         },
     }
     return Outcome(changed, (), _flags(known=known))
 
 
 def restrict_infos(
-    state: AccountState | None, event: AccountRestrict | AccountUnrestricted, account_key: str, _source: Source
+    state: AccountState | None, event: AccountRestrict | AccountUnrestricted, account_key: str, source: Source
 ) -> Outcome[AccountState]:
     """ACCOUNT_RESTRICT and ACCOUNT_UNRESTRICTED: the newest list as received, and which of the two it came with.
 
     Whether the list of ACCOUNT_UNRESTRICTED is what was lifted or what remains is not documented, so nothing is
     inferred from it. The two types are two topics: at the same instant ACCOUNT_RESTRICT wins.
     """
-    state = _with_facts(state, event, account_key)
-    last = state["restrict_infos"]
-    if last is not None and yields_to(event, last):
+    state = _with_facts(state, event, account_key, source)
+    arrival = restate(event, state["restrict_infos"], source)
+    if arrival is False:
         return Outcome(state, (), _flags(known=True, stale=True))
     changed: AccountState = {
         **state,
@@ -157,6 +161,7 @@ def restrict_infos(
             "event_time": event["event_time"],
             "event_time_text": event["event_time_text"],
             "event_id": event["event_id"],
+            "arrival": arrival,
         },
     }
     return Outcome(changed)
@@ -169,22 +174,23 @@ def _flags(*, known: bool, stale: bool = False) -> tuple[Flag, ...]:
 
 
 def _with_facts(
-    state: AccountState | None, event: _Identified, account_key: str, account_type: str | None = None
+    state: AccountState | None, event: _Identified, account_key: str, source: Source, account_type: str | None = None
 ) -> AccountState:
     """Return the state with what the event says about the account; the same object when that is nothing new."""
     if state is None:
         state = _unknown_account(account_key)
     old_id, old_number, old_type = state["account_id"], state["account_number"], state["account_type"]
-    new_id = _newest(old_id, event["account_id"], event)
-    new_number = _newest(old_number, event["account_number"], event)
-    new_type = _newest(old_type, account_type, event)
+    new_id = _newest(old_id, event["account_id"], event, source)
+    new_number = _newest(old_number, event["account_number"], event, source)
+    new_type = _newest(old_type, account_type, event, source)
     if new_id is old_id and new_number is old_number and new_type is old_type:
         return state
     return {**state, "account_id": new_id, "account_number": new_number, "account_type": new_type}
 
 
-def _newest(old: AccountFact | None, value: str | None, event: _Identified) -> AccountFact | None:
-    if not value or (old is not None and yields_to(event, old)):
+def _newest(old: AccountFact | None, value: str | None, event: _Identified, source: Source) -> AccountFact | None:
+    arrival = bool(value) and restate(event, old, source)
+    if not value or arrival is False:
         return old
     return {
         "value": value,
@@ -192,6 +198,7 @@ def _newest(old: AccountFact | None, value: str | None, event: _Identified) -> A
         "event_time": event["event_time"],
         "event_time_text": event["event_time_text"],
         "event_id": event["event_id"],
+        "arrival": arrival,
     }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from processors.rules.alerting import LIQUIDATE_ONLY, account_tail, make_alert
+from processors.rules.recency import elapsed_us, received_if_ahead
 from processors.rules.spelling import plain
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ def _fire(step: _Step, market: str, code: str) -> tuple[Alert, LiquidateOnlyStat
         "since_text": event["event_time_text"],
         "fired_alert_id": alert["alert_id"],
         "first_sight": step.last is None,
+        "since_received": received_if_ahead(event["event_time"], step.source),
     }
     alert["first_sight"] = since["first_sight"]
     alert["restriction"] = _evidence(step, since, None)
@@ -105,7 +107,8 @@ def _fire(step: _Step, market: str, code: str) -> tuple[Alert, LiquidateOnlyStat
 
 def _resolve(step: _Step, market: str, since: LiquidateOnlyState) -> Alert:
     alert = _alert(step, "RESOLVED", market, "is no longer")
-    alert["restriction"] = _evidence(step, since, step.event["event_time"] - since["since"])
+    duration_us = elapsed_us(step.event["event_time"], since["since"], since["since_received"], step.source)
+    alert["restriction"] = _evidence(step, since, None if duration_us is None else max(duration_us, 0))
     return alert
 
 

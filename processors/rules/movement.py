@@ -1,8 +1,8 @@
 """The six funding event types, folded into the state of one movement.
 
-Statuses are judged in the order of their event times, not of their arrival. CANCELED, REJECTED, FAILED, COMPLETED and
-RETURNED are final, and COMPLETED may still become RETURNED (Funding Transfer Events). A status the documents do not
-list may be one on the way ("intermediate or final execution results"), so nothing is inferred from it.
+Statuses are judged in the order of their event times (`recency`), not of their arrival. CANCELED, REJECTED, FAILED,
+COMPLETED and RETURNED are final, and COMPLETED may still become RETURNED (Funding Transfer Events). A status the
+documents do not list may be one on the way ("intermediate or final execution results"), so nothing is inferred from it.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Final, cast
 from processors.rules import transfer_returned
 from processors.rules.funding import FUNDING_TYPES, request_id, system_ids, terms
 from processors.rules.outcome import Flag, Outcome
-from processors.rules.recency import is_older
+from processors.rules.recency import arrival_after, elapsed_since, is_ahead, is_far_ahead, order, supersede, was_read
 from processors.rules.spelling import Words
 
 if TYPE_CHECKING:
     from processors.rules.funding import FundingEvent
     from processors.rules.outcome import Source
-    from schemas.records import MovementState, StatusEvent, Transfer
+    from schemas.records import Arrival, MovementState, StatusEvent, Transfer
 
 HISTORY_LIMIT: Final = 32
 """Status events kept per movement. Real ones have a few; the limit bounds the record when a broker repeats itself."""
@@ -39,19 +39,28 @@ def movement(
     known = event["status"] in FUNDING_TYPES[event["biz_type"]].statuses
     flags: tuple[Flag, ...] = () if known else (Flag.UNKNOWN_VALUE,)
     status = _STATUSES(event["status"])
+    if state is not None and _was_read(event, state, source):
+        return Outcome(state, (), (*flags, Flag.STALE))
+    arrival = supersede(event, state, source)
     if state is None:
-        changed = _first(event, account_key)
+        entry = _status_event(event, arrival or None)
+        changed = _first(event, account_key, entry)
+    elif arrival is False:
+        entry = _status_event(
+            event, arrival_after(None, None, source) if is_ahead(event["event_time"], source) else None
+        )
+        changed = _filled(state, event)
+        flags += (Flag.STALE, *_enter(changed, entry, _place(event, state["history"])))
     else:
-        stale = is_older(event, state)
-        changed = _filled(state, event) if stale else _advanced(state, event)
-        changed["history"], dropped, illegal = _with_status(state["history"], event)
-        changed["history_dropped"] += dropped
-        if stale:
-            flags += (Flag.STALE,)
-        if illegal:
-            flags += (Flag.ILLEGAL_TRANSITION,)
-    if status == "COMPLETED" and (changed["completed"] is None or is_older(event, changed["completed"])):
-        changed["completed"] = _status_event(event)
+        place = arrival and arrival["order_time"]
+        entry = _status_event(event, None if place is None else arrival_after(None, place, source))
+        changed = _advanced(state, event, arrival)
+        flags += _enter(changed, entry, len(state["history"]))
+    if changed["history_dropped"]:  # the history doesn't know every event any more
+        before = changed["arrival"]
+        changed["arrival"] = arrival_after(before, before and before["order_time"], source)
+    if status == "COMPLETED" and _is_first(event, changed["completed"], source):
+        changed["completed"] = {**entry, "illegal": False}
     if status != "RETURNED" or event["biz_type"] != "TRANSFER" or changed["returned_alert_id"] is not None:
         return Outcome(changed, (), flags)
     alert = transfer_returned.fire(changed, cast("Transfer", event), request_id(event), source)
@@ -67,7 +76,28 @@ def is_legal(before: str, after: str) -> bool:
     )
 
 
-def _first(event: FundingEvent, account_key: str) -> MovementState:
+def _was_read(event: FundingEvent, state: MovementState, source: Source) -> bool:
+    """Whether the event is in the state, which the history shows as far as it goes back."""
+    if state["history_dropped"] and state["arrival"] is not None and was_read(source, state["arrival"]):
+        return True
+    return any(
+        entry["event_id"] == event["event_id"]
+        and entry["status"] == event["status"]
+        and entry["event_time_text"] == event["event_time_text"]
+        for entry in state["history"]
+    )
+
+
+def _is_first(event: FundingEvent, completed: StatusEvent | None, source: Source) -> bool:
+    """Whether a COMPLETED event is the oldest so far; one whose time says nothing is so only where it is alone."""
+    if completed is None:
+        return True
+    if is_far_ahead(event["event_time"], source):
+        return False
+    return order(event, completed) < 0 or elapsed_since(event["event_time"], completed, source) is None
+
+
+def _first(event: FundingEvent, account_key: str, entry: StatusEvent) -> MovementState:
     state: MovementState = {
         "movement_id": movement_id(event, account_key),
         "account_key": account_key,
@@ -89,10 +119,11 @@ def _first(event: FundingEvent, account_key: str) -> MovementState:
         "event_time": event["event_time"],
         "event_time_text": event["event_time_text"],
         "event_id": event["event_id"],
-        "history": [_status_event(event)],
+        "history": [entry],
         "history_dropped": 0,
         "completed": None,
         "returned_alert_id": None,
+        "arrival": entry["arrival"],
     }
     state.update(cast("MovementState", terms(event)))
     return state
@@ -104,7 +135,7 @@ def _filled(state: MovementState, event: FundingEvent) -> MovementState:
     return cast("MovementState", {**state, **gaps, "system_ids": {**system_ids(event), **state["system_ids"]}})
 
 
-def _advanced(state: MovementState, event: FundingEvent) -> MovementState:
+def _advanced(state: MovementState, event: FundingEvent, arrival: Arrival | None) -> MovementState:
     """Return a copy of the state with all that the event says; what it leaves out stays."""
     advanced = {
         **state,
@@ -115,18 +146,22 @@ def _advanced(state: MovementState, event: FundingEvent) -> MovementState:
         "event_time": event["event_time"],
         "event_time_text": event["event_time_text"],
         "event_id": event["event_id"],
+        "arrival": arrival,
     }
     return cast("MovementState", advanced)
 
 
-def _with_status(history: list[StatusEvent], event: FundingEvent) -> tuple[list[StatusEvent], int, bool]:
-    """Put the event in its place in time; return the new history, how many it lost, and if a transition is illegal."""
-    if any(entry["event_id"] == event["event_id"] for entry in history):
-        return history, 0, False  # read again
+def _place(event: FundingEvent, history: list[StatusEvent]) -> int:
+    """Place in time of an event that is older than the newest."""
     place = len(history)
-    while place and is_older(event, history[place - 1]):
+    while place and order(event, history[place - 1]) < 0:
         place -= 1
-    entry = _status_event(event)
+    return place
+
+
+def _enter(state: MovementState, entry: StatusEvent, place: int) -> tuple[Flag, ...]:
+    """Put the entry into the history of a state that is being changed; return the flag of an illegal transition."""
+    history = state["history"]
     entry["illegal"] = illegal = place > 0 and not is_legal(history[place - 1]["status"], entry["status"])
     later = history[place:]
     if later:
@@ -135,14 +170,16 @@ def _with_status(history: list[StatusEvent], event: FundingEvent) -> tuple[list[
         illegal = illegal or next_illegal
     changed = [*history[:place], entry, *later]
     dropped = max(0, len(changed) - HISTORY_LIMIT)
-    return changed[dropped:], dropped, illegal
+    state["history"], state["history_dropped"] = changed[dropped:], state["history_dropped"] + dropped
+    return (Flag.ILLEGAL_TRANSITION,) if illegal else ()
 
 
-def _status_event(event: FundingEvent) -> StatusEvent:
+def _status_event(event: FundingEvent, arrival: Arrival | None) -> StatusEvent:
     return {
         "status": event["status"],
         "illegal": False,
         "event_time": event["event_time"],
         "event_time_text": event["event_time_text"],
         "event_id": event["event_id"],
+        "arrival": arrival,
     }

@@ -12,11 +12,16 @@ State = TypeVar("State")
 
 
 class Source(NamedTuple):
-    """Where the typed record was read: topic (with prefix), partition, offset."""
+    """Where the typed record was read: topic (with prefix), partition, offset; and when the event was received.
+
+    `received_us`: microseconds since the epoch, truncated to milliseconds. `max_skew_us`: MAX_CLOCK_SKEW_S.
+    """
 
     topic: str
     partition: int
     offset: int
+    received_us: int
+    max_skew_us: int
 
 
 class Flag(StrEnum):
@@ -26,6 +31,8 @@ class Flag(StrEnum):
     """Older than the part of the state it is about, which it therefore left as it was."""
     UNKNOWN_VALUE = "unknown_value"
     """A status, type or code that the broker's documents do not list."""
+    CLOCK_AHEAD = "clock_ahead"
+    """Stamped more than MAX_CLOCK_SKEW_S later than it was received: the stamp does not order it."""
     ILLEGAL_TRANSITION = "illegal_transition"
     """A movement went from one final status to another, COMPLETED to RETURNED aside."""
 

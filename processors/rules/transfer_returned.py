@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from processors.rules.alerting import TRANSFER_RETURNED, account_tail, make_alert
+from processors.rules.recency import elapsed_since
 
 if TYPE_CHECKING:
     from processors.rules.outcome import Source
@@ -41,7 +42,7 @@ def fire(state: MovementState, event: Transfer, subject: str, source: Source) ->
         "completed_event_id": completed["event_id"] if completed else None,
         "completed_event_time": completed["event_time"] if completed else None,
         "completed_event_time_text": completed["event_time_text"] if completed else None,
-        "elapsed_us": event["event_time"] - completed["event_time"] if completed else None,
+        "elapsed_us": elapsed_since(event["event_time"], completed, source) if completed else None,
     }
     return alert
 

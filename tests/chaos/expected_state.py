@@ -1,14 +1,15 @@
 """The states and alerts that a list of typed records means, folded in the plainest way there is.
 
-Nothing of the rules is used here: all meaning is from the contracts' docs. It relies on what the simulator does: within
-a topic the times of one account rise, so nothing is stale; between topics the newest word counts.
+Nothing of the rules is used here: all meaning is from the contracts' docs and docs/adr/0012-trusted-time.md. Workers
+run with the default MAX_CLOCK_SKEW_S.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any, NamedTuple, Self
 from uuid import UUID, uuid5
 
@@ -27,6 +28,8 @@ RANKS = (  # at the same instant the later one wins, from the contract of Accoun
     "ACCOUNT_UPDATE",
 )
 SYSTEM_IDS = ("transfer_id", "fee_id", "instant_funding_id", "credit_id", "instant_exchange_id", "fx_id")
+SKEW = timedelta(seconds=60)
+YEAR_1 = datetime(1, 1, 1, tzinfo=UTC)
 AMOUNTS = ("amount", "from_amount", "to_amount", "fx_rate")
 TERMS = ("direction", "currency", "from_currency", "to_currency", *AMOUNTS)
 
@@ -51,11 +54,26 @@ class Typed(NamedTuple):
     key: str
     partition: int
     offset: int
+    received: datetime
     record: dict[str, Any]
 
     @classmethod
     def of(cls, stored: Stored) -> Self:
-        return cls(str(stored.key), stored.partition, stored.offset, stored.record)
+        received = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=stored.timestamp)
+        return cls(str(stored.key), stored.partition, stored.offset, received, stored.record)
+
+    @property
+    def time(self) -> tuple[datetime, int]:
+        """By the broker's clock, to the nanosecond."""
+        return self.record["event_time"], nanoseconds(self.record["event_time_text"])
+
+    @property
+    def clock(self) -> str:
+        """What the receipt says of the broker's clock: true, fast or wrong."""
+        ahead = self.record["event_time"] - self.received
+        if ahead < timedelta(milliseconds=1):
+            return "true"
+        return "fast" if ahead - timedelta(microseconds=999) <= SKEW else "wrong"
 
 
 def project(typed: list[Stored]) -> Projection:
@@ -69,49 +87,98 @@ def project(typed: list[Stored]) -> Projection:
         else:
             movements[_movement_id(Typed.of(stored))].append(stored)
     for key, group in accounts.items():
-        projection.accounts[key] = _account(key, sorted(map(Typed.of, group), key=_account_order), projection.alerts)
+        projection.accounts[key] = _account(key, [*map(Typed.of, group)], projection.alerts)
     for key, group in movements.items():
         projection.movements[key] = _movement(key, [*map(Typed.of, group)], projection.alerts)
     return projection
-
-
-def _time_order(stored: Typed) -> tuple[datetime, int]:
-    return stored.record["event_time"], nanoseconds(stored.record["event_time_text"])
-
-
-def _account_order(stored: Typed) -> tuple[datetime, int, int]:
-    return (*_time_order(stored), RANKS.index(stored.record["biz_type"]))
 
 
 def _stamp(event: dict[str, Any]) -> dict[str, Any]:
     return {name: event[name] for name in ("event_time", "event_time_text", "event_id")}
 
 
+def _arrival(stored: Typed, order_time: datetime | None, received: datetime | None = None) -> dict[str, Any]:
+    return {"order_time": order_time, "received_time": received or stored.received, "typed_offset": stored.offset}
+
+
+class Part:
+    """A thing that one topic alone states, its events read in the order of arrival."""
+
+    def __init__(self) -> None:
+        self.place: tuple[datetime, int] = (YEAR_1, 0)
+        self.stamp: dict[str, Any] = {}
+
+    def takes(self, stored: Typed) -> bool:
+        """Whether the event isn't stale; `stamp` says from then on what the part says of it."""
+        before = self.stamp.get("arrival")
+        micros_only = before is not None and before["order_time"] is not None
+        time = (stored.time[0], 0) if micros_only else stored.time
+        if self.stamp and time < self.place:
+            return False
+        is_draw = bool(self.stamp) and time == self.place
+        order_time = None
+        if stored.clock == "wrong":
+            order_time = self.place[0]
+        elif stored.clock == "fast":
+            order_time = max(self.place[0], stored.received - SKEW)
+        elif is_draw and micros_only:
+            order_time = self.place[0]
+        counts = stored.clock != "true" or (is_draw and self.stamp["event_id"] != stored.record["event_id"])
+        latest = max(stored.received, before["received_time"]) if before else stored.received
+        self.place = (order_time, 0) if order_time else stored.time
+        arrival = _arrival(stored, order_time, latest) if counts or before else None
+        self.stamp = {**_stamp(stored.record), "arrival": arrival}
+        return True
+
+
+def _newest(said: list[Typed]) -> tuple[Typed, dict[str, Any]] | None:
+    """Of the events that several topics have on one thing: the newest, and what the part says of it."""
+    if not said:
+        return None
+    best = [stored for stored in said if _place(stored) == max(map(_place, said))]
+    newest = best[-1]
+    counts = len({stored.record["event_id"] for stored in best}) > 1 or newest.clock != "true"
+    return newest, {**_stamp(newest.record), "arrival": _arrival(newest, None) if counts else None}
+
+
+def _place(stored: Typed) -> tuple[bool, tuple[datetime, int], int]:
+    time = stored.time if stored.clock == "true" else (stored.received, 0)
+    return stored.clock != "wrong", time, RANKS.index(stored.record["biz_type"])
+
+
 def _account(key: str, group: list[Typed], alerts: list[dict[str, Any]]) -> dict[str, Any]:
-    state: dict[str, Any] = {"account_key": key, "bcan": {}}
-    for name in ("account_id", "account_number", "account_type", "restrictions", "restrict_infos"):
-        state[name] = None
-    state |= {"info_update": None, "close": None}
+    """`group` has each topic's events in the order of their offsets."""
+    state: dict[str, Any] = {"account_key": key, "bcan": {}, "restrictions": None, "info_update": None, "close": None}
+    for fact in ("account_id", "account_number", "account_type"):
+        found = _newest([stored for stored in group if stored.record.get(fact)])
+        state[fact] = found and {"value": found[0].record[fact], "biz_type": found[0].record["biz_type"], **found[1]}
+    found = _newest([stored for stored in group if "restrict_infos" in stored.record])
+    state["restrict_infos"] = found and {
+        "biz_type": found[0].record["biz_type"],
+        "infos": found[0].record["restrict_infos"],
+        **found[1],
+    }
+    parts: dict[tuple[str, Any], Part] = defaultdict(Part)
     for stored in group:
         event = stored.record
-        biz_type, stamp = event["biz_type"], _stamp(event)
-        for fact in ("account_id", "account_number", "account_type"):
-            if event.get(fact):
-                state[fact] = {"value": event[fact], "biz_type": biz_type, **stamp}
+        biz_type = event["biz_type"]
+        part = parts[biz_type, event.get("type")]
+        if "restrict_infos" in event or not part.takes(stored):
+            continue
         if biz_type == "ACCOUNT_UPDATE":
-            state["restrictions"] = _restrictions(state["restrictions"], stored, alerts)
-        elif biz_type in ("ACCOUNT_RESTRICT", "ACCOUNT_UNRESTRICTED"):
-            state["restrict_infos"] = {"biz_type": biz_type, "infos": event["restrict_infos"], **stamp}
+            state["restrictions"] = _restrictions(state["restrictions"], stored, part.stamp, alerts)
         elif biz_type == "VIRTUAL_ACCOUNT_BCAN_UPDATE":
-            state["bcan"][event["type"]] = {"status": event["status"], **stamp}
+            state["bcan"][event["type"]] = {"status": event["status"], **part.stamp}
         else:
             name = "close" if biz_type == "ACCOUNT_CLOSE" else "info_update"
             ids = {"request_id": event.get("request_id"), "client_request_id": event["client_request_id"]}
-            state[name] = {"status": event["status"], **ids, **stamp}
+            state[name] = {"status": event["status"], **ids, **part.stamp}
     return state
 
 
-def _restrictions(last: dict[str, Any] | None, stored: Typed, alerts: list[dict[str, Any]]) -> dict[str, Any]:
+def _restrictions(
+    last: dict[str, Any] | None, stored: Typed, stamp: dict[str, Any], alerts: list[dict[str, Any]]
+) -> dict[str, Any]:
     event = stored.record
     held = dict(last["liquidate_only"]) if last else {}
     now = {code.split("_")[0]: code for code in event["restrictions"] if code.endswith("_STOCK_LIQUIDATE_ONLY")}
@@ -127,21 +194,23 @@ def _restrictions(last: dict[str, Any] | None, stored: Typed, alerts: list[dict[
                 "since_text": event["event_time_text"],
                 "fired_alert_id": alert["alert_id"],
                 "first_sight": last is None,
+                "since_received": None if stored.clock == "true" else stored.received,
             }
             since, duration = held[market], None
         else:
             since = held.pop(market)
-            alert["status"], duration = "RESOLVED", _micros(event["event_time"] - since["since"])
+            alert["status"], duration = "RESOLVED", _elapsed_us(stored, since["since"], since["since_received"])
+            duration = duration and max(duration, 0)
         alert["account_number"] = event["account_number"]
         alert["first_sight"] = alert["status"] == "FIRING" and since["first_sight"]
         alert["restriction"] = {
-            **{name: since[name] for name in since if name != "first_sight"},
+            **{name: since[name] for name in since if name not in ("first_sight", "since_received")},
             "restrictions": event["restrictions"],
             "previous_restrictions": last["codes"] if last else None,
             "duration_us": duration,
         }
         alerts.append(alert)
-    return {"codes": event["restrictions"], "liquidate_only": held, **_stamp(event)}
+    return {"codes": event["restrictions"], "liquidate_only": held, **stamp}
 
 
 def _movement_id(stored: Typed) -> str:
@@ -160,28 +229,58 @@ def _movement(key: str, group: list[Typed], alerts: list[dict[str, Any]]) -> dic
     state |= {"account_id": first["account_id"], "client_request_id": first["client_request_id"]}
     state |= {"system_ids": {}, "type": None, "completed": None, "returned_alert_id": None}
     state |= dict.fromkeys(TERMS)
+    history: list[tuple[tuple[datetime, int], Typed, dict[str, Any]]] = []
+    part = Part()
     for stored in group:
-        status = {"status": stored.record["status"], "illegal": False, **_stamp(stored.record)}
-        completed = state["completed"]
-        if status["status"] == "COMPLETED" and (completed is None or status["event_time"] < completed["event_time"]):
-            state["completed"] = status
-        if status["status"] == "RETURNED" and state["returned_alert_id"] is None:
+        event = stored.record
+        entry = {"status": event["status"], "illegal": False, **_stamp(event), "arrival": None}
+        said = {name: event.get(name) for name in TERMS}
+        said["type"] = event["transfer_type"] if event["biz_type"] == "TRANSFER" else event.get("type")
+        said = {name: value for name, value in said.items() if value is not None}
+        ids = {name: event[name] for name in SYSTEM_IDS if event.get(name)}
+        if part.takes(stored):
+            if part.stamp["arrival"] and part.stamp["arrival"]["order_time"]:
+                entry["arrival"] = _arrival(stored, part.stamp["arrival"]["order_time"])
+            history.append((part.place, stored, entry))
+            state |= {**said, "status": event["status"], "reason": event["reason"], **part.stamp}
+            state["system_ids"] |= ids
+        else:
+            entry["arrival"] = None if stored.clock == "true" else _arrival(stored, None)
+            after = [place for place, _, _ in history if place <= stored.time]
+            history.insert(len(after), (stored.time, stored, entry))
+            state |= {name: value for name, value in said.items() if state[name] is None}
+            state["system_ids"] = ids | state["system_ids"]
+        if len(history) > HISTORY:
+            before = part.stamp["arrival"]
+            latest = max(stored.received, before["received_time"]) if before else stored.received
+            part.stamp["arrival"] = state["arrival"] = _arrival(stored, before and before["order_time"], latest)
+        if event["status"] == "COMPLETED" and _is_oldest(stored, state["completed"]):
+            state["completed"] = {**entry, "illegal": False}
+        if event["status"] == "RETURNED" and state["returned_alert_id"] is None:
             alert = _returned(key, stored, state["completed"])
             state["returned_alert_id"] = alert["alert_id"]
             alerts.append(alert)
-    history: list[dict[str, Any]] = []
-    for stored in sorted(group, key=_time_order):
-        event = stored.record
-        before = history[-1]["status"] if history else event["status"]
-        history.append(
-            {"status": event["status"], "illegal": _is_illegal(before, event["status"]), **_stamp(event)},
-        )
-        said = {name: event.get(name) for name in TERMS}
-        said["type"] = event["transfer_type"] if event["biz_type"] == "TRANSFER" else event.get("type")
-        state |= {name: value for name, value in said.items() if value is not None}
-        state["system_ids"] |= {name: event[name] for name in SYSTEM_IDS if event.get(name)}
-        state |= {"status": event["status"], "reason": event["reason"], **_stamp(event)}
-    return {**state, "history": history[-HISTORY:], "history_dropped": max(0, len(history) - HISTORY)}
+    entries = [entry for _, _, entry in history]
+    for before, after_it in pairwise(entries):
+        after_it["illegal"] = _is_illegal(before["status"], after_it["status"])
+    cut = max(0, len(entries) - HISTORY)
+    return {**state, "history": entries[cut:], "history_dropped": cut}
+
+
+def _is_oldest(stored: Typed, completed: dict[str, Any] | None) -> bool:
+    if completed is None:
+        return True
+    if stored.clock == "wrong":
+        return False
+    if (
+        _elapsed_us(stored, completed["event_time"], completed["arrival"] and completed["arrival"]["received_time"])
+        is None
+    ):
+        return True
+    order_time = completed["arrival"] and completed["arrival"]["order_time"]
+    if order_time:
+        return bool(stored.time[0] < order_time)
+    return stored.time < (completed["event_time"], nanoseconds(completed["event_time_text"]))
 
 
 def _is_illegal(before: str, after: str) -> bool:
@@ -199,7 +298,10 @@ def _returned(movement_id: str, stored: Typed, completed: dict[str, Any] | None)
         "completed_event_id": completed["event_id"] if completed else None,
         "completed_event_time": completed["event_time"] if completed else None,
         "completed_event_time_text": completed["event_time_text"] if completed else None,
-        "elapsed_us": _micros(event["event_time"] - completed["event_time"]) if completed else None,
+        "elapsed_us": completed
+        and _elapsed_us(
+            stored, completed["event_time"], completed["arrival"] and completed["arrival"]["received_time"]
+        ),
     }
     return alert
 
@@ -233,5 +335,9 @@ def _alert(rule: str, stored: Typed, subject: str) -> dict[str, Any]:
     }
 
 
-def _micros(duration: timedelta) -> int:
-    return duration // timedelta(microseconds=1)
+def _elapsed_us(stored: Typed, since: datetime, since_received: datetime | None) -> int | None:
+    """Microseconds since an event that was received then; None where one of the two times is wrong."""
+    if stored.clock == "wrong" or (since_received and since - since_received > SKEW + timedelta(microseconds=999)):
+        return None
+    elapsed: timedelta = stored.record["event_time"] - since
+    return elapsed // timedelta(microseconds=1)

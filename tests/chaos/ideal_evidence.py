@@ -20,6 +20,7 @@ from devstack.simulator.traffic import Traffic
 PREFIX = "ideal"
 EVENTS = 1200
 PARTITIONS = 3
+START_MS = 1_800_000_000_000  # receipts are later than every event
 
 
 def write_journal(path: Path) -> Journal:
@@ -71,7 +72,7 @@ class _Writer:
 
     def write(self, topic: str, key: str | None, headers: dict[str, bytes | None], record: Any, at: int) -> Stored:
         offset = next(self._offsets)
-        stored = Stored(topic, self.evidence.partition, offset, key, record, headers, at, AsItIs())
+        stored = Stored(topic, self.evidence.partition, offset, key, record, headers, START_MS + at, AsItIs())
         self.evidence.topics[topic].append(stored)
         return stored
 

@@ -13,6 +13,8 @@ from schemas.records import Alert
 
 ACCOUNT = "036UUF6TQA8CD0KHJPEC000000"
 SECOND = 1_000_000_000
+HOUR = 3600 * SECOND
+MAX_SKEW_US = 60_000_000
 HK, US, CN = (f"{market}_STOCK_LIQUIDATE_ONLY" for market in ("HK", "US", "CN"))
 HK_NO_TRADE = "HK_STOCK_NO_TRADE"
 
@@ -85,6 +87,19 @@ def transfer(status: str, *, ns: int, **changes: Any) -> dict[str, Any]:
     return event("TRANSFER", "documented-completed", ns=ns, **values)
 
 
+class Arrived(NamedTuple):
+    """An event, and when it was received: `ns` nanoseconds after 2025-03-29T07:02:33Z."""
+
+    event: dict[str, Any]
+    ns: int
+
+
+def typed_at(biz_type: str, offset: int, received_us: int) -> Source:
+    """Where the typed record of an event is that was received then."""
+    topic = f"broker.{CATALOG.events[biz_type].topics[0].name}"
+    return Source(topic, 3, offset, received_us // 1000 * 1000, MAX_SKEW_US)
+
+
 class Folded(NamedTuple):
     """What is left after some events: states by key, all alerts and all flags in order."""
 
@@ -98,20 +113,30 @@ class Folded(NamedTuple):
         return only
 
 
-def fold(*events: dict[str, Any], account_key: str = ACCOUNT) -> Folded:
-    """Project events of one account as they come; the offset of each counts from 0 in its topic.
+def fold(*events: dict[str, Any] | Arrived, account_key: str = ACCOUNT, times: int = 1) -> Folded:
+    """Project events of one account as they come, received at their own time unless it is given; all of them `times`.
 
-    Asserts on the way that a rule alters neither the event nor the state that it is given.
+    The offset of each counts from 0 in its topic. Asserts on the way that a rule alters neither the event nor the state
+    that it is given.
     """
     folded = Folded({}, [], [])
+    for _ in range(times):
+        _fold_once(folded, events, account_key)
+    return folded
+
+
+def _fold_once(folded: Folded, events: tuple[dict[str, Any] | Arrived, ...], account_key: str) -> None:
     offsets: dict[str, int] = {}
-    for one in events:
+    for each in events:
+        one, received_us = (
+            (each.event, _START_US + each.ns // 1000) if isinstance(each, Arrived) else (each, each["event_time"])
+        )
         biz_type = one["biz_type"]
         projection = PROJECTIONS[biz_type]
         offset = offsets.get(biz_type, 0)
         offsets[biz_type] = offset + 1
         key = projection.key(one, account_key)
-        source = Source(f"broker.{CATALOG.events[biz_type].topics[0].name}", 3, offset)
+        source = typed_at(biz_type, offset, received_us)
         given = folded.states.get(key), one
         kept = copy.deepcopy(given)
         outcome: Outcome[Any] = projection.apply(*given, account_key, source)
@@ -119,4 +144,3 @@ def fold(*events: dict[str, Any], account_key: str = ACCOUNT) -> Folded:
         folded.states[key] = outcome.state
         folded.alerts.extend(outcome.alerts)
         folded.flags.extend(outcome.flags)
-    return folded

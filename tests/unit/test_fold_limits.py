@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from rules_events import ACCOUNT, CATALOG, account_update, event
+from rules_events import ACCOUNT, CATALOG, MAX_SKEW_US, account_update, event
 
 from processors.alert_record import AlertWriter
 from processors.fold import fold, typed_topics
@@ -49,7 +49,7 @@ class Typed:
         return None
 
     def timestamp(self) -> tuple[int, int]:
-        return 1, 1000
+        return 1, 2_000_000_000_000
 
 
 class Tables:
@@ -60,7 +60,7 @@ class Tables:
         """Fold an event; return how many alerts it has."""
         topic = CATALOG.events[biz_type].topics[0].name
         record: Record = Typed(topic, CODECS[topic].encode(made))  # type: ignore[assignment]
-        return len(fold(TYPED[topic], record, self.tables, WRITER, LIMIT).alerts)
+        return len(fold(TYPED[topic], record, self.tables, WRITER, LIMIT, MAX_SKEW_US).alerts)
 
     def sizes(self) -> list[int]:
         for table in self.tables.values():

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Producer
-from rules_events import CATALOG
+from rules_events import CATALOG, MAX_SKEW_US
 from test_fold_limits import CODECS, TYPED, WRITER, Typed
 
 from ingest.envelope import to_raw
@@ -82,7 +82,7 @@ class Pipeline:
     def project(self, record: Typed) -> str:
         typed: Record = record  # type: ignore[assignment]
         try:
-            folded = fold(TYPED[record.topic()], typed, self.tables, WRITER, self._limit)
+            folded = fold(TYPED[record.topic()], typed, self.tables, WRITER, self._limit, MAX_SKEW_US)
         except InvalidEvent as problem:
             assert problem.reason not in BUGS, problem  # noqa: PT017
             self._quarantine.put(self._kafka, typed, problem)  # type: ignore[arg-type]

@@ -28,7 +28,7 @@ def test_a_registry_that_is_away(of: str) -> None:
     typed = {"topic": TypedTopic("ACCOUNT_CLOSE", codec, PROJECTIONS["ACCOUNT_CLOSE"])}
     projector = Projector(Settings(), typed, tables, codec, quarantine, Mock(), Metrics(), Mock())
     record: Any = Mock()
-    record.partition.return_value = 0
+    record.partition.return_value, record.timestamp.return_value = 0, (1, 1000)
     record.key.return_value, record.value.return_value = b"ACC-1", b"value"
     batch: Any = Mock(partitions={TopicPartition("topic", 0): [record]})
     with pytest.raises(MustRestart, match="cannot be reached"):

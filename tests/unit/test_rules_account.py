@@ -1,9 +1,9 @@
 from typing import Any
 
 import pytest
-from rules_events import ACCOUNT, HK, SECOND, account_update, event, fold, sample
+from rules_events import ACCOUNT, HK, SECOND, account_update, event, fold, sample, typed_at
 
-from processors.rules import PROJECTIONS, Flag, Source
+from processors.rules import PROJECTIONS, Flag
 
 UPDATE, BCAN, INFO, CLOSE, RESTRICT, UNRESTRICTED = (
     "ACCOUNT_UPDATE",
@@ -13,7 +13,7 @@ UPDATE, BCAN, INFO, CLOSE, RESTRICT, UNRESTRICTED = (
     "ACCOUNT_RESTRICT",
     "ACCOUNT_UNRESTRICTED",
 )
-SOURCE = Source("broker.event.any", 0, 0)
+LATER_US = 2_000_000_000_000_000
 
 
 def approved(biz_type: str, *, ns: int, **changes: Any) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def risk(biz_type: str, *, ns: int, **changes: Any) -> dict[str, Any]:
 
 
 def stamp(of: dict[str, Any]) -> dict[str, Any]:
-    return {name: of[name] for name in ("event_time", "event_time_text", "event_id")}
+    return {name: of[name] for name in ("event_time", "event_time_text", "event_id")} | {"arrival": None}
 
 
 def test_a_snapshot_of_restrictions() -> None:
@@ -146,8 +146,8 @@ def test_an_event_older_by_a_nanosecond_changes_nothing_and_is_counted(
     newest: dict[str, Any], late: dict[str, Any]
 ) -> None:
     apply = PROJECTIONS[newest["biz_type"]].apply
-    state = apply(None, newest, ACCOUNT, SOURCE).state
-    outcome = apply(state, late, ACCOUNT, SOURCE)
+    state = apply(None, newest, ACCOUNT, typed_at(newest["biz_type"], 0, LATER_US)).state
+    outcome = apply(state, late, ACCOUNT, typed_at(late["biz_type"], 1, LATER_US))
     assert outcome.state is state
     assert outcome.alerts == ()
     assert outcome.flags == (Flag.STALE,)

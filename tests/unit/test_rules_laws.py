@@ -1,6 +1,6 @@
 """Laws that hold for any events: of interleaving, of transitions, of replay."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,6 +10,7 @@ from processors.rules import Flag
 from processors.rules.liquidate_only import market_of
 
 Event = dict[str, Any]
+T = TypeVar("T")
 
 # Few times, so that draws, neighbours in nanoseconds and late events are common.
 TIMES = st.sampled_from([0, 1, 999, 1_000, 1_001, 5_000_000, 5_000_001])
@@ -61,7 +62,7 @@ def topics(draw: st.DrawFn) -> list[list[Event]]:
     return drawn
 
 
-def interleave(drawn: list[list[Event]], order: list[int]) -> list[Event]:
+def interleave(drawn: list[list[T]], order: list[int]) -> list[T]:
     """Take the next event of the topic that `order` names, again and again."""
     rest = [iter(topic) for topic in drawn]
     return [next(rest[number]) for number in order]

@@ -1,17 +1,29 @@
 import pytest
 
-from processors.rules.recency import Timed, Typed, is_older, yields_to
+from processors.rules import Source
+from processors.rules.recency import Timed, Typed, order, restate
 
 SECOND = "2025-03-29T07:02:33"
 
 
+SOURCE = Source("topic", 0, 0, received_us=2_000_000_000_000_000, max_skew_us=60_000_000)
+
+
 def timed(fraction: str) -> Timed:
     micros = int(fraction.rstrip("Z").lstrip(".").ljust(9, "0")[:6])
-    return {"event_time": 1_743_231_753_000_000 + micros, "event_time_text": SECOND + fraction}
+    return {"event_time": 1_743_231_753_000_000 + micros, "event_time_text": SECOND + fraction, "event_id": fraction}
 
 
 def typed(fraction: str, biz_type: str) -> Typed:
     return {**timed(fraction), "biz_type": biz_type}
+
+
+def is_older(event: Timed, than: Timed) -> bool:
+    return order(event, {**than, "arrival": None}) < 0
+
+
+def yields_to(event: Typed, stated: Typed) -> bool:
+    return restate(event, {**stated, "arrival": None}, SOURCE) is False
 
 
 @pytest.mark.parametrize(
@@ -40,8 +52,12 @@ def test_the_same_instant_written_differently_is_neither_older_nor_newer(one: st
 
 
 def test_microseconds_decide_before_the_texts_digits() -> None:
-    offset: Timed = {"event_time": 5_000_000, "event_time_text": "1970-01-01T08:00:05.000000001+08:00"}
-    utc: Timed = {"event_time": 5_000_001, "event_time_text": "1970-01-01T00:00:05.000001Z"}
+    offset: Timed = {
+        "event_time": 5_000_000,
+        "event_time_text": "1970-01-01T08:00:05.000000001+08:00",
+        "event_id": "a",
+    }
+    utc: Timed = {"event_time": 5_000_001, "event_time_text": "1970-01-01T00:00:05.000001Z", "event_id": "b"}
     assert is_older(offset, utc)
     assert is_older({**offset, "event_time_text": "1970-01-01T00:00:05Z"}, offset)
 
