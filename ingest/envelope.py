@@ -90,7 +90,7 @@ def wrap(received: Received) -> bytes:
             orjson.dumps(received.timestamp),
             version,
             b',"payload":',
-            received.payload,
+            exact_json.unpadded(received.payload),
             b"}",
         )
     )

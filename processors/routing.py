@@ -11,7 +11,7 @@ from schemas.catalog import Contract
 from schemas.duplicate_window import DuplicateWindow, duplicate_window
 from schemas.envelope import parse_event
 from schemas.event_reader import EventReader, Readable, Routed
-from schemas.exact_json import excerpt
+from schemas.exact_json import excerpt, refuse_ambiguous
 from schemas.invalid_event import InvalidEvent, Reason
 from schemas.trace_context import TRACEPARENT
 from schemas.transcoder import Transcoder
@@ -127,6 +127,7 @@ def find_route(event: dict[str, Any], routes: Mapping[str, Route]) -> Route:
 
     Raises InvalidEvent for a biz_type without a contract, or one that came under another event_type than documented.
     """
+    refuse_ambiguous(event["payload"], "biz_type", "/payload/biz_type")
     biz_type = event["payload"].get("biz_type")
     if type(biz_type) is not str:
         if biz_type is None:

@@ -7,7 +7,7 @@ from schemas.invalid_event import InvalidEvent, Reason
 from schemas.schema_rules import MAX_ID_BYTES
 
 # Fees and credits call the account `account`; their `contra_account` is the firm's own and never the key.
-_MEMBERS = ("account_id", "account", "account_number", "client_request_id")
+KEY_MEMBERS = ("account_id", "account", "account_number", "client_request_id")
 
 
 def account_key(payload: Mapping[str, Any]) -> str | None:
@@ -45,7 +45,7 @@ def utf8_bytes(text: str) -> int:
 
 
 def _member(payload: Mapping[str, Any]) -> str | None:
-    for member in _MEMBERS:
+    for member in KEY_MEMBERS:
         value = payload.get(member)
         if isinstance(value, str) and value:
             return member

@@ -3,19 +3,50 @@
 import re
 
 _SCALE = 18
-_AMOUNT = re.compile(r"(-?[0-9]{1,20})(?:\.([0-9]{1,18}))?")
+_DIGITS = 38
+_NUMBER = re.compile(r"(-?)([0-9]+)(?:\.([0-9]+))?(?:[eE]([+-]?)(?=[0-9])0*+([0-9]{0,17}))?")
 
 
 def parse_amount(text: str) -> bytes:
-    r"""Return `value * 10**18` as big-endian two's complement bytes, as few as hold it (Avro 1.12, "Decimal").
+    """Return `value * 10**18` as big-endian two's complement bytes, as few as hold it (Avro 1.12, "Decimal").
 
-    `text`: `-?[0-9]{1,20}(\.[0-9]{1,18})?` in ASCII. Leading zeros are fine, minus zero is zero.
+    `text`: a number as JSON writes it, with leading zeros or not. Every spelling of a value of at most 20 digits before
+    and 18 after the point is exact: 1E+2, 0.0100e2, 8.0100000000000000000000. Minus zero is zero.
     Raises `ValueError` for anything else.
     """
-    match = _AMOUNT.fullmatch(text)
-    if match is None:
+    unscaled = scaled(text, _SCALE, _DIGITS)
+    if unscaled is None:
         raise ValueError("not a decimal number of at most 20 digits before and 18 after the point")
-    whole, fraction = match.groups("")
-    unscaled = int(whole + fraction.ljust(_SCALE, "0"))
     magnitude = unscaled if unscaled >= 0 else ~unscaled
     return unscaled.to_bytes(magnitude.bit_length() // 8 + 1, "big", signed=True)
+
+
+def scaled(text: str, scale: int, digits: int) -> int | None:
+    """Return `value * 10**scale` if it is an integer of at most so many digits; costs no more than reading the text."""
+    parts = exact_parts(text)
+    if parts is None:
+        return None
+    sign, significant, power = parts
+    if not significant:
+        return 0
+    if not 0 <= power + scale <= digits - len(significant):
+        return None
+    number = int(significant) * 10 ** (power + scale)
+    return -number if sign else number
+
+
+def exact_parts(text: str) -> tuple[str, str, int] | None:
+    """Return sign, digits without zeros at both ends, and power of ten of a number; no digits for zero.
+
+    None for what is no number, and for an exponent of more than 17 digits.
+    """
+    match = _NUMBER.fullmatch(text)
+    if match is None:
+        return None
+    sign, whole, fraction, exponent_sign, exponent = match.groups("")
+    digits = whole + fraction
+    significant = digits.rstrip("0")
+    if not significant:
+        return "", "", 0
+    power = int(exponent_sign + (exponent or "0")) - len(fraction) + len(digits) - len(significant)
+    return sign, significant.lstrip("0"), power

@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
-from schemas import native_code
+from typing import Any
 
-_PAYLOAD = b'"payload"'
+from schemas import exact_json, native_code
+from schemas.amounts import exact_parts
+from schemas.exact_json import Number
+from schemas.invalid_event import InvalidEvent
 
 
 def body_hash(value: bytes) -> int:
-    """64 bits, signed, of an event's JSON text from the payload on, under a secret of this process.
+    """64 bits, signed, of what an event's payload means, under a secret of this process (docs/adr/0016-same-event.md).
 
-    A broker that pushes an event again may stamp the envelope anew.
+    Not of the envelope, which a broker may stamp anew. Members may be in any order, with any blanks; a text is its
+    characters, a number its exact value. What is no event has the hash of its bytes.
     """
-    if native_code.native is not None:
-        return native_code.native.body_hash(value)
-    start = max(value.find(_PAYLOAD), 0)
-    # With an escape before it that may be a later string, and the payload's own name the escaped one.
-    return hash(value if value.find(b"\\", 0, start) >= 0 else value[start:])
+    native = native_code.native
+    found = None if native is None else native.body_hash(value)
+    return _plain_hash(value) if found is None else found
+
+
+def _plain_hash(value: bytes) -> int:
+    try:
+        payload = exact_json.parse(value).root["payload"]
+        return hash(_canonical(payload)) if isinstance(payload, dict) else hash(value)
+    except (InvalidEvent, KeyError, TypeError, RecursionError):
+        return hash(value)
+
+
+def _canonical(value: Any) -> str:  # noqa: ANN401 (any JSON)
+    """One text for all that mean the same."""
+    if isinstance(value, Number):
+        return repr(exact_parts(value.literal) or value.literal)
+    if isinstance(value, list):
+        return "[" + ",".join([_canonical(item) for item in value]) + "]"
+    if isinstance(value, dict):
+        members = [f"{exact_json.json_text(name)}:{_canonical(member)}" for name, member in value.items()]
+        return "{" + ",".join(sorted(members)) + "}"
+    return exact_json.json_text(value)

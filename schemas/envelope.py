@@ -13,7 +13,7 @@ def parse_event(value: bytes | None) -> Document:
     """Parse an event: id (not empty), event_type and timestamp are strings, payload is an object.
 
     Other members are unchecked. Raises `InvalidEvent` with no_value, not_utf8, not_json, too_deep, no_envelope,
-    wrong_type, empty_id or no_payload.
+    duplicate_key, wrong_type, empty_id or no_payload.
     """
     if not value:
         raise InvalidEvent(Reason.NO_VALUE, "", "the record has no value")
@@ -29,6 +29,8 @@ def check_envelope(event: object) -> dict[str, Any]:
     for member in _TEXT_MEMBERS:
         if member not in event:
             raise InvalidEvent(Reason.NO_ENVELOPE, f"/{member}", f"expected a member {member}, got none")
+    for member in (*_TEXT_MEMBERS, "payload"):
+        exact_json.refuse_ambiguous(event, member, f"/{member}")
     for member in _TEXT_MEMBERS:
         if not isinstance(event[member], str):
             got = exact_json.excerpt(event[member])

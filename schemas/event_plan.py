@@ -46,7 +46,8 @@ class FieldPlan:
     """A field: the first of `sources` that is there and not null gives the value. `items` is set for RECORDS.
 
     `is_event_id`: this is the event's identity, which must not be empty. `max_bytes`: how many bytes of UTF-8 each of
-    its strings may have, None for free text.
+    its strings may have, None for free text. `may_repeat`: the member may come again with another value, and the last
+    one counts.
     """
 
     name: str
@@ -56,6 +57,7 @@ class FieldPlan:
     items: "RecordPlan | None"
     is_event_id: bool
     max_bytes: int | None
+    may_repeat: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ def plan_event(contract: Contract) -> RecordPlan:
         items = plan(avro_type["items"]["fields"], of_items=True) if kind is Kind.RECORDS else None
         is_event_id = sources[0].holder is Holder.ENVELOPE and sources[0].member == "id"
         max_bytes = None if field.get("free_text") else MAX_ID_BYTES
-        return FieldPlan(name, kind, nullable, sources, items, is_event_id, max_bytes)
+        return FieldPlan(name, kind, nullable, sources, items, is_event_id, max_bytes, bool(field.get("may_repeat")))
 
     def source(name: str, pointer: str, of_items: bool) -> Source:  # noqa: FBT001
         steps = [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]

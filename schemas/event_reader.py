@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from schemas._native import Records, Writer
 
 L = TypeVar("L")
-# Names of the envelope or an array's item, names of the payload, fields: kind, nullable, sources, plan of items.
+# Names of the envelope or an array's item, names of the payload, fields, a bit for each name that may repeat.
+# A field: kind, nullable, sources, plan of items.
 # A source is the number of a name, the payload's counted on from the others. Last: the most bytes of its strings.
 _Field = tuple[str, bool, list[int], list["_Plan"], int | None]
-_Plan = tuple[list[str], list[str] | None, list[_Field]]
+_Plan = tuple[list[str], list[str] | None, list[_Field], int]
 
 
 # The label, the event's id, its record with frame, how many members a later namesake has hidden, whether the envelope
@@ -95,4 +96,6 @@ def _plan(plan: RecordPlan, first: Holder = Holder.ENVELOPE) -> _Plan:
         sources = [places[source.holder, source.member] for source in field.sources]
         items = [_plan(field.items, Holder.ITEM)] if field.items else []
         fields.append((kind, field.nullable, sources, items, field.max_bytes))
-    return names, payload_names, fields
+    repeated = [field.sources for field in plan.fields if field.may_repeat]
+    may_repeat = {places[source.holder, source.member] for sources in repeated for source in sources}
+    return names, payload_names, fields, sum(1 << place for place in may_repeat)

@@ -17,7 +17,8 @@ from schemas.invalid_event import InvalidEvent, Reason
 
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 _EXCERPT = 60
-_INTEGER = re.compile(r"-?[0-9]+")
+# What means nothing around a text: control characters, blanks, byte order marks (RFC 8259, section 8.1).
+_PADDING = "".join(map(chr, range(0x21))) + "\x7f\ufeff"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +27,13 @@ class Number:
 
     literal: str
 
-    @property
-    def is_integer(self) -> bool:
-        """Whether it is written as an integer: 1 is, 1.0 and 1e0 are not."""
-        return _INTEGER.fullmatch(self.literal) is not None
+
+class Ambiguous(dict[str, Any]):
+    """An object whose text has a member again with another value; `names`: those members. The last value is kept."""
+
+    def __init__(self, members: dict[str, Any], names: frozenset[str]) -> None:
+        super().__init__(members)
+        self.names = names
 
 
 class Document(NamedTuple):
@@ -50,8 +54,11 @@ class _Decoder(threading.local):
 
     def _members(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
+        if len(found) == len(pairs):
+            return found
         self.duplicate_keys += len(pairs) - len(found)
-        return found
+        names = frozenset(name for name, value in pairs if value != found[name])
+        return Ambiguous(found, names) if names else found
 
 
 def _refuse_constant(constant: str) -> NoReturn:
@@ -62,20 +69,20 @@ _decoder = _Decoder()
 
 
 def parse(value: bytes) -> Document:
-    """Parse one JSON text; of repeated keys the last one wins.
+    """Parse one JSON text, with or without padding; of repeated keys the last one wins (see `Ambiguous`).
 
     Raises `InvalidEvent` with not_utf8, not_json or too_deep.
     """
     native = native_code.native
     found = None if native is None else native.parse_json(value, Number)
-    return _parse_plainly(value) if found is None else Document(*found)
+    return _parse_plainly(value) if found is None else Document(*found, 0)
 
 
 def _parse_plainly(value: bytes) -> Document:
     """Parse any text, or say what is wrong with it; native code gives up on what is unusual."""
     _decoder.duplicate_keys = 0
     try:
-        text = value.decode()
+        text = value.decode().strip(_PADDING)
         root = _decoder.decode(text)
         if _SURROGATE_ESCAPE.search(text):
             json_text(root)
@@ -88,6 +95,17 @@ def _parse_plainly(value: bytes) -> Document:
     except RecursionError as error:
         raise InvalidEvent(Reason.TOO_DEEP, "", "arrays or objects are nested too deeply") from error
     return Document(root, _decoder.duplicate_keys)
+
+
+def unpadded(value: bytes) -> bytes:
+    """Return a text in UTF-8 without what means nothing around it."""
+    return value.decode().strip(_PADDING).encode()
+
+
+def refuse_ambiguous(members: dict[str, Any], name: str, pointer: str) -> None:
+    """Raise `InvalidEvent` for a member that has two values."""
+    if isinstance(members, Ambiguous) and name in members.names:
+        raise InvalidEvent(Reason.DUPLICATE_KEY, pointer, "the member is there more than once, with different values")
 
 
 def json_text(value: Any) -> str:  # noqa: ANN401  (any JSON)

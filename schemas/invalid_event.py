@@ -17,6 +17,7 @@ class Reason(StrEnum):
     UNKNOWN_EVENT_TYPE = "unknown_event_type"
     EMPTY_ID = "empty_id"
     NO_ACCOUNT = "no_account"
+    DUPLICATE_KEY = "duplicate_key"
     MISSING_FIELD = "missing_field"
     WRONG_TYPE = "wrong_type"
     BAD_AMOUNT = "bad_amount"

@@ -6,15 +6,15 @@ It is the reference that the native way must agree with, and what explains an ev
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from schemas.account_key import utf8_bytes
-from schemas.amounts import parse_amount
+from schemas.account_key import KEY_MEMBERS, utf8_bytes
+from schemas.amounts import parse_amount, scaled
 from schemas.event_plan import FieldPlan, Holder, Kind, RecordPlan
-from schemas.exact_json import Number, excerpt, json_text, pointer_token
+from schemas.exact_json import Number, excerpt, json_text, pointer_token, refuse_ambiguous
 from schemas.invalid_event import InvalidEvent, Reason
 from schemas.times import parse_time
 
 _BITS = {Kind.INT: 31, Kind.LONG: 63}
-_LONGEST = len(str(-(1 << 63)))
+_INTEGER_DIGITS = 19
 
 
 def read_record(plan: RecordPlan, event: dict[str, Any], right: int = 0) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def read_record(plan: RecordPlan, event: dict[str, Any], right: int = 0) -> dict
     `right`: how many of the first fields are known to be right, so that what is wrong is found sooner.
 
     Raises `InvalidEvent` for the first problem in the order of the schema: missing_field, wrong_type, empty_id,
-    too_large, bad_amount, bad_time; too_deep for an unknown member that nests too deeply.
+    too_large, duplicate_key, bad_amount, bad_time; too_deep for an unknown member that nests too deeply.
     """
     nested: dict[str, str] = {}
     holders = {Holder.ENVELOPE: event, Holder.PAYLOAD: event["payload"]}
@@ -35,6 +35,9 @@ def read_record(plan: RecordPlan, event: dict[str, Any], right: int = 0) -> dict
         if right:
             _read_fields(plan.fields[right:], holders, "", {})
         record, kept = _read_fields(plan.fields, holders, "", nested)
+        for member in KEY_MEMBERS:
+            if member not in plan.known[Holder.PAYLOAD]:
+                refuse_ambiguous(event["payload"], member, f"/payload/{member}")
         extra = {
             **_unread(event, plan.known[Holder.ENVELOPE], kept, ""),
             **_unread(event["payload"], plan.known[Holder.PAYLOAD], kept, "/payload"),
@@ -54,10 +57,12 @@ def _read_fields(
     for field in fields:
         found = None
         for holder, member, place in field.sources:
+            pointer = base + place
+            if not field.may_repeat:
+                refuse_ambiguous(holders[holder], member, pointer)
             value = holders[holder].get(member)
             if value is None:
                 continue
-            pointer = base + place
             if found is None:
                 found = value
                 record[field.name] = _READERS[field.kind](field, value, pointer, nested)
@@ -92,10 +97,9 @@ def _read_boolean(field: FieldPlan, value: Any, pointer: str, _: dict[str, str])
 
 
 def _read_integer(field: FieldPlan, value: Any, pointer: str, _: dict[str, str]) -> int:  # noqa: ANN401
-    # A million digits are not worth converting.
-    if isinstance(value, Number) and value.is_integer and len(value.literal) <= _LONGEST:
-        integer, bits = int(value.literal), _BITS[field.kind]
-        if -(1 << bits) <= integer < 1 << bits:
+    if isinstance(value, Number):
+        integer, bits = scaled(value.literal, 0, _INTEGER_DIGITS), _BITS[field.kind]
+        if integer is not None and -(1 << bits) <= integer < 1 << bits:
             return integer
     raise _wrong_type(field.kind, value, pointer)
 

@@ -4,7 +4,8 @@ Every schema: a record with a doc on each record and field, known field properti
 nullable field, so that readers and writers of all versions understand each other (FULL_TRANSITIVE).
 Schemas of events on top: the common fields first, `extra` last, and only the types that the JSON-to-Avro step knows.
 A string of an event, alone or in an array, is an id or a code of at most `MAX_ID_BYTES`. A field for people to read
-says `"free_text": true`: only the size of the record bounds it.
+says `"free_text": true`: only the size of the record bounds it. A field whose member the broker repeats with another
+value says `"may_repeat": true`: the last one counts. Otherwise two values of one member make an event ambiguous.
 """
 
 import json
@@ -40,7 +41,7 @@ COMMON_FIELDS: tuple[tuple[str, Any, str | list[str]], ...] = (
 _SCALARS: tuple[Any, ...] = ("string", "boolean", "int", "long", TIMESTAMP, DECIMAL)
 _RECORD_PROPERTIES = {"type", "name", "namespace", "doc", "fields"}
 _FIELD_PROPERTIES = {"name", "type", "doc", "default"}
-_EVENT_FIELD_PROPERTIES = _FIELD_PROPERTIES | {"from", "free_text"}
+_EVENT_FIELD_PROPERTIES = _FIELD_PROPERTIES | {"from", "free_text", "may_repeat"}
 # Where a value may come from: a member of the envelope or the payload; in an array, of the item.
 _ORIGIN = re.compile(r"(/payload)?/(?!payload$)([^~/]|~[01])+")
 _ORIGIN_IN_ITEM = re.compile(r"/([^~/]|~[01])+")
@@ -161,6 +162,8 @@ def _check_event_fields(path: Path, key: str, fields: list[Json], prefix: str) -
                 raise ContractError(path, place, f"needs a field {name}_text of type {expected} from {origin}")
         if field.get("free_text", True) is not True or ("free_text" in field and _value_type(field) != "string"):
             raise ContractError(path, _inside(place, "free_text"), "must be true, and belongs to a string")
+        if field.get("may_repeat", True) is not True:
+            raise ContractError(path, _inside(place, "may_repeat"), "must be true")
         _check_event_type(path, place, _value_type(field))
 
 

@@ -23,7 +23,7 @@ from runtime.kafka import producer_config
 from schemas.catalog import load_catalog
 
 GOOD = credit("good", "ACC-123456", amount="0.00")
-BAD = credit("bad", "ACC-123456", amount="1e5").replace(b'"USD"', b'"USD", "rate": 8.010000000000000001')
+BAD = credit("bad", "ACC-123456", amount="1e20").replace(b'"USD"', b'"USD", "rate": 8.010000000000000001')
 BROKEN = b"\x00\xff\xfe broken"
 
 

@@ -94,7 +94,7 @@ TRAFFIC = [
     refused(credit("bad", amount="1,000"), "CREDIT", "bad_amount"),
     refused(credit("new", biz_type="NO_SUCH_TYPE"), "other", "unknown_biz_type"),
     refused(b"{no", "other", "not_json"),
-    typed(credit("hidden").replace(b'"amount"', b'"amount":"9","amount"'), series("duplicate_keys")),
+    typed(credit("hidden").replace(b'"amount"', b'"note":"9","note":"8","amount"'), series("duplicate_keys")),
     typed(credit("unknown", status="ON_THE_MOON"), series("unknown_values", biz_type="CREDIT")),
     typed(credit("legal", client_request_id="R", status="REJECTED")),
     typed(credit("illegal", client_request_id="R"), series("illegal_transitions", biz_type="CREDIT")),

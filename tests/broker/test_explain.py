@@ -19,7 +19,7 @@ def snapshot(event_id: str, at: str, *codes: str) -> bytes:
 
 
 RESTRICTED = snapshot("restricted", "2026-01-31T09:30:00.000000001Z", "HK_STOCK_LIQUIDATE_ONLY")
-BAD = credit("bad", ACCOUNT, amount="1e5")
+BAD = credit("bad", ACCOUNT, amount="1e20")
 
 
 @pytest.fixture(scope="module")

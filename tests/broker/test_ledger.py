@@ -29,7 +29,7 @@ def push(pipeline: Pipeline, part: str, count: int = 50) -> None:
     """Events of all accounts; of each account one is pushed twice, one is refused, one conflicts with another."""
     for account in ACCOUNTS:
         values = [credit(f"{account}-{part}-{number}", account) for number in range(count)]
-        bad = credit(f"{account}-{part}-bad", account, amount="1e5")
+        bad = credit(f"{account}-{part}-bad", account, amount="1e20")
         conflict = credit(f"{account}-{part}-0", account, amount="2")
         pipeline.produce_all("raw", [(account, value) for value in (*values, values[0], bad, bad, conflict)])
 

@@ -20,7 +20,7 @@ def test_a_new_folder_is_a_new_typed_topic(cluster: KafkaCluster, topic_prefix: 
     pipeline = Pipeline(cluster, topic_prefix, tmp_path)
     make(pipeline, catalog_with_awards(root))
     raw = pipeline.produce("raw", award("award-1", "ACC-1"), "ACC-1")
-    pipeline.produce("raw", award("award-2", "ACC-1", amount="1e5"), "ACC-1")
+    pipeline.produce("raw", award("award-2", "ACC-1", amount="1e20"), "ACC-1")
     pipeline.produce("raw", credit("credit-1"), "ACC-1")
 
     with router(pipeline, root) as running:

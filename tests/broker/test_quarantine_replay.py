@@ -83,7 +83,7 @@ def run(cluster: KafkaCluster, tmp_path_factory: pytest.TempPathFactory) -> Iter
     pipeline = Pipeline(cluster, f"test-{uuid4().hex[:12]}", folder).made()
     first = pipeline.produce("raw", award("one", "ACC-1"), "ACC-1", headers=HEADERS)
     pipeline.produce("raw", credit("credit-1"), "ACC-1")
-    for event in (award("two", "ACC-1"), award("one", "ACC-1"), award("bad", "ACC-1", amount="1e5")):
+    for event in (award("two", "ACC-1"), award("one", "ACC-1"), award("bad", "ACC-1", amount="1e20")):
         pipeline.produce("raw", event, "ACC-1")
     pipeline.produce_all("raw", [("ACC-2", award(f"many-{number}", "ACC-2")) for number in range(MANY)])
     pipeline.produce_all("raw", [("ACC-3", award(f"fenced-{number}", "ACC-3")) for number in range(2)])

@@ -49,6 +49,7 @@ SCHEMA: dict[str, Any] = {
         field("made_text", nullable("string"), "/payload/made"),
         field("odd", nullable("string"), "/payload/a~1b~0'\\c"),
         field("trace", nullable("string"), "/trace"),
+        {**field("remark", nullable("string")), "free_text": True, "may_repeat": True},
         field("codes", array("string")),
         field("maybe_codes", nullable(array("string"))),
         field("legs", nullable(array(LEG))),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from enum import Enum
+from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import native_code
@@ -112,12 +114,90 @@ def test_without_a_window_everything_is_new(make: Make) -> None:
     assert [put(window, "1", b"a") for _ in range(3)] == [Seen.NEW] * 3
 
 
-@given(st.binary(), st.binary())
-def test_a_hash_is_of_64_bits_and_of_the_body_alone(head: bytes, body: bytes) -> None:
-    value = head.replace(b"\\", b"").replace(b'"payload"', b"") + b'"payload":' + body
-    assume(value.find(b'"payload"') == len(value) - len(body) - len(b'"payload":'))
+PAYLOAD: dict[str, Any] = {"a": "x/y", "é": [1, {"b": None, "c": True}], "n": 150, "o": {"p": "", "q": [[]]}}
+
+
+def spelled(value: Any, number: int) -> str:
+    """A text of the value: the order of members, blanks, escapes and spellings of numbers depend on `number`."""
+    blank = ["", " ", "\n\t"][number % 3]
+    if isinstance(value, dict):
+        members = [f"{spelled(name, number)}{blank}:{blank}{spelled(member, number)}" for name, member in value.items()]
+        return "{" + blank + f",{blank}".join(members[:: -1 if number % 2 else 1]) + blank + "}"
+    if isinstance(value, list):
+        return "[" + f"{blank},".join([spelled(item, number) for item in value]) + "]"
+    if isinstance(value, str) and number % 5 == 1:
+        return '"' + "".join(f"\\u{ord(character):04x}" for character in value) + '"'
+    if isinstance(value, int) and not isinstance(value, bool):
+        return [f"{value}", f"{value}.00", f"{value / 100}e+2", f"{value}0E-1"][number % 4]
+    return json.dumps(value, ensure_ascii=number % 2 == 0)
+
+
+def event(payload: str, before: str = "", after: str = "") -> bytes:
+    return f'{{"id":"1"{before},"payload":{payload}{after}}}'.encode()
+
+
+@pytest.mark.usefixtures("way")
+def test_what_means_the_same_is_the_same() -> None:
+    stamps = ["", ',"timestamp":"a"', ',"position":{"payload":1},"x\\u0079":"\\""']
+    events = [
+        padding + event(spelled(PAYLOAD, number), before, after) + padding
+        for number in range(60)
+        for before in stamps
+        for after in stamps
+        for padding in (b"", b"\xef\xbb\xbf \x00")
+    ]
+    assert len({body_hash(value) for value in events}) == 1
+
+
+OTHERS: list[Any] = [
+    PAYLOAD | {"a": "x\\/y"},
+    PAYLOAD | {"n": 15},
+    PAYLOAD | {"n": -150},
+    PAYLOAD | {"n": "150"},
+    PAYLOAD | {"n": None},
+    PAYLOAD | {"n": False},
+    PAYLOAD | {"n": []},
+    PAYLOAD | {"n": {}},
+    PAYLOAD | {"é": [{"b": None, "c": True}, 1]},
+    PAYLOAD | {"é": [1, {"b": True, "c": None}]},
+    PAYLOAD | {"o": {"p": "", "q": []}},
+    PAYLOAD | {"o": {"p": "", "q": [[]], "r": None}},
+    {name: value for name, value in PAYLOAD.items() if name != "n"},
+    PAYLOAD | {"a": PAYLOAD["n"], "n": PAYLOAD["a"]},
+    {},
+]
+
+
+@pytest.mark.usefixtures("way")
+def test_what_means_something_else_is_not() -> None:
+    hashes = {body_hash(event(json.dumps(payload))) for payload in [PAYLOAD, *OTHERS]}
+    assert len(hashes) == len(OTHERS) + 1
+
+
+@pytest.mark.usefixtures("way")
+def test_of_a_repeated_member_the_last_counts() -> None:
+    assert body_hash(event('{"a":1,"b":0,"a":2}')) == body_hash(event('{"a":2,"b":0}'))
+    assert body_hash(event('{"a":1,"a":2}')) != body_hash(event('{"a":2,"a":1}'))
+    assert body_hash(event('{"x":{"a":1,"a":2}}')) == body_hash(event('{"x":{"a":2}}'))
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("deep", [60, 250, 300])
+def test_a_deep_payload_has_a_hash(deep: int) -> None:
+    one, other = ('{"x":' + "[" * deep + text + "]" * deep + "}" for text in ("1", " 1.0 "))
+    assert body_hash(event(one)) == body_hash(event(other)) != body_hash(event('{"x":1}'))
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("exponent", ["999999999", "9" * 30, "-" + "9" * 100_000, "0" * 100_000 + "1"])
+def test_a_huge_exponent_costs_nothing(exponent: str) -> None:
+    assert body_hash(event(f'{{"n":1e{exponent}}}')) != body_hash(event(f'{{"n":2e{exponent}}}'))
+
+
+@given(st.binary())
+def test_a_hash_is_of_64_bits_whatever_the_value_is(value: bytes) -> None:
     for native in (native_code.native, None):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(native_code, "native", native)
-            assert body_hash(value) == body_hash(b'{"payload":' + body) != body_hash(value + b" ")
+            assert body_hash(value) == body_hash(bytes(value))
             assert -(2**63) <= body_hash(value) < 2**63

@@ -7,25 +7,23 @@ use pyo3::types::{PyDict, PyList, PyString};
 /// What nests deeper is unusual.
 const DEEPEST: usize = 64;
 
-/// The root, and how many members a later one of the same name has hidden; None for what has to be read the plain way.
+/// The root; None for what has to be read the plain way, as objects with repeated names.
 ///
 /// `number` makes an object of a number's literal.
 #[pyfunction]
-pub fn parse_json<'py>(value: &[u8], number: &Bound<'py, PyAny>) -> Option<(Bound<'py, PyAny>, usize)> {
+pub fn parse_json<'py>(value: &[u8], number: &Bound<'py, PyAny>) -> Option<(Bound<'py, PyAny>,)> {
     std::str::from_utf8(value).ok()?;
     let mut cursor = Cursor::new(value);
-    let mut document = Document { number, hidden: 0 };
-    let root = document.read(&mut cursor, 0)?;
-    cursor.is_at_end().then_some((root, document.hidden))
+    let root = Document { number }.read(&mut cursor, 0)?;
+    cursor.is_at_end().then_some((root,))
 }
 
 struct Document<'a, 'py> {
     number: &'a Bound<'py, PyAny>,
-    hidden: usize,
 }
 
 impl<'py> Document<'_, 'py> {
-    fn read(&mut self, cursor: &mut Cursor, depth: usize) -> Option<Bound<'py, PyAny>> {
+    fn read(&self, cursor: &mut Cursor, depth: usize) -> Option<Bound<'py, PyAny>> {
         let py = self.number.py();
         if depth > DEEPEST {
             return None;
@@ -37,8 +35,7 @@ impl<'py> Document<'_, 'py> {
                     count += 1;
                     members.set_item(text(py, name)?, self.read(cursor, depth + 1)?).ok()
                 })?;
-                self.hidden += count - members.len();
-                Some(members.into_any())
+                (members.len() == count).then_some(members.into_any())
             }
             b'[' => {
                 let items = PyList::empty(py);

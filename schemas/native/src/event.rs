@@ -1,7 +1,7 @@
 //! From an event as pushed to the framed record of its contract.
 
 use crate::avro::{write_bytes, write_length, write_long, NULL, SOME};
-use crate::body::body_hash;
+use crate::body::members_hash;
 use crate::json::{unescape, Cursor, Value};
 use crate::kafka::{Records, Writer};
 use crate::raw::MAX_KEY_BYTES;
@@ -92,21 +92,24 @@ struct Record {
     names: Names,
     payload_names: Option<Names>,
     fields: Vec<Field>,
+    /// A bit for each place of a member that may come again with another value.
+    may_repeat: u128,
 }
 
-/// `(kind, is_nullable, sources, items' plan if it has some, most bytes of a text)` and `(names, payload names, fields)` as `schemas.event_reader` hands them over.
+/// `(kind, is_nullable, sources, items' plan if it has some, most bytes of a text)` and `(names, payload names, fields, may_repeat)` as `schemas.event_reader` hands them over.
 #[derive(FromPyObject)]
 struct FieldPlan(String, bool, Vec<usize>, Vec<RecordPlan>, Option<usize>);
 #[derive(FromPyObject)]
-struct RecordPlan(Vec<String>, Option<Vec<String>>, Vec<FieldPlan>);
+struct RecordPlan(Vec<String>, Option<Vec<String>>, Vec<FieldPlan>, u128);
 
 impl Record {
     fn new(plan: RecordPlan) -> PyResult<Self> {
-        let RecordPlan(names, payload_names, fields) = plan;
+        let RecordPlan(names, payload_names, fields, may_repeat) = plan;
         Ok(Record {
             names: Names::new(names)?,
             payload_names: payload_names.map(Names::new).transpose()?,
             fields: fields.into_iter().map(Field::new).collect::<PyResult<_>>()?,
+            may_repeat,
         })
     }
 
@@ -205,7 +208,7 @@ fn write_records(record: &Record, value: Value, out: &mut Vec<u8>) -> Option<()>
         };
         let mut members = Members::new(record.width());
         let mut cursor = Cursor::new(object);
-        cursor.members(|name, value| members.put(record.names.find(name)?, value))?;
+        cursor.members(|name, value| members.put(record.names.find(name)?, value, record.may_repeat))?;
         (cursor.is_at_end() && members.hidden == 0).then_some(())?;
         record.write(&members.values, out)
     })
@@ -249,16 +252,19 @@ impl<'a> Members<'a> {
         Members { values: vec![Value::Null; width], seen: 0, hidden: 0 }
     }
 
-    /// Declines to hide a value that is not yet known to be right.
-    fn put(&mut self, place: usize, value: Value<'a>) -> Option<()> {
+    /// Declines to hide another value, but for the places in `may_repeat`, and one that is not yet known to be right.
+    fn put(&mut self, place: usize, value: Value<'a>, may_repeat: u128) -> Option<()> {
         let bit = 1u128.checked_shl(place as u32)?;
         if self.seen & bit != 0 {
             self.hidden += 1;
-            match self.values[place] {
-                Value::Text(text) => drop(text.plain()?),
-                Value::Array(_) | Value::Object(_) => return None,
-                Value::Null | Value::Bool(_) | Value::Number(_) => {}
-            }
+            let is_same = match (self.values[place], value) {
+                (Value::Text(before), Value::Text(text)) => before.plain()? == text.plain()?,
+                (Value::Number(before), Value::Number(literal)) => before == literal,
+                (Value::Bool(before), Value::Bool(is_true)) => before == is_true,
+                (Value::Null, Value::Null) => true,
+                _ => return None,
+            };
+            (is_same || may_repeat & bit != 0).then_some(())?;
         }
         self.seen |= bit;
         self.values[place] = value;
@@ -484,7 +490,7 @@ impl EventReader {
         let mut traced = false;
         for &(name, value) in &envelope {
             match record.names.find(name) {
-                Some(place) => members.put(place, value)?,
+                Some(place) => members.put(place, value, record.may_repeat)?,
                 None => {
                     traced |= name == b"traceparent";
                     extra.put("", name, value)?;
@@ -494,7 +500,7 @@ impl EventReader {
         let payload_names = record.payload_names.as_ref()?;
         for &(name, value) in &payload {
             match payload_names.find(name) {
-                Some(place) => members.put(record.names.names.len() + place, value)?,
+                Some(place) => members.put(record.names.names.len() + place, value, record.may_repeat)?,
                 None => extra.put("/payload", name, value)?,
             }
         }
@@ -505,7 +511,7 @@ impl EventReader {
         }
         extra.write(out)?;
         let id = std::str::from_utf8(id).ok()?;
-        Some(Found { route, id, hidden: members.hidden, traced, body: body_hash(text) })
+        Some(Found { route, id, hidden: members.hidden, traced, body: members_hash(&payload)? })
     }
 }
 

@@ -27,6 +27,22 @@ impl<'a> Text<'a> {
     }
 }
 
+/// The text without what means nothing around it: control characters, blanks, byte order marks (see `schemas.exact_json`).
+pub fn unpadded(mut text: &[u8]) -> &[u8] {
+    const MARK: &[u8] = b"\xEF\xBB\xBF";
+    let is_empty = |byte: &u8| *byte <= b' ' || *byte == 0x7F;
+    loop {
+        text = match text {
+            [first, rest @ ..] if is_empty(first) => rest,
+            [rest @ .., last] if is_empty(last) => rest,
+            _ => match text.strip_prefix(MARK).or(text.strip_suffix(MARK)) {
+                Some(rest) => rest,
+                None => return text,
+            },
+        }
+    }
+}
+
 pub struct Cursor<'a> {
     text: &'a [u8],
     at: usize,

@@ -1,6 +1,6 @@
 //! A received event as the record of the raw topic; see `ingest.envelope`.
 
-use crate::json::{unescape, Cursor, Text, Value};
+use crate::json::{unescape, unpadded, Cursor, Text, Value};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 use std::str::from_utf8;
@@ -96,7 +96,7 @@ pub fn raw_record<'py>(
     let (value, fields, envelope) = match inner {
         Some(inner) if outer.has(EVENT_TYPE) => (payload.clone(), inner, outer),
         _ if !event_type.is_empty() => {
-            let value = wrapped(payload.as_bytes(), [id, event_type, position, timestamp, version])?;
+            let value = wrapped(unpadded(payload.as_bytes()), [id, event_type, position, timestamp, version])?;
             (PyBytes::new(py, &value), outer, Members::default())
         }
         _ => return None,
