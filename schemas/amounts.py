@@ -31,7 +31,7 @@ def scaled(text: str, scale: int, digits: int) -> int | None:
         return 0
     if not 0 <= power + scale <= digits - len(significant):
         return None
-    number = int(significant) * 10 ** (power + scale)
+    number = int(significant + "0" * (power + scale))
     return -number if sign else number
 
 

@@ -90,8 +90,9 @@ def test_no_difference(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     plain, plain_window = Routing(CATALOG.events, IDS, str, 100_000), PlainDuplicateWindow(300)
     for _ in range(1000):
         value = source.value()
-        beside = [source.random.choice(("", 'é"x', "evt-1", "ACCOUNT")) for _ in range(5)]
-        received = Received(value, 1_700_000_000_000_000, *beside)
+        names = ("event_id", "event_type", "position", "timestamp", "version")
+        beside = {name: source.random.choice(("", 'é"x', "evt-1", "ACCOUNT")) for name in names}
+        received = Received(value, 1_700_000_000_000_000)._replace(**beside)  # type: ignore[arg-type]
         monkeypatch.setattr(native_code, "native", None)
         expected = outcome(plain, value, plain_window), to_raw(received, "grpc")
         monkeypatch.setattr(native_code, "native", native)

@@ -192,7 +192,7 @@ fn write_scalar(kind: Kind, value: Value, max_bytes: usize, out: &mut Vec<u8>) -
         (Kind::Amount, Value::Number(literal)) => write_decimal(out, amount(literal)?),
         (Kind::Texts, Value::Array(items)) => {
             write_array(items, out, |item, out| write_scalar(Kind::Text, item, max_bytes, out))?;
-        },
+        }
         _ => return None,
     }
     Some(())
