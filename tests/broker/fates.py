@@ -42,7 +42,7 @@ def find_fates(pipeline: Pipeline) -> Fates:
     fates = Fates()
     typed = _typed(pipeline, fates)
     quarantined = _quarantined(pipeline, fates)
-    bodies: defaultdict[int, set[tuple[str, bytes]]] = defaultdict(set)
+    bodies: defaultdict[int, set[tuple[str, str]]] = defaultdict(set)
     for record in _read(pipeline, ["raw"]):
         fates.raw += 1
         partition, offset = record.partition(), record.offset()
@@ -120,11 +120,11 @@ def _has_identity(record: Record) -> bool:
     return True
 
 
-def _identity(record: Record) -> tuple[str, bytes]:
-    """Id and body of an event: a broker that sends it again may change the envelope around it."""
-    value = record.value() or b""
-    event = json.loads(value, parse_int=str)  # an integer may have more digits than Python converts
-    return event["id"], value[max(value.find(b'"payload"'), 0) :]
+def _identity(record: Record) -> tuple[str, str]:
+    """Id and payload of an event: a broker that sends it again may change the envelope around it, and blanks."""
+    text = (record.value() or b"").decode().strip("".join(map(chr, range(0x21))) + "\x7f\ufeff")
+    event = json.loads(text, parse_int=str, parse_float=str)  # an integer may have more digits than Python converts
+    return event["id"], json.dumps(event["payload"], sort_keys=True)
 
 
 def _read(pipeline: Pipeline, topics: list[str]) -> Any:

@@ -105,9 +105,10 @@ class Mutator:
             yield mutant
 
     def _repeated(self) -> tuple[bytes | None, bytes]:
-        """The same event again, or another one with its id."""
+        """The same event again, as it was or with another blank, or another one with its id."""
         key, value = self._choose(self._recent)
-        return key, value.replace(b'"payload"', b'"payload" ', 1) if self._one_of(3) else value
+        change = self._choose((b'"payload": {', b'"payload" :{', b'"payload": {"other":1,'))
+        return key, value.replace(b'"payload": {', change, 1)
 
     def _mutant(self) -> bytes:
         if self._one_of(HEAVY):

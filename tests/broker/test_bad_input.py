@@ -156,7 +156,7 @@ def test_metrics_count_what_happened(run: Run) -> None:
     for reason, count in reasons.items():
         assert run.router.metric("quarantined_total", reason=reason, stage="router") == count
     assert run.router.metric("routed_total", biz_type="CREDIT") == len(run.typed)
-    assert run.router.metric("duplicate_keys_total") == 1
+    assert run.router.metric("duplicate_keys_total") == 2
 
 
 def test_reasons_that_a_router_can_give_are_all_here() -> None:
