@@ -41,6 +41,8 @@ class Plan(NamedTuple):
     counts: Counter[Line]
     offsets: dict[int, set[int]]
     total: int
+    rejected: Counter[str]
+    """What is left out as it would be rejected again, by the reason that it would have then."""
 
     @property
     def records(self) -> str:
@@ -54,16 +56,28 @@ class Plan(NamedTuple):
 @click.option(
     "--dry-run", is_flag=True, help="Only show what would become of them now, by the contracts of this version."
 )
+@click.option("--include-rejected", is_flag=True, help="Replay also what would be rejected again.")
 @click.option("--note", help="Why; kept in the audit record.")
 @click.option("--yes", is_flag=True, help="Don't ask. Needs --all where nothing is chosen.")
 @click.option("--all", "everything", is_flag=True, help="With --yes: whatever can be replayed.")
-def replay(*, choice: Choice, limit: int | None, dry_run: bool, note: str | None, yes: bool, everything: bool) -> None:
+def replay(
+    *,
+    choice: Choice,
+    limit: int | None,
+    dry_run: bool,
+    include_rejected: bool,
+    note: str | None,
+    yes: bool,
+    everything: bool,
+) -> None:
     """Send refused records through the router again: original bytes, key and headers.
 
     Each quarantine record is replayed once, whatever happens: what was replayed before is left out, a run that was
-    interrupted can be repeated. One that is refused again has a new quarantine record, which can be replayed in its
-    turn. Two runs at a time: the newer one ends the older one. Who needs to know what was replayed finds it in the
-    topic quarantine.recoveries.
+    interrupted can be repeated. One that the contracts of this version would reject again is left out, unless
+    --include-rejected is given: it would only be one more record in raw and one more in quarantine. Two runs at a time:
+    the newer one ends the older one. The topic quarantine.recoveries records what was replayed.
+
+    Exit codes: 0 records were replayed (with --dry-run: would be), 1 none.
 
     \b
     Examples:
@@ -83,10 +97,10 @@ def replay(*, choice: Choice, limit: int | None, dry_run: bool, note: str | None
 
     settings, catalog = load_settings(), load_catalog()
     if dry_run:
-        plan = _plan(settings, catalog, choice, limit)
+        plan = _plan(settings, catalog, choice, limit, include_rejected=include_rejected)
         _print(plan)
         click.echo(f"{plan.records} would be replayed")
-        return
+        sys.exit(0 if plan.total else 1)
     if not yes and not sys.stdin.isatty():
         raise click.UsageError("there is no terminal to ask on; look with --dry-run, then say --yes")
     if yes and choice == Choice() and limit is None and not everything:
@@ -96,7 +110,7 @@ def replay(*, choice: Choice, limit: int | None, dry_run: bool, note: str | None
     schema_id = resolve_schema_ids(settings, catalog)[RECOVERIES]
     codec: Codec[QuarantineRecovery] = Codec(catalog.topics[RECOVERIES][0], schema_id)
     with Replay(settings, codec, note) as run:
-        plan = _plan(settings, catalog, choice, limit)
+        plan = _plan(settings, catalog, choice, limit, include_rejected=include_rejected)
         _print(plan)
         if plan.total and not yes:
             click.confirm(f"Replay {plan.records} into {settings.topic(RAW)}?", abort=True)
@@ -108,11 +122,12 @@ def replay(*, choice: Choice, limit: int | None, dry_run: bool, note: str | None
                 said_at = time.monotonic()
                 click.echo(f"{sent} of {plan.total} replayed", err=True)
         click.echo(f"{sent} {plural('record', sent)} replayed, recovery_id {run.recovery_id}")
+    sys.exit(0 if sent else 1)
 
 
-def _plan(settings: Settings, catalog: Catalog, choice: Choice, limit: int | None) -> Plan:
+def _plan(settings: Settings, catalog: Catalog, choice: Choice, limit: int | None, *, include_rejected: bool) -> Plan:
     """Look at every chosen record; of those that can be replayed the oldest `limit` are planned."""
-    from processors.forecast import Forecast
+    from processors.forecast import REFUSED, Forecast
     from processors.routing import Routing
     from runtime.replay import is_too_large, read_recoveries
     from runtime.topics import typed_size_limit
@@ -126,6 +141,7 @@ def _plan(settings: Settings, catalog: Catalog, choice: Choice, limit: int | Non
         Routing(catalog.events, ids, settings.topic, typed_size_limit(settings)), settings.duplicate_window
     )
     counts: Counter[Line] = Counter()
+    rejected: Counter[str] = Counter()
     candidates: list[tuple[int, int, int, Line]] = []
     for quarantined in read_chosen(settings, choice):
         event = quarantined.event
@@ -142,6 +158,9 @@ def _plan(settings: Settings, catalog: Catalog, choice: Choice, limit: int | Non
         line = Line(event.reason, event.biz_type or "-", outcome)
         if outcome in _LEFT_OUT:
             counts[line] += 1
+        elif outcome.startswith(REFUSED) and not include_rejected:
+            counts[line] += 1
+            rejected[outcome.removeprefix(REFUSED)] += 1
         else:
             record = quarantined.record
             candidates.append((quarantined.time_ms, record.partition(), record.offset(), line))
@@ -150,7 +169,7 @@ def _plan(settings: Settings, catalog: Catalog, choice: Choice, limit: int | Non
     for _, partition, offset, line in candidates[:limit]:
         offsets[partition].add(offset)
         counts[line] += 1
-    return Plan(counts, offsets, len(candidates[:limit]))
+    return Plan(counts, offsets, len(candidates[:limit]), rejected)
 
 
 def _print(plan: Plan) -> None:
@@ -161,6 +180,12 @@ def _print(plan: Plan) -> None:
         click.echo(printable(line))
     if plan.total and not any(line.outcome.startswith(TYPED) for line in plan.counts):
         click.echo("none of them would be typed")
+    if plan.rejected:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in plan.rejected.most_common())
+        count = plan.rejected.total()
+        click.echo(
+            f"{count} {plural('record', count)} would be rejected again, left out: {reasons} (--include-rejected)"
+        )
 
 
 def _planned(settings: Settings, plan: Plan) -> Iterator[Quarantined]:

@@ -300,6 +300,14 @@ def test_quarantine_list_as_json(pipeline: Pipeline) -> None:
 
 def test_a_replay_that_would_mend_nothing_says_so(pipeline: Pipeline) -> None:
     done = pipeline.command("quarantine", "replay", "--dry-run", "--reason", "bad_amount")
+    assert done.returncode == 1, done.stderr
+    left_out = "1 record would be rejected again, left out: 1 bad_amount (--include-rejected)"
+    assert done.stdout.endswith(f"{left_out}\n0 records would be replayed\n")
+    before = len(pipeline.read("raw")), len(pipeline.read("quarantine"))
+    done = pipeline.command("quarantine", "replay", "--yes", "--reason", "bad_amount")
+    assert (done.returncode, left_out in done.stdout) == (1, True), done.stdout + done.stderr
+    assert (len(pipeline.read("raw")), len(pipeline.read("quarantine"))) == before
+    done = pipeline.command("quarantine", "replay", "--dry-run", "--include-rejected", "--reason", "bad_amount")
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("none of them would be typed\n1 record would be replayed\n")
 

@@ -36,7 +36,7 @@ class Replayed:
         self.first = first
         self._root = root
 
-    def command(self, *arguments: str) -> str:
+    def command(self, *arguments: str, code: int = 0) -> str:
         """Output of `broker-events quarantine ...` of a version that knows awards."""
         done = subprocess.run(
             command_line(self._root, "quarantine", *arguments),
@@ -46,7 +46,7 @@ class Replayed:
             capture_output=True,
             text=True,
         )
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == code, done.stderr
         return done.stdout
 
     def replaying(self, *arguments: str, **settings: object) -> subprocess.Popen[str]:
@@ -112,11 +112,12 @@ def test_an_unknown_type_is_replayed_into_its_topic_once_it_has_one(run: Replaye
     expected = {f"typed into {topic}": 2, "known duplicate of one before it": 1, "refused again: bad_amount": 1}
     foretold = run.command("replay", *chosen, "--dry-run")
     assert lines(foretold) == expected
-    assert "4 records would be replayed" in foretold
+    assert "1 record would be rejected again, left out: 1 bad_amount (--include-rejected)" in foretold
+    assert "3 records would be replayed" in foretold
     assert not run.typed("ACC-1")
     assert not run.recoveries("ACC-1"), "a dry run changes nothing"
 
-    done = run.command("replay", *chosen, "--yes", "--note", "the contract is there")
+    done = run.command("replay", *chosen, "--include-rejected", "--yes", "--note", "the contract is there")
     assert lines(done) == expected
     match = re.search(r"^4 records replayed, recovery_id (\S+)$", done, re.MULTILINE)
     assert match is not None
@@ -147,18 +148,20 @@ def test_an_unknown_type_is_replayed_into_its_topic_once_it_has_one(run: Replaye
 
 def test_a_second_replay_finds_nothing_left_and_what_was_refused_again(run: Replayed) -> None:
     """Goes on from the test before: alone it replays first."""
-    run.command("replay", "--account", "ACC-1", "--reason", "unknown_biz_type", "--yes")
+    if not run.recoveries("ACC-1"):
+        run.command("replay", "--account", "ACC-1", "--include-rejected", "--yes")
     eventually(lambda: len(run.quarantined("ACC-1")) == 5)
     bad = run.quarantined("ACC-1")[4]
     assert (bad.event.reason, bad.event.event_id) == ("bad_amount", "bad")
     assert bad.event.recovered_from == run.quarantined("ACC-1")[3].name
     assert bad.event.recovery_id == run.recoveries("ACC-1")[3].recovery_id
 
-    again = run.command("replay", "--account", "ACC-1", "--reason", "unknown_biz_type", "--yes")
+    again = run.command("replay", "--account", "ACC-1", "--reason", "unknown_biz_type", "--yes", code=1)
     assert lines(again) == {"replayed already, left out": 4}
     assert "0 records replayed" in again
 
-    run.command("replay", "--event-id", "bad", "--reason", "bad_amount", "--yes")
+    run.command("replay", "--event-id", "bad", "--reason", "bad_amount", "--yes", code=1)
+    run.command("replay", "--event-id", "bad", "--reason", "bad_amount", "--yes", "--include-rejected")
     eventually(lambda: len(run.quarantined("ACC-1")) == 6)
     assert run.quarantined("ACC-1")[5].event.recovered_from == bad.name
     assert len(run.typed("ACC-1")) == 2
