@@ -7,15 +7,18 @@ topic is folded in the order of its offsets, whatever comes between them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from audit.comparison import Comparison, Finding, Kept, compare, doubtful_accounts
 from audit.identity import typed_id
+from audit.missing_alerts import MissingAlerts
 from audit.progress import Progress
+from audit.repair import Output
 from processors.active_alerts import ACTIVE_ALERTS
-from processors.alert_record import AlertWriter
+from processors.alert_record import AlertRecord, AlertWriter
 from processors.cloudevents import alert_headers
 from processors.fold import fold, typed_topics
 from processors.projector import ALERTS, NAME, TABLES, source_uri
@@ -35,6 +38,7 @@ from schemas.invalid_event import InvalidEvent
 from schemas.registry import RegistryError
 
 Values = dict[bytes, bytes]
+Note = Callable[[Record, bytes, list[AlertRecord]], None]
 
 
 class Rebuild:
@@ -85,11 +89,56 @@ class Rebuild:
             comparisons.append(comparison)
         return comparisons, after
 
+    def missing_alerts(
+        self, partition: int, audit: Headers
+    ) -> tuple[MissingAlerts, list[Output], dict[TopicPartition, int]]:
+        """Find the alerts of events that the projectors have read, and that `alerts` doesn't have.
+
+        Returns also the records that put it right, with the headers `audit`, and the projectors' offsets that this
+        holds for.
+        """
+        sources = [TopicPartition(topic, partition) for topic in self._typed]
+        found = self._committed(sources)  # before the alerts: theirs are there then
+        known, since_ms = self._alerts(partition)
+        live = self._live(ACTIVE_ALERTS, partition)
+        refuse_without_offsets(
+            self._settings.group(NAME), partition, found, {ALERTS: {key.encode(): b"" for key in known}}
+        )
+        after = {tp: offset or 0 for tp, offset in found.items()}
+        cut = {tp for tp, first in first_offsets(self._settings, sources).items() if first > 0}
+        missing = MissingAlerts(partition, known, cut, since_ms)
+        folded, _ = self._fold(after, after, None, Progress(f"partition {partition}: folded"), missing.note)
+        # The table first: where a run ends between the two, the alert is still missing for the next one.
+        outputs = [
+            Output(ACTIVE_ALERTS, partition, key, value, (self._active_headers(value) or []) + audit)
+            for key, value in missing.active_changes(live, folded[ACTIVE_ALERTS])
+        ]
+        outputs += [
+            Output(ALERTS, partition, key, alert.value, alert.headers + audit) for key, alert in missing.missing
+        ]
+        return missing, outputs, after
+
+    def _alerts(self, partition: int) -> tuple[set[str], float]:
+        """Ids of the alerts that are there, and the time (ms) of the oldest where older ones may be deleted."""
+        tp = TopicPartition(self._settings.topic(ALERTS), partition)
+        since_ms = 0.0 if first_offsets(self._settings, [tp])[tp] == 0 else math.inf
+        ids = set()
+        for records in read_to_end(self._settings, {tp: 0}):
+            if since_ms == math.inf:
+                since_ms = records[0].timestamp()[1]
+            for record in records:
+                with suppress(ValueError):
+                    ids.add(self._codecs[ACTIVE_ALERTS].decode(record.value() or b"")["alert_id"])
+        return ids, since_ms
+
     def headers(self, finding: Finding) -> Headers | None:
         """What the projector would have put beside a value: an active alert has CloudEvents attributes."""
-        if finding.table != ACTIVE_ALERTS or finding.value is None:
+        return self._active_headers(finding.value) if finding.table == ACTIVE_ALERTS else None
+
+    def _active_headers(self, value: bytes | None) -> Headers | None:
+        if value is None:
             return None
-        return alert_headers(self._codecs[ACTIVE_ALERTS].decode(finding.value), source_uri(self._settings))
+        return alert_headers(self._codecs[ACTIVE_ALERTS].decode(value), source_uri(self._settings))
 
     def _committed(self, sources: Sequence[TopicPartition]) -> dict[TopicPartition, int | None]:
         return committed_offsets(self._settings, self._settings.group(NAME), sources)
@@ -119,6 +168,7 @@ class Rebuild:
         after: Mapping[TopicPartition, int],
         kept: Kept | None,
         progress: Progress,
+        note: Note | None = None,
     ) -> tuple[dict[str, Values], dict[str, set[bytes]]]:
         """Tables of one partition number as of the offsets `after`, and the keys changed since `before`."""
         folded: dict[str, States[Any]] = {name: States(self._codecs[name]) for name in TABLES}
@@ -128,7 +178,7 @@ class Rebuild:
             tables = {name: {tp.partition: states} for name, states in folded.items()}
             for records in read_to_end(self._settings, {tp: 0}, {tp: end}):
                 for record in records:
-                    changed = self._fold_one(record, tables, active, kept)
+                    changed = self._fold_one(record, tables, active, kept, note)
                     if record.offset() >= (before[tp] or 0):
                         for name, key in changed:
                             moving[name].add(key)
@@ -138,7 +188,12 @@ class Rebuild:
         return {name: states.values for name, states in folded.items()} | {ACTIVE_ALERTS: active}, moving
 
     def _fold_one(
-        self, record: Record, tables: Mapping[str, Mapping[int, States[Any]]], active: Values, kept: Kept | None
+        self,
+        record: Record,
+        tables: Mapping[str, Mapping[int, States[Any]]],
+        active: Values,
+        kept: Kept | None,
+        note: Note | None,
     ) -> list[tuple[str, bytes]]:
         """Fold a record; return table and key of everything that it may have changed."""
         typed = self._typed[record.topic()]
@@ -150,6 +205,8 @@ class Rebuild:
             raise registry_problem(error) from None
         if kept is not None:
             kept.find(typed_id(record.value() or b""))
+        if note is not None:
+            note(record, state_key, alerts)
         changed: list[tuple[str, bytes]] = [(typed.projection.topic, state_key)]
         for alert in alerts:
             change = active_change(alert.alert)

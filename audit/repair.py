@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
-from typing import Final
+from typing import Final, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
@@ -22,6 +22,16 @@ from runtime.transaction import Transaction
 
 ROLE: Final = "repairer"
 _REQUEST_TIMEOUT_S: Final = 15.0
+
+
+class Output(NamedTuple):
+    """A record to be written; `topic` without the prefix."""
+
+    topic: str
+    partition: int
+    key: bytes
+    value: bytes | None
+    headers: Headers | None
 
 
 class Repair:
@@ -55,18 +65,22 @@ class Repair:
         offsets: Mapping[TopicPartition, int],
         headers: Callable[[Finding], Headers | None],
     ) -> int:
-        """Write what each key has to have and return how many that were.
+        """Write what each key has to have, as `write` does; `headers` are those of the new record."""
+        outputs = (Output(each.table, each.partition, each.key, each.value, headers(each)) for each in findings)
+        return self.write(outputs, offsets)
 
-        `offsets`: the projectors' offsets that the findings hold for; `headers` are those of the new record. Raises
-        SettingsError where the offsets have moved or a projector has come, MustRestart where Kafka doesn't answer; what
-        transactions before have written stays.
+    def write(self, outputs: Iterable[Output], offsets: Mapping[TopicPartition, int]) -> int:
+        """Write these records and return how many that were.
+
+        `offsets`: the projectors' offsets that they hold for. Raises SettingsError where the offsets have moved or a
+        projector has come, MustRestart where Kafka doesn't answer; what transactions before have written stays.
         """
-        waiting, written = iter(findings), 0
+        waiting, written = iter(outputs), 0
         while chunk := [*islice(waiting, self._settings.transaction_records)]:
             self._transaction.begin()
-            for finding in chunk:
-                topic = self._settings.topic(finding.table)
-                self._transaction.produce(topic, finding.value, finding.key, finding.partition, headers(finding))
+            for output in chunk:
+                topic = self._settings.topic(output.topic)
+                self._transaction.produce(topic, output.value, output.key, output.partition, output.headers)
             try:
                 self._transaction.flush()
                 self._refuse_if_moved(offsets)

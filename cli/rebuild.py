@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from cli.missing_alerts import emit_alerts
 from cli.output import aligned, json_line, plural, printable, reader_may_leave, text_or_base64, write_lines
 from cli.partitions import choosing_partitions, chosen_partitions
 
@@ -16,9 +17,7 @@ if TYPE_CHECKING:
 
 _COLUMNS: Final = ("table", "partition", "equal", "missing", "extra", "different", "moving", "unjudged")
 _LISTED: Final = 100
-_NO_ALERTS: Final = (
-    "no alert was written: one that only an event folded here gives rise to is in the state and not in alerts"
-)
+_NO_ALERTS: Final = "no alert was written: look with --emit-alerts for those that are missing"
 
 
 @click.command("rebuild")
@@ -30,8 +29,16 @@ _NO_ALERTS: Final = (
     help="With --apply: remove extra keys too. Right only where nobody else wrote them and the typed topics reach back "
     "to the beginning.",
 )
+@click.option(
+    "--emit-alerts",
+    "emits_alerts",
+    is_flag=True,
+    help="Instead of the tables: show alerts that are missing in the topic alerts; with --apply write them.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document a table's partition and difference.")
-def command(*, numbers: tuple[int, ...], is_applied: bool, delete_extra: bool, as_json: bool) -> None:
+def command(
+    *, numbers: tuple[int, ...], is_applied: bool, delete_extra: bool, emits_alerts: bool, as_json: bool
+) -> None:
     """Fold the state tables anew from the typed topics, compare them with the live ones, and repair what differs.
 
     state.accounts, state.movements and alerts.active are folded with the projector's own rules, up to the offsets that
@@ -40,11 +47,13 @@ def command(*, numbers: tuple[int, ...], is_applied: bool, delete_extra: bool, a
     "extra" key is one that no event has made: state from another cluster, or a removal that the table has missed. It
     stays, unless --delete-extra is given. Refused where the projectors' group has lost its offsets.
 
-    A repair writes state and no alerts: a FIRING, RESOLVED or RETURNED whose event only the repair has folded never
-    appears in the topic alerts. Tell its consumers of it by what the listed keys say.
+    A repair writes state and no alerts. With --emit-alerts the events are folded the same way, and compared are the
+    alerts that they give rise to by the rules of this version with the topic alerts, by alert_id. --apply writes those
+    that are missing there, late and behind newer ones, with the headers recovery_id and recovered_by (OS user and
+    host); a second run finds nothing. alerts.active follows where the condition holds now. Repair the tables first.
 
-    Exit codes: 0 equal or repaired, 1 different, or extra keys left; keys are listed, the first hundred of each table's
-    partition. Memory: the tables of one partition, twice.
+    Exit codes: 0 equal or repaired, 1 different, extra keys left, or alerts missing; keys are listed, the first hundred
+    of each table's partition. Memory: the tables of one partition, twice.
 
     \b
     Examples:
@@ -52,6 +61,8 @@ def command(*, numbers: tuple[int, ...], is_applied: bool, delete_extra: bool, a
       broker-events rebuild --partition 3 --json | jq -r 'select(.verdict == "different") | .key'
       broker-events rebuild --apply
       broker-events rebuild --apply --delete-extra
+      broker-events rebuild --emit-alerts
+      broker-events rebuild --emit-alerts --apply
     """
     from audit.rebuild import Rebuild
     from audit.repair import Repair
@@ -61,11 +72,15 @@ def command(*, numbers: tuple[int, ...], is_applied: bool, delete_extra: bool, a
 
     if delete_extra and not is_applied:
         raise click.UsageError("--delete-extra goes with --apply")
+    if delete_extra and emits_alerts:
+        raise click.UsageError("--emit-alerts deletes nothing: leave out --delete-extra")
     settings = load_settings()
     configure_logging(settings, "rebuild")
     chosen = chosen_partitions(settings, settings.topic(TABLES[0]), numbers)
     repair = Repair(settings) if is_applied else None
     rebuild = Rebuild(settings)
+    if emits_alerts:
+        sys.exit(emit_alerts(rebuild, repair, chosen, as_json=as_json))
     found, differing, repaired = [], 0, 0
     for tp in chosen:
         comparisons, offsets = rebuild.compare(tp.partition)

@@ -75,6 +75,7 @@ _NEEDS: Final[Mapping[str, tuple[_Need, ...]]] = {
     "repairer": (
         (TOPIC, "event.*", "Read"),
         (TOPIC, "state.*", "Read Write"),
+        (TOPIC, "alerts", "Read Write"),
         (TOPIC, "alerts.active", "Read Write"),
         (GROUP, "projector", "Describe"),
         (TRANSACTIONAL_ID, "rebuild", "Write"),

@@ -10,6 +10,8 @@ RAW_OFFSET: Final = "raw_offset"
 # the run that brought it back.
 RECOVERED_FROM: Final = "recovered_from"
 RECOVERY_ID: Final = "recovery_id"
+# Of an alert that `rebuild --emit-alerts` has written: the OS user and host; RECOVERY_ID is that run's.
+RECOVERED_BY: Final = "recovered_by"
 # Of a quarantine record that an operator has made a projector skip: the OS user and host, and the reason given.
 SKIPPED_BY: Final = "skipped_by"
 SKIP_REASON: Final = "skip_reason"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Iterator
@@ -88,5 +89,16 @@ def test_a_skipped_record_is_quarantined_alone_and_with_who_and_why(pipeline: Pi
     assert (event.stage, event.reason, event.offset) == ("projector", "internal_error", bad.offset())
     assert event.value == bad.value()
     assert headers_of(record) == {"skipped_by": operator(), "skip_reason": REASON}
+
+    dry = pipeline.command("rebuild", "--emit-alerts", "--json")
+    assert (dry.returncode, dry.stderr.splitlines()[-1]) == (1, "1 alert missing; --apply writes"), dry.stderr
+    assert json.loads(dry.stdout)["event_id"] == ACCOUNTS[BAD]
+    done = pipeline.command("rebuild", "--emit-alerts", "--apply")
+    assert (done.returncode, "1 alert written, and 1 record of alerts.active" in done.stdout) == (0, True), done.stderr
+    late, active = pipeline.read("alerts")[-1], pipeline.read("alerts.active")[-1]
+    assert pipeline.command("rebuild", "--emit-alerts").stdout == "no alert is missing\n"
+    assert (late.value(), late.key(), late.partition()) == (active.value(), bad.key(), bad.partition())
+    assert headers_of(late)["ce_id"] == json.loads(dry.stdout)["alert_id"]
+    assert headers_of(late)["recovered_by"] == operator()
     shown = pipeline.command("quarantine", "show", f"0:{record.offset()}").stdout
     assert f"skipped_by     {operator()}" in shown

@@ -1,0 +1,77 @@
+"""`broker-events rebuild --emit-alerts`."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from cli.output import aligned, json_line, plural, printable, reader_may_leave, write_lines
+
+if TYPE_CHECKING:
+    from audit.missing_alerts import MissingAlerts
+    from audit.rebuild import Rebuild
+    from audit.repair import Repair
+    from runtime.kafka import Headers
+    from runtime.record import TopicPartition
+    from schemas.records import Alert
+
+_COLUMNS: Final = ("alert_id", "rule", "status", "account", "event_id", "event_time")
+_UNJUDGED: Final = (
+    "not judged: {}. Retention has deleted events before them, or alerts of their time: they may have been raised with "
+    "this id or another. Compare with what alerting consumers have received"
+)
+
+
+def emit_alerts(rebuild: Rebuild, repair: Repair | None, partitions: Iterable[TopicPartition], *, as_json: bool) -> int:
+    """Show the missing alerts and, with `repair`, write them. Returns the exit code."""
+    from runtime.operator import operator
+    from schemas.headers import RECOVERED_BY, RECOVERY_ID
+
+    recovery_id = str(uuid.uuid4())
+    audit: Headers = [(RECOVERY_ID, recovery_id), (RECOVERED_BY, operator())]
+    found, written = [], 0
+    for tp in partitions:
+        missing, outputs, offsets = rebuild.missing_alerts(tp.partition, audit)
+        found.append(missing)
+        if repair is not None:
+            written += repair.write(outputs, offsets)
+    alerts = [each.alert.alert for missing in found for each in missing.missing]
+    with reader_may_leave():
+        write_lines(map(json_line, map(_row, alerts)) if as_json else _table(alerts))
+        for line in _summary(found, len(alerts), None if repair is None else written):
+            click.echo(line, err=as_json)
+        if written:
+            click.echo(f"recovery_id {recovery_id}", err=as_json)
+    return 1 if alerts and repair is None else 0
+
+
+def _row(alert: Alert) -> dict[str, str]:
+    """What identifies an alert; of the account its last four characters."""
+    from processors.rules.alerting import account_tail
+
+    return {
+        "alert_id": alert["alert_id"],
+        "rule": alert["rule"],
+        "status": alert["status"],
+        "account": account_tail(alert["account_key"]),
+        "event_id": alert["event_id"],
+        "event_time": alert["event_time_text"],
+    }
+
+
+def _table(alerts: list[Alert]) -> Iterator[str]:
+    rows = [[printable(text) for text in _row(alert).values()] for alert in alerts]
+    yield from aligned((_COLUMNS, *rows)) if rows else ()
+
+
+def _summary(found: list[MissingAlerts], count: int, written: int | None) -> Iterator[str]:
+    alerts = f"{count:,} {plural('alert', count)}"
+    if written is None:
+        yield f"{alerts} missing; --apply writes" if count else "no alert is missing"
+    else:
+        yield f"{alerts} written, and {written - count:,} {plural('record', written - count)} of alerts.active"
+    if unjudged := sum(missing.unjudged for missing in found):
+        yield _UNJUDGED.format(f"{unjudged:,} {plural('alert', unjudged)}")
