@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from cli.output import plural
+from runtime.console import EscapingConsole
 from runtime.process import run_process
 from runtime.settings import load_settings
 
@@ -102,7 +102,10 @@ def _progress(reader: NdjsonFiles) -> Iterator[Callable[[int], None]]:
     """Show how far an import is: a bar on a terminal, else a line every few seconds."""
     if sys.stderr.isatty():
         bar = Progress(
-            BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[events]} events"), console=Console(stderr=True)
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[events]} events"),
+            console=EscapingConsole(stderr=True),
         )
         with bar:
             task = bar.add_task("import", total=reader.total_bytes or None, events=0)

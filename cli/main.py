@@ -10,6 +10,7 @@ import click
 
 from cli.output import drop_output
 from runtime.errors import PipelineError, refused_by_system
+from runtime.terminal import escape_output
 from schemas.schema_rules import ContractError
 
 # In the order of the data flow: everything at once, then part by part, then looking into it.
@@ -60,6 +61,7 @@ def cli() -> None:
 
 def main() -> None:
     """Exit codes: 0 done, 2 usage or settings, 3 quarantine limit, 4 superseded, 70 restart it, 130 interrupted."""
+    escape_output()
     try:
         sys.exit(cli.main(prog_name="broker-events", standalone_mode=False) or 0)
     except (ContractError, PipelineError) as error:

@@ -1,4 +1,7 @@
-"""How the commands that look into topics print: one JSON document a line, everything exact, safe on a terminal."""
+"""How the commands that look into topics print: one JSON document a line, everything exact.
+
+What a terminal would obey is escaped where it leaves: standard output and error are `runtime.terminal`'s.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ def iso_millis(millis: int) -> str:
 
 
 def printable(text: str, *, keep: str = "") -> str:
-    """Text without what would steer a terminal: control characters, but those in `keep`, become escapes."""
+    """Text for one cell of a table: what isn't printable, but characters in `keep`, becomes an escape."""
     if text.isprintable():
         return text
     return "".join(
@@ -59,11 +62,10 @@ def plural(noun: str, count: int) -> str:
 
 
 def write_lines(lines: Iterable[str]) -> None:
-    """Write each line to standard output as UTF-8, whatever the locale says, and flush."""
-    out = sys.stdout.buffer
+    """Write each line to standard output and flush."""
     for line in lines:
-        out.write(line.encode("utf-8", "backslashreplace") + b"\n")
-    out.flush()
+        sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 @contextmanager

@@ -156,14 +156,13 @@ def _display(*, terminal: bool) -> Display:
 
 def _report(outcome: Outcome) -> int:
     """Print the summary and return the exit code."""
-    from rich.console import Console
-
     from devstack.balance import broken
     from devstack.summary import summary
+    from runtime.console import EscapingConsole
     from runtime.errors import PipelineError
 
-    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal without ✓ gets ? instead
-    console = Console(highlight=False, soft_wrap=True)
+    console = EscapingConsole(soft_wrap=True)
+    console.file.reconfigure(errors="replace")  # type: ignore[attr-defined]  # a terminal without ✓ gets ? instead
     if outcome.picture is not None and not outcome.interrupted:
         for line in summary(outcome.picture, outcome.timing, outcome.restarts):
             console.print(line)

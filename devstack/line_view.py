@@ -15,10 +15,10 @@ EVERY_S: Final = 2.5
 class Say:
     """Prints steps with the seconds since the start, from any thread."""
 
-    def __init__(self, started: float, out: TextIO = sys.stdout) -> None:
-        """`started`: monotonic time of the start."""
+    def __init__(self, started: float, out: TextIO | None = None) -> None:
+        """`started`: monotonic time of the start; `out`: standard output by default."""
         self._started = started
-        self._out = out
+        self._out = out or sys.stdout
         self._lock = threading.Lock()
 
     def say(self, line: str) -> None:

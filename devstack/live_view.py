@@ -17,6 +17,7 @@ from rich.text import Text
 from devstack.line_view import Say
 from devstack.picture import Health, PartView, Picture
 from devstack.tally import OTHER, RETURNED
+from runtime.console import EscapingConsole
 
 REDRAW_S: Final = 0.25
 HEADER_ROWS: Final = 5
@@ -36,7 +37,7 @@ class LiveView(Say):
 
     def __init__(self, started: float, console: Console | None = None) -> None:
         super().__init__(started)
-        self._console = console or Console()
+        self._console = console or EscapingConsole()
         self._live: Live | None = None
         self._due = 0.0
 

@@ -9,6 +9,7 @@ import time
 from typing import Any, Final
 
 from runtime.settings import Settings
+from runtime.terminal import escaped
 from schemas.urls import without_userinfo
 
 # Ours alone at INFO and below: others say too much, and some of it a line an event.
@@ -37,16 +38,16 @@ class JsonFormatter(logging.Formatter):
         entry |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
-        return without_userinfo(json.dumps(entry, default=str))
+        return escaped(without_userinfo(json.dumps(entry, default=str)))
 
 
 class TextFormatter(logging.Formatter):
-    """A line of text, and a traceback after it."""
+    """A line of text, and a traceback after it; nothing in them steers a terminal."""
 
     converter = staticmethod(time.gmtime)
 
     def format(self, record: logging.LogRecord) -> str:
-        return without_userinfo(super().format(record))
+        return escaped(without_userinfo(super().format(record)))
 
 
 def configure_logging(settings: Settings, process: str) -> None:
