@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from runtime.addresses import host_port
+
 if TYPE_CHECKING:
     from devstack.simulator.event_log import PayloadForm
     from devstack.simulator.faults import Fault
@@ -28,7 +30,9 @@ def parse_faults(_context: click.Context, _parameter: click.Parameter, texts: tu
 
 
 @click.command("simulate")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 in a container.")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 or :: in a container."
+)
 @click.option("--port", type=click.IntRange(0, 65535), default=0, show_default="a free one", help="Port to listen on.")
 @click.option("--rate", type=click.FloatRange(1, 50_000), default=1000.0, show_default=True, help="Events a second.")
 @click.option("--count", type=click.IntRange(min=1), help="End the log after so many events.  [default: never]")
@@ -178,6 +182,6 @@ def command(
         tls=None if tls_cert is None or tls_key is None else (str(tls_cert), str(tls_key)),
     )
     try:
-        asyncio.run(serve(settings, lambda bound: click.echo(f"listening on {host}:{bound}")))
+        asyncio.run(serve(settings, lambda bound: click.echo(f"listening on {host_port(host, bound)}")))
     except OSError as error:
         raise click.ClickException(str(error)) from error

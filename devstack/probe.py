@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import threading
 import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from devstack.local_http import open_local
 from devstack.pipeline import Part
 
 _EVERY_S: Final = 0.5
@@ -79,7 +79,7 @@ def _read(url: str) -> Reading:
 
 def _get(url: str) -> str:
     try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:  # noqa: S310 - http by construction
+        with open_local(url, timeout=_TIMEOUT_S) as answer:
             text: bytes = answer.read()
     except urllib.error.HTTPError as error:  # 503: not ready, and the body says why
         text = error.read()

@@ -6,12 +6,12 @@ import json
 import tempfile
 import time
 import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from devstack.artifacts import REGISTRY
 from devstack.java import JavaProgram, free_ports, prepare
+from devstack.local_http import open_local
 
 if TYPE_CHECKING:
     from devstack.artifacts import Progress
@@ -117,7 +117,7 @@ class EmbeddedRegistry:
 
     def _is_ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._ports[1]}/health/ready", timeout=2):
+            with open_local(f"http://127.0.0.1:{self._ports[1]}/health/ready", timeout=2):
                 return True
         except (urllib.error.URLError, OSError):
             return False

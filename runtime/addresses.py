@@ -2,7 +2,36 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
+import socket
+from typing import Final
+from urllib.parse import urlsplit
+
+# What gRPC takes before an address; see its Name Resolution.
+_RESOLVER: Final = re.compile(r"^(?:dns:(?://[^/]*/)?|ipv4:|ipv6:)")
+
 
 def host_port(host: str, port: int) -> str:
     """`host:port`; an IPv6 address is put in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_loopback(address: str) -> bool:
+    """Say whether a URL or gRPC target names this machine itself: localhost, 127.0.0.0/8 or ::1."""
+    address = _RESOLVER.sub("", address)
+    host = urlsplit(address if "://" in address else f"//{address}").hostname or ""
+    try:
+        parsed = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+    return (mapped or parsed).is_loopback
+
+
+def listening_socket(host: str, port: int, backlog: int) -> socket.socket:
+    """Listen on a name's address, IPv4 if it has one; `::` is every IPv6 address, and every IPv4 one where it can."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, _, _, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)
+    is_dual = family == socket.AF_INET6 and address[0] == "::" and socket.has_dualstack_ipv6()
+    return socket.create_server(address, family=family, backlog=backlog, dualstack_ipv6=is_dual)

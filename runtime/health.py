@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from prometheus_client import make_wsgi_app
 
-from runtime.addresses import host_port
+from runtime.addresses import host_port, listening_socket
 from runtime.errors import SettingsError
 from runtime.metrics import Metrics
 
@@ -79,7 +78,7 @@ class HealthServer:
         checks = {"/live": health.live_problem, "/ready": health.ready_problem}
         self._application = _application(metrics, checks)
         try:
-            self._socket = _listening_socket(host, port)
+            self._socket = listening_socket(host, port, MAX_CONNECTIONS)
         except OSError as error:
             raise SettingsError(
                 f"PIPELINE_HTTP_HOST, PIPELINE_HTTP_PORT: can't listen on {host_port(host, port)}: "
@@ -174,13 +173,6 @@ def _response(status: str, headers: list[tuple[str, str]], content: Iterable[byt
     sent = [*(headers or [("Content-Type", "text/plain")]), ("Content-Length", str(len(body))), ("Connection", "close")]
     lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in sent), "", ""]
     return "\r\n".join(lines).encode("latin-1") + (b"" if is_head else body)
-
-
-def _listening_socket(host: str, port: int) -> socket.socket:
-    """Listen on a name or address of either family; `::` takes IPv4 connections too where the system can."""
-    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    is_dual = family == socket.AF_INET6 and address[0] == "::" and socket.has_dualstack_ipv6()
-    return socket.create_server(address, family=family, backlog=MAX_CONNECTIONS, dualstack_ipv6=is_dual)
 
 
 def _application(metrics: Metrics, checks: dict[str, Callable[[], str | None]]) -> WSGIApplication:

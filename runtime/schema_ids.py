@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Final, TypeVar
 
+from runtime.addresses import is_loopback
 from runtime.errors import MustRestart, PipelineError, SettingsError
 from runtime.settings import Settings
 from runtime.startup import keep_trying
@@ -68,12 +69,14 @@ def resolve_schema_ids(settings: Settings, catalog: Catalog, stop: threading.Eve
     )
 
 
-def _open(kind: Callable[[str, str | None, str | None], T], settings: Settings) -> T:
-    """Make something that takes URL, user and password, CA file."""
+def _open(kind: Callable[[str, str | None, str | None, str | None], T], settings: Settings) -> T:
+    """Make something that takes URL, user and password, CA file, proxy."""
     auth, ca = settings.schema_registry_basic_auth, settings.schema_registry_ca_location
     secret = None if auth is None else auth.get_secret_value()
+    is_local = all(is_loopback(url.strip()) for url in settings.schema_registry_url.split(","))
+    proxy = None if is_local else settings.schema_registry_proxy
     try:
-        return kind(settings.schema_registry_url, secret, None if ca is None else str(ca))
+        return kind(settings.schema_registry_url, secret, None if ca is None else str(ca), proxy)
     except RegistryError as error:
         raise SettingsError(str(error)) from None
 

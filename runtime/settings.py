@@ -10,6 +10,7 @@ import socket
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
 
 import pydantic_settings
 from pydantic import (
@@ -103,6 +104,10 @@ class Settings(BaseSettings):
         None, description="CA certificates (PEM) for an https registry; those of certifi when left out"
     )
 
+    schema_registry_proxy: str | None = Field(
+        None, description="http://host:port of the HTTP proxy to the registry; never used for this machine"
+    )
+
     topic_prefix: str = Field(
         "broker", pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$", description="first part of every name"
     )
@@ -169,6 +174,9 @@ class Settings(BaseSettings):
     grpc_target: str | None = Field(None, description="host:port of the broker's event push")
     grpc_tls: bool = Field(default=True, description="TLS to the event push; off only for a local simulator")
     grpc_ca_location: Path | None = Field(None, description="CA certificates (PEM) for the event push")
+    grpc_proxy: str | None = Field(
+        None, description="http://host:port of the HTTP proxy to the event push; never used for this machine"
+    )
     grpc_event_types: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated)] = Field(
         ("ACCOUNT", "FUNDING"), min_length=1, description="event types to subscribe, comma separated"
     )
@@ -253,6 +261,16 @@ class Settings(BaseSettings):
             raise ValueError("must be an address without user and password")
         return address
 
+    @field_validator("schema_registry_proxy", "grpc_proxy")
+    @classmethod
+    def _is_a_proxy(cls, url: str | None) -> str | None:
+        parts = urlsplit(url or "http://none")
+        if "@" in parts.netloc:
+            raise ValueError("must be without user and password: a proxy that asks for them is not supported")
+        if parts.scheme != "http" or not parts.hostname or parts.path.strip("/"):
+            raise ValueError("must be http://host:port")
+        return url
+
     @field_validator("schema_registry_basic_auth")
     @classmethod
     def _user_and_password(cls, auth: SecretStr | None) -> SecretStr | None:
@@ -329,6 +347,6 @@ def _one_line(problem: Any) -> str:  # noqa: ANN401 (pydantic's ErrorDetails)
     if not problem["loc"]:  # of several settings, which it names
         return str(message)
     field = str(problem["loc"][0])
-    secret = any(word in field for word in ("password", "secret", "auth", "extra", "registry_url"))
+    secret = any(word in field for word in ("password", "secret", "auth", "extra", "registry_url", "proxy"))
     got = "" if secret or "@" in str(problem["input"]) else f" (got {str(problem['input'])[:80]!r})"
     return f"{PREFIX}{field.upper()}: {message}{got}"

@@ -103,9 +103,15 @@ class EventDecoder:
     records of older and newer versions work alike. A record whose writer has another type for a field is refused.
     """
 
-    def __init__(self, registry_url: str, basic_auth: str | None = None, ca_location: str | None = None) -> None:
-        """`basic_auth` is `user:password`, `ca_location` a PEM file for an https URL."""
-        self._registry = Registry(registry_url, basic_auth, ca_location)
+    def __init__(
+        self,
+        registry_url: str,
+        basic_auth: str | None = None,
+        ca_location: str | None = None,
+        proxy: str | None = None,
+    ) -> None:
+        """`basic_auth` is `user:password`, `ca_location` a PEM file for an https URL, `proxy` as of `Registry`."""
+        self._registry = Registry(registry_url, basic_auth, ca_location, proxy)
         schemas = (contract.schema for contract in load_catalog().contracts.values())
         self._schemas = {_full_name(schema): schema for schema in schemas if schema is not None}
         self._readers = {name: fastavro.parse_schema(schema) for name, schema in self._schemas.items()}

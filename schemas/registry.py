@@ -18,6 +18,7 @@ from schemas.urls import split_userinfo, without_userinfo
 
 LEVEL = "FULL_TRANSITIVE"
 _TIMEOUT_S = 10
+_NO_PROXY = "http://127.0.0.1:9"
 _NOT_THE_REGISTRYS = {None, SchemaRegistryError.UNKNOWN, 404}  # of a proxy or web server; its own have 5 digits
 _REFUSED = {401: "user and password", 403: "this user"}  # by HTTP status
 _UNKNOWN_CODES = {40401, 40403, 40408}  # subject, schema, the subject's own compatibility level
@@ -92,18 +93,22 @@ def desired_subjects(catalog: Catalog, prefix: str) -> tuple[Subject, ...]:
 class Registry:
     """A schema registry at `url`, or at several, comma separated; `ca_location` is a PEM file for https.
 
-    `basic_auth` is `user:password`; a URL may hold them instead. No error shows them.
+    `basic_auth` is `user:password`; a URL may hold them instead. No error shows them. `proxy` is the URL of an HTTP proxy;
+    those that the environment names (HTTP_PROXY and the like) are not used.
     Every method raises `RegistryError` if the registry cannot be reached or refuses.
     """
 
-    def __init__(self, url: str, basic_auth: str | None = None, ca_location: str | None = None) -> None:
+    def __init__(
+        self, url: str, basic_auth: str | None = None, ca_location: str | None = None, proxy: str | None = None
+    ) -> None:
         try:
             urls, userinfo = zip(*(split_userinfo(part.strip()) for part in url.split(",")), strict=True)
         except ValueError as error:
             raise RegistryError(f"schema registry settings: the URL {error}") from None
         if basic_auth is not None and any(userinfo):
             raise RegistryError("schema registry settings: user and password are in the URL and in basic_auth")
-        self._url = url = ",".join(urls)
+        url = ",".join(urls)
+        self._url = url if proxy is None else f"{url} (through the proxy {proxy})"
         basic_auth = basic_auth or next(filter(None, userinfo), None)
         # One repetition, not the client's three: whoever has to wait for the registry says so in the log.
         settings: dict[str, object] = {"url": url, "timeout": _TIMEOUT_S, "max.retries": 1}
@@ -111,15 +116,19 @@ class Registry:
             settings["basic.auth.user.info"] = basic_auth
         if ca_location is not None:
             settings["ssl.ca.location"] = ca_location
+        # A proxy at all keeps the client from reading the environment's; the session below has none.
+        settings["proxy"] = proxy or _NO_PROXY
         problem = ""
         try:
             self._client = SchemaRegistryClient(settings)
         except (ValueError, OSError) as error:  # the latter for a CA file without a certificate
             problem = str(error)
         except Exception:  # noqa: BLE001  (the HTTP library's, which quotes parts of the URL)
-            problem = "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY of the environment is no URL"
+            problem = "the proxy is no URL"
         if problem:  # here: the context of an error that is raised above would quote it
             raise RegistryError(f"schema registry settings: {problem}")
+        if proxy is None:
+            _connect_directly(self._client)
 
     def register(self, subjects: Iterable[Subject]) -> list[Registration]:
         """Register what is not registered yet; asking twice changes nothing.
@@ -247,3 +256,11 @@ class Registry:
 
     def _no_registry(self, answer: str) -> RegistryError:
         return RegistryError(f"{self._url} answers with {answer}, not as a schema registry does; check the URL's path")
+
+
+def _connect_directly(client: SchemaRegistryClient) -> None:
+    """Replace the client's HTTP session by one without a proxy and without the environment: there is no setting for it."""
+    rest = client._rest_client  # noqa: SLF001
+    session = rest.session
+    rest.session = type(session)(verify=rest.verify, auth=rest.auth, timeout=rest.timeout, trust_env=False)
+    session.close()

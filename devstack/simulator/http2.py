@@ -25,7 +25,10 @@ from h2.events import (
 )
 from h2.exceptions import ProtocolError
 
+from runtime.addresses import listening_socket
+
 MAX_REQUEST = 1 << 20  # bytes
+BACKLOG = 100
 FLUSH_S = 1.0
 FLUSH_POLL_S = 0.01
 _PREFIX = 5  # bytes before a message: compressed flag, length
@@ -207,7 +210,9 @@ class Http2Server:
             context.load_cert_chain(*tls)
             context.set_alpn_protocols(["h2"])
         self._server = await asyncio.get_running_loop().create_server(
-            lambda: Connection(self._handler, self._connections), host, port, ssl=context
+            lambda: Connection(self._handler, self._connections),
+            sock=listening_socket(host, port, BACKLOG),
+            ssl=context,
         )
         bound: int = self._server.sockets[0].getsockname()[1]
         return bound

@@ -10,7 +10,7 @@ import grpc
 
 from ingest.sources.backoff import Backoff
 from ingest.sources.push_message import Kind, PushMessage, decode
-from ingest.sources.push_stream import PushStream
+from ingest.sources.push_stream import PushStream, proxy_of
 from ingest.sources.source import Received, Resume
 from runtime.errors import SettingsError
 from runtime.health import Health
@@ -85,6 +85,8 @@ class BrokerPush:
             self._health.not_ready(f"no push stream: {end.reason}")
             self._metrics.reconnects.labels(end.reason).inc()
             detail = self._without_secrets(end.detail)
+            if proxy := proxy_of(self._settings):
+                detail += f", through the proxy {proxy}"
             if end.reason == _REFUSED:
                 raise SettingsError(
                     f"the broker refused the subscription ({detail}): check PIPELINE_APP_KEY, PIPELINE_APP_SECRET, "

@@ -13,6 +13,7 @@ import grpc.experimental
 
 from ingest.sources.event_push_pb2 import SubscribeEvent, SubscribeRequest
 from ingest.sources.signature import TIMESTAMP_FORMAT, SignatureAlgorithm, signed_metadata
+from runtime.addresses import is_loopback
 from runtime.errors import SettingsError
 from runtime.settings import Settings
 
@@ -122,8 +123,19 @@ def signed_request(
 def _open_channel(settings: Settings, target: str) -> grpc.Channel:
     # Never less than a record: what gRPC refuses has no position to go on after.
     largest = max(settings.grpc_max_message_bytes, 2 * settings.max_message_bytes)
-    options = [*_OPTIONS, ("grpc.max_receive_message_length", largest)]
+    options = [*_OPTIONS, ("grpc.max_receive_message_length", largest), *_proxy_options(settings)]
     if not settings.grpc_tls:
         return grpc.insecure_channel(target, options=options)
     roots = settings.grpc_ca_location.read_bytes() if settings.grpc_ca_location else None
     return grpc.secure_channel(target, grpc.ssl_channel_credentials(roots), options=options)
+
+
+def proxy_of(settings: Settings) -> str | None:
+    """Return the proxy that a stream goes through."""
+    return None if is_loopback(settings.grpc_target or "") else settings.grpc_proxy
+
+
+def _proxy_options(settings: Settings) -> list[tuple[str, Any]]:
+    """Left alone, gRPC follows `https_proxy` and the like in the environment, for this machine's addresses too."""
+    proxy = proxy_of(settings)
+    return [("grpc.enable_http_proxy", 0)] if proxy is None else [("grpc.http_proxy", proxy)]
