@@ -93,8 +93,8 @@ def desired_subjects(catalog: Catalog, prefix: str) -> tuple[Subject, ...]:
 class Registry:
     """A schema registry at `url`, or at several, comma separated; `ca_location` is a PEM file for https.
 
-    `basic_auth` is `user:password`; a URL may hold them instead. No error shows them. `proxy` is the URL of an HTTP proxy;
-    those that the environment names (HTTP_PROXY and the like) are not used.
+    `basic_auth` is `user:password`; a URL may hold them instead. No error shows them. `proxy` is the URL of an HTTP
+    proxy; those that the environment names (HTTP_PROXY and the like) are not used.
     Every method raises `RegistryError` if the registry cannot be reached or refuses.
     """
 
