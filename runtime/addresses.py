@@ -20,8 +20,9 @@ def host_port(host: str, port: int) -> str:
 def is_loopback(address: str) -> bool:
     """Say whether a URL or gRPC target names this machine itself: localhost, 127.0.0.0/8 or ::1."""
     address = _RESOLVER.sub("", address)
-    host = urlsplit(address if "://" in address else f"//{address}").hostname or ""
+    host = ""
     try:
+        host = urlsplit(address if "://" in address else f"//{address}").hostname or ""
         parsed = ipaddress.ip_address(host)
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")

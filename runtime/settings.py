@@ -10,7 +10,6 @@ import socket
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
-from urllib.parse import urlsplit
 
 import pydantic_settings
 from pydantic import (
@@ -33,6 +32,8 @@ CONFIG_FILE: Final = f"{PREFIX}CONFIG"
 
 # A variable that resembles a setting this much (difflib's ratio) is taken for a misspelt one.
 _MISSPELT: Final = 0.8
+
+_PROXY: Final = re.compile(r"http://([^\s:/?#\[\]]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?")
 
 # Client settings that exactly-once rests on, or that have a setting of their own here.
 _NOT_EXTRA: Final = {
@@ -264,10 +265,9 @@ class Settings(BaseSettings):
     @field_validator("schema_registry_proxy", "grpc_proxy")
     @classmethod
     def _is_a_proxy(cls, url: str | None) -> str | None:
-        parts = urlsplit(url or "http://none")
-        if "@" in parts.netloc:
+        if url is not None and "@" in url:
             raise ValueError("must be without user and password: a proxy that asks for them is not supported")
-        if parts.scheme != "http" or not parts.hostname or parts.path.strip("/"):
+        if url is not None and not _PROXY.fullmatch(url):
             raise ValueError("must be http://host:port")
         return url
 

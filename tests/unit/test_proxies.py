@@ -175,6 +175,7 @@ def test_the_push_uses_no_proxy_of_the_environment(caplog: pytest.LogCaptureFixt
         ("http://127.0.0.1.example.com", False),
         ("http://example.com/127.0.0.1", False),
         ("[fe80::1]:443", False),
+        ("[::1", False),
         ("", False),
     ],
 )

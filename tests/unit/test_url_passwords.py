@@ -45,7 +45,14 @@ URLS = [
     f"ftp://team:{SECRET}@127.0.0.1:1",
     f"team:{SECRET}@127.0.0.1:1",
 ]
-ADDRESSES = ("schema_registry_url", "kafka_bootstrap_servers", "grpc_target", "http_host")
+ADDRESSES = (
+    "schema_registry_url",
+    "schema_registry_proxy",
+    "kafka_bootstrap_servers",
+    "grpc_target",
+    "grpc_proxy",
+    "http_host",
+)
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:
