@@ -17,6 +17,7 @@ from schemas.registry import (
     IncompatibleSchema,
     Registry,
     RegistryError,
+    RegistryRefuses,
     RegistryUntrusted,
     SchemaNotRegistered,
     desired_subjects,
@@ -28,6 +29,7 @@ T = TypeVar("T")
 _FOR_A_PERSON: Final = {
     CredentialsRefused: "PIPELINE_SCHEMA_REGISTRY_BASIC_AUTH: ",
     RegistryUntrusted: "PIPELINE_SCHEMA_REGISTRY_CA_LOCATION: ",
+    RegistryRefuses: "PIPELINE_SCHEMA_REGISTRY_URL: ",
     SchemaNotRegistered: "",
     IncompatibleSchema: "",
 }
@@ -52,21 +54,33 @@ def registry_problem(error: RegistryError) -> PipelineError:
 def resolve_schema_ids(settings: Settings, catalog: Catalog, stop: threading.Event | None = None) -> dict[str, int]:
     """Id of each topic's schema, by topic name without the prefix.
 
-    Waits for a registry that doesn't answer. Raises SettingsError where a schema isn't registered, MustRestart when
-    the registry doesn't answer within `start_timeout_s`.
+    Waits for a registry that doesn't answer, or whose address answers as no registry does: it may be starting. Raises
+    SettingsError where a schema isn't registered or that answer stays, MustRestart where none comes within
+    `start_timeout_s`.
     """
     registry = open_registry(settings)
     subjects = desired_subjects(catalog, settings.topic_prefix)
 
+    refusal: RegistryRefuses | None = None
+
     def resolve() -> dict[str, int]:
+        nonlocal refusal
+        refusal = None
         try:
             return {_topic(settings, s.name): registry.resolve(s.name, s.schema) for s in subjects}
+        except RegistryRefuses as error:
+            refusal = error
+            raise
         except tuple(_FOR_A_PERSON) as error:
             raise registry_problem(error) from None
 
-    return keep_trying(
-        f"schema registry at {settings.schema_registry_url}", resolve, settings.start_timeout_s, (RegistryError,), stop
-    )
+    what = f"schema registry at {settings.schema_registry_url}"
+    try:
+        return keep_trying(what, resolve, settings.start_timeout_s, (RegistryError,), stop)
+    except MustRestart:
+        if refusal is not None:
+            raise registry_problem(refusal) from None
+        raise
 
 
 def _open(kind: Callable[[str, str | None, str | None, str | None], T], settings: Settings) -> T:

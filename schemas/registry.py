@@ -7,6 +7,7 @@ are registered by `Registry.register` alone, never by a producer, so that nothin
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Literal, TypeVar
 
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
@@ -20,6 +21,7 @@ LEVEL = "FULL_TRANSITIVE"
 _TIMEOUT_S = 10
 _NO_PROXY = "http://127.0.0.1:9"
 _NOT_THE_REGISTRYS = {None, SchemaRegistryError.UNKNOWN, 404}  # of a proxy or web server; its own have 5 digits
+_MAY_PASS = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 _REFUSED = {401: "user and password", 403: "this user"}  # by HTTP status
 _UNKNOWN_CODES = {40401, 40403, 40408}  # subject, schema, the subject's own compatibility level
 
@@ -41,6 +43,10 @@ class RegistryError(RuntimeError):
 
 class CredentialsRefused(RegistryError):
     """Whoever answers does not accept user and password, or does not let this user do it."""
+
+
+class RegistryRefuses(RegistryError):
+    """Whoever answers would answer the same again: it is no registry, or it doesn't take what is asked of it."""
 
 
 class RegistryUntrusted(RegistryError):
@@ -182,7 +188,7 @@ class Registry:
             self._ask(lambda: self._client.set_compatibility(subject, LEVEL))
             level = self._level(subject)
             if level != LEVEL:
-                raise RegistryError(f"the registry at {self._url} keeps {subject} at {level}; it must be {LEVEL}")
+                raise RegistryRefuses(f"the registry at {self._url} keeps {subject} at {level}; it must be {LEVEL}")
 
     def _register(self, subject: Subject) -> Registration:
         existed = bool(self._versions(subject.name))
@@ -242,11 +248,12 @@ class Registry:
             return call()
         except SchemaRegistryError as error:
             status = error.http_status_code
+            kind = RegistryRefuses if _is_final(status) else RegistryError
             if status in _REFUSED:
                 raise CredentialsRefused(f"{self._url} refuses {_REFUSED[status]} (HTTP {status})") from error
             if error.error_code in _NOT_THE_REGISTRYS:
-                raise self._no_registry(f"HTTP {status}") from error
-            raise RegistryError(f"the registry at {self._url} refuses: {error}") from error
+                raise self._no_registry(f"HTTP {status}", kind) from error
+            raise kind(f"the registry at {self._url} refuses: {error}") from error
         except (ValueError, KeyError) as error:
             raise self._no_registry("something else") from error
         except Exception as error:  # of the client's HTTP library, which is its own choice
@@ -254,8 +261,13 @@ class Registry:
                 raise RegistryUntrusted(f"the certificate of {self._url} does not verify: {error}") from error
             raise RegistryError(f"the registry at {self._url} cannot be reached: {error}") from error
 
-    def _no_registry(self, answer: str) -> RegistryError:
-        return RegistryError(f"{self._url} answers with {answer}, not as a schema registry does; check the URL's path")
+    def _no_registry(self, answer: str, kind: type[RegistryError] = RegistryRefuses) -> RegistryError:
+        return kind(f"{self._url} answers with {answer}, not as a schema registry does; check the URL's path")
+
+
+def _is_final(status: int) -> bool:
+    """Say whether an HTTP error is the asker's (RFC 9110, 15.5), and stays so until a person changes something."""
+    return HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _MAY_PASS
 
 
 def _connect_directly(client: SchemaRegistryClient) -> None:

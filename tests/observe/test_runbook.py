@@ -80,3 +80,15 @@ def test_the_capacity_table_is_of_the_results_in_the_repository() -> None:
     assert shown
     done = subprocess.run([sys.executable, "-c", CAPACITY], cwd=ROOT, check=True, capture_output=True, text=True)
     assert shown[1] == done.stdout
+
+
+def test_every_text_of_exit_code_2_is_in_the_code() -> None:
+    section = RUNBOOK.partition("## A process ends with exit code 2")[2].partition("\n## ")[0]
+    texts = re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)
+    assert texts
+    code = " ".join(
+        path.read_text(encoding="utf-8")
+        for folder in ("audit", "cli", "ingest", "processors", "runtime", "schemas")
+        for path in (ROOT / folder).rglob("*.py")
+    )
+    assert [text for text in texts if text not in code] == []

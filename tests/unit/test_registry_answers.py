@@ -1,0 +1,70 @@
+"""What a process ends with for what the registry's address answers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from runtime.errors import MustRestart, PipelineError, SettingsError
+from runtime.schema_ids import open_registry, registry_problem, resolve_schema_ids
+from runtime.settings import Settings, load_settings
+from schemas.catalog import load_catalog
+from schemas.registry import RegistryError
+
+READ_ONLY = b'{"error_code": 42205, "message": "Subject is in read-only mode"}'
+
+
+class Answering(BaseHTTPRequestHandler):
+    server: Any
+
+    def do_GET(self) -> None:
+        if length := int(self.headers.get("Content-Length", 0)):
+            self.rfile.read(length)
+        self.send_response(self.server.status)
+        self.send_header("Content-Length", str(len(self.server.body)))
+        self.end_headers()
+        self.wfile.write(self.server.body)
+
+    do_POST = do_GET  # noqa: N815 (the base class's naming)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def settings(request: pytest.FixtureRequest) -> Iterator[Settings]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
+        server.status, server.body = request.param  # type: ignore[attr-defined]
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield load_settings(schema_registry_url=f"http://127.0.0.1:{server.server_port}", start_timeout_s=0.1)
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("settings", "ends_with"),
+    [
+        ((404, b"<html>not found</html>"), SettingsError),
+        ((400, b"what?"), SettingsError),
+        ((200, b"<html>welcome</html>"), SettingsError),
+        ((422, READ_ONLY), SettingsError),
+        ((429, b"later"), MustRestart),
+        ((500, b'{"error_code": 50001, "message": "store"}'), MustRestart),
+        ((503, b"starting"), MustRestart),
+    ],
+    indirect=["settings"],
+)
+def test_what_only_a_person_can_change(settings: Settings, ends_with: type[PipelineError]) -> None:
+    with pytest.raises(ends_with) as raised:
+        resolve_schema_ids(settings, load_catalog())
+    assert "http://127.0.0.1" in str(raised.value)
+    if ends_with is SettingsError:
+        assert str(raised.value).startswith("PIPELINE_SCHEMA_REGISTRY_URL: ")
+    with pytest.raises(RegistryError) as asked:
+        open_registry(settings).schema_text(1)
+    assert type(registry_problem(asked.value)) is ends_with
