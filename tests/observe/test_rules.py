@@ -25,7 +25,6 @@ WITHOUT_A_RULE = {
     "received_bytes": "a volume",
     "consumed_bytes": "a volume",
     "batch_records": "a size",
-    "routed": "a volume; what is not routed is lag, quarantine or a duplicate",
     "alerts": "what it is all for; alerts go to their own consumers",
     "active_alerts": "as alerts",
     "connected": "the broker pings an open stream: BridgeSilent",
