@@ -271,7 +271,7 @@ def _is_final(status: int) -> bool:
 
 
 def _connect_directly(client: SchemaRegistryClient) -> None:
-    """Replace the client's HTTP session by one without a proxy and without the environment: there is no setting for it."""
+    """Replace the client's HTTP session by one without any proxy, for which the client has no setting."""
     rest = client._rest_client  # noqa: SLF001
     session = rest.session
     rest.session = type(session)(verify=rest.verify, auth=rest.auth, timeout=rest.timeout, trust_env=False)
