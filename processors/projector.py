@@ -79,8 +79,8 @@ class Projector(BatchProcessor):
         for topic in typed.values():
             metrics.stale.labels(topic.biz_type)
             metrics.clock_ahead.labels(topic.biz_type)
-        for topic in typed.values():
             metrics.unknown_values.labels(topic.biz_type)
+            metrics.illegal_transitions.labels(topic.biz_type)
 
     def restore(self, positions: Mapping[TopicPartition, int], unmoved: set[TopicPartition]) -> None:
         """Load the tables of the assigned partition numbers."""

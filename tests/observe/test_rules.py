@@ -22,6 +22,7 @@ UNIT_TESTS = HERE / "rules_test.yaml"
 
 # Metrics that no alert rule reads, and why none has to. One that counts or shows harm doesn't belong here.
 WITHOUT_A_RULE = {
+    "duplicate_keys": "the broker's own documents repeat a member; one that would change the event is quarantine",
     "received_bytes": "a volume",
     "consumed_bytes": "a volume",
     "batch_records": "a size",
