@@ -14,8 +14,7 @@ from processors.history import History
 from processors.routing import Routing
 from runtime.kafka import Headers
 from runtime.metrics import Metrics
-from runtime.quarantine import QUARANTINE, Quarantine, internal_error
-from runtime.quarantine_reader import QuarantineReader
+from runtime.quarantine import Quarantine, internal_error
 from runtime.record import Record, Records, TopicPartition, trace_headers
 from runtime.record_batch import RecordBatch
 from runtime.settings import Settings
@@ -142,8 +141,7 @@ def run(settings: Settings, stop: threading.Event, catalog: Catalog | None = Non
         schema_ids: Mapping[str, int], quarantine: Quarantine, transaction: Transaction, metrics: Metrics
     ) -> Router:
         routing = Routing(contracts.events, schema_ids, settings.topic, typed_size_limit(settings))
-        refused = QuarantineReader(settings, contracts, schema_ids[QUARANTINE], NAME, settings.topic(RAW))
-        return Router(routing, History(settings, routing, refused, stop), quarantine, transaction, metrics)
+        return Router(routing, History(settings, routing, stop), quarantine, transaction, metrics)
 
     outputs = [settings.topic(contract.topics[0].name) for contract in contracts.events.values()]
     run_worker(settings, NAME, contracts, [settings.topic(RAW)], outputs, build, stop, past_python=True)

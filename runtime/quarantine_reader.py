@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator, Mapping
-from typing import Final
 
-from runtime.errors import SettingsError
 from runtime.quarantine import QUARANTINE
 from runtime.record import Record, TopicPartition, place_of
 from runtime.schema_ids import open_registry, registry_problem
@@ -15,16 +13,11 @@ from runtime.schema_lookup import SchemaLookup
 from runtime.settings import Settings
 from runtime.topic_reader import read_to_end
 from schemas.catalog import Catalog
-from schemas.codec import Codec, DecodeError, UnknownSchema
+from schemas.codec import Codec, DecodeError
 from schemas.records import QuarantinedEvent
 from schemas.registry import RegistryError
 
 log = logging.getLogger(__name__)
-
-_TO_DO: Final = (
-    "what it has refused would count as typed: register that schema again under its id, or let"
-    " PIPELINE_SCHEMA_REGISTRY_URL name the registry that has it"
-)
 
 
 class QuarantineReader:
@@ -44,12 +37,10 @@ class QuarantineReader:
         stop: threading.Event | None = None,
         *,
         ends: Mapping[TopicPartition, int] | None = None,
-        is_whole: bool = False,
     ) -> Iterator[tuple[Record, QuarantinedEvent]]:
         """From each start offset of quarantine to `ends`, or the present one. What can't be decoded is named, left out.
 
-        `is_whole`: whoever asks must know of all; a record of a schema that the registry doesn't know raises
-        SettingsError then. Raises what `read_to_end` raises too, and what `registry_problem` says.
+        Raises what `read_to_end` raises, and what `registry_problem` says.
         """
         for records in read_to_end(self._settings, starts, ends, stop):
             for record in records:
@@ -58,8 +49,6 @@ class QuarantineReader:
                 except RegistryError as error:
                     raise registry_problem(error) from None
                 except DecodeError as error:
-                    if is_whole and isinstance(error, UnknownSchema):
-                        raise SettingsError(f"{place_of(record)}: {error}; {_TO_DO}") from None
                     log.warning("%s: %s", place_of(record), error)
                     continue
                 if (event["stage"], event["topic"]) == self._source:

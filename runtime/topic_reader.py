@@ -38,18 +38,23 @@ def topic_partitions(settings: Settings, topic: str) -> list[TopicPartition]:
 
 def end_offsets(settings: Settings, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
     """High watermark of each partition, records of unfinished transactions included."""
-    return _offsets(settings, partitions, OffsetSpec.latest())
+    return _offsets(settings, dict.fromkeys(partitions, OffsetSpec.latest()))
 
 
 def first_offsets(settings: Settings, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
     """Offset of the oldest record that each partition still holds."""
-    return _offsets(settings, partitions, OffsetSpec.earliest())
+    return _offsets(settings, dict.fromkeys(partitions, OffsetSpec.earliest()))
 
 
 def offsets_at(settings: Settings, partitions: Sequence[TopicPartition], time_ms: int) -> dict[TopicPartition, int]:
     """Offset of each partition's first record of this time (ms since the epoch) or later; its end if there is none."""
-    found = _offsets(settings, partitions, OffsetSpec.for_timestamp(time_ms))
-    return end_offsets(settings, partitions) | {tp: offset for tp, offset in found.items() if offset >= 0}
+    return offsets_since(settings, dict.fromkeys(partitions, time_ms))
+
+
+def offsets_since(settings: Settings, times_ms: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+    """As `offsets_at`, each partition with a time of its own."""
+    found = _offsets(settings, {tp: OffsetSpec.for_timestamp(time_ms) for tp, time_ms in times_ms.items()})
+    return end_offsets(settings, times_ms) | {tp: offset for tp, offset in found.items() if offset >= 0}
 
 
 def committed_offsets(
@@ -179,8 +184,8 @@ def _consume(consumer: Consumer, group: str) -> tuple[list[Record], dict[TopicPa
     return records, reached
 
 
-def _offsets(settings: Settings, partitions: Iterable[TopicPartition], spec: OffsetSpec) -> dict[TopicPartition, int]:
-    wanted = {confluent_kafka.TopicPartition(*tp): spec for tp in partitions}
+def _offsets(settings: Settings, specs: Mapping[TopicPartition, OffsetSpec]) -> dict[TopicPartition, int]:
+    wanted = {confluent_kafka.TopicPartition(*tp): spec for tp, spec in specs.items()}
     if not wanted:
         return {}
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from collections.abc import Collection, Iterator, Mapping
 
 import pytest
 from test_audit_books import Rec
@@ -13,53 +12,43 @@ from test_audit_books import Rec
 from processors import history
 from processors.history import History
 from processors.routing import Routing
-from runtime import quarantine_reader
-from runtime.errors import SettingsError
-from runtime.quarantine_reader import QuarantineReader
 from runtime.record import TopicPartition
 from runtime.settings import Settings
 from schemas.body_hash import body_hash
 from schemas.catalog import RAW, load_catalog
-from schemas.codec import Codec
 from schemas.duplicate_window import DuplicateWindow
-from schemas.records import QuarantinedEvent
-from schemas.registry import SchemaNotRegistered
 
 CATALOG = load_catalog()
-QUARANTINED = CATALOG.contracts["quarantined-event"]
-PRESENT, FORMER = 7, 99
 EVENT = {"event_type": "FUNDING", "timestamp": "2026-01-01T00:00:00Z", "payload": {"biz_type": "CREDIT"}}
 
 
-def quarantined(settings: Settings, offset: int) -> QuarantinedEvent:
-    unknown = ("detail", "key", "value", "event_id", "event_type", "biz_type", "recovered_from", "recovery_id")
-    event: Any = dict.fromkeys(unknown) | {"reason": "internal_error", "stage": "router", "pointer": "", "headers": []}
-    event |= {"topic": settings.topic(RAW), "partition": 0, "offset": offset, "timestamp": 0, "worker": "w"}
-    return cast("QuarantinedEvent", event)
-
-
 class Stored:
-    """What Kafka and the registry hold: so many raw events of partition 0, the refused of them in quarantine."""
+    """What Kafka holds: so many raw events of partition 0, and typed records of some of them in two topics."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, count: int, refused: set[int], size: int = 10) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, count: int, typed: Collection[int], size: int = 10) -> None:
         self.settings = Settings(duplicate_window=size)
-        self.knows_former = True
         self.read = 0
-        self._raw = [json.dumps(EVENT | {"id": f"e{number}"}).encode() for number in range(count)]
-        codec: Codec[QuarantinedEvent] = Codec(QUARANTINED, FORMER)
-        self._quarantine = [codec.encode(quarantined(self.settings, offset)) for offset in sorted(refused)]
-        for module in (history, quarantine_reader):
-            monkeypatch.setattr(module, "read_to_end", self._read_to_end)
+        self._values = [json.dumps(EVENT | {"id": f"e{number}"}).encode() for number in range(count)]
+        raw = self.settings.topic(RAW)
+        self.topics: dict[str, list[Rec]] = {
+            raw: [Rec(number, value, raw, timestamp_=1000 + number) for number, value in enumerate(self._values)]
+        }
+        for name, remainder in (("event.credit", 0), ("event.transfer", 1)):
+            topic = self.settings.topic(name)
+            self.topics[topic] = [
+                Rec(0, b"", topic, timestamp_=1000 + offset, headers_={"raw_offset": b"%d" % offset})
+                for offset in typed
+                if offset % 2 == remainder
+            ]
+        monkeypatch.setattr(history, "read_to_end", self._read_to_end)
         monkeypatch.setattr(history, "first_offsets", lambda _, partitions: dict.fromkeys(partitions, 0))
-        monkeypatch.setattr(history, "offsets_at", lambda _, partitions, __: dict.fromkeys(partitions, 0))
-        monkeypatch.setattr(quarantine_reader, "open_registry", lambda _: self)
-        monkeypatch.setattr("runtime.schema_lookup._PAUSES", ())
+        monkeypatch.setattr(history, "offsets_since", self._offsets_since)
 
-    def schema_text(self, schema_id: int) -> str:
-        if not self.knows_former:
-            raise SchemaNotRegistered(f"no schema with the id {schema_id}")
-        assert QUARANTINED.schema_text is not None
-        return QUARANTINED.schema_text
+    def _offsets_since(self, _: Settings, times_ms: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        return {
+            tp: sum(record.timestamp()[1] < time_ms for record in self.topics.get(tp.topic, ()))
+            for tp, time_ms in times_ms.items()
+        }
 
     def _read_to_end(
         self,
@@ -69,58 +58,46 @@ class Stored:
         stop: threading.Event | None = None,  # noqa: ARG002 (as the real one)
     ) -> Iterator[list[Rec]]:
         for tp, start in starts.items():
-            stored = self._raw if tp.topic == self.settings.topic(RAW) else self._quarantine
-            end = len(stored) if ends is None else ends[tp]
-            self.read += (end - start) if stored is self._raw else 0
-            yield [Rec(offset, stored[offset], tp.topic) for offset in range(start, end)]
-
-    def reader(self) -> QuarantineReader:
-        return QuarantineReader(self.settings, CATALOG, PRESENT, "router", self.settings.topic(RAW))
+            found = self.topics.get(tp.topic, [])[start : None if ends is None else ends[tp]]
+            self.read += len(found) if tp.topic == self.settings.topic(RAW) else 0
+            yield found
 
     def window(self) -> DuplicateWindow:
-        routing = Routing(CATALOG.events, dict.fromkeys(CATALOG.topics, PRESENT), self.settings.topic, 10**7)
+        routing = Routing(CATALOG.events, dict.fromkeys(CATALOG.topics, 7), self.settings.topic, 10**7)
         raw = TopicPartition(self.settings.topic(RAW), 0)
-        windows, _ = History(self.settings, routing, self.reader(), threading.Event()).windows({raw: len(self._raw)})
+        windows, _ = History(self.settings, routing, threading.Event()).windows({raw: len(self._values)})
         return windows[0]
 
-    def knows(self, window: DuplicateWindow, number: int) -> bool:
-        return window.body(f"e{number}") == body_hash(self._raw[number])
+    def known(self) -> list[int]:
+        window = self.window()
+        return [n for n, value in enumerate(self._values) if window.body(f"e{n}") == body_hash(value)]
 
 
-def test_a_refused_event_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    stored = Stored(monkeypatch, 3, {1})
-    window = stored.window()
-    assert [stored.knows(window, number) for number in range(3)] == [True, False, True]
+def test_an_event_without_a_typed_record_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is in quarantine, or an operator has moved the group's offset over it."""
+    assert Stored(monkeypatch, 4, {0, 2, 3}).known() == [0, 2, 3]
+
+
+def test_typed_records_of_a_raw_topic_that_was_deleted_are_of_other_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = Stored(monkeypatch, 4, {0, 2})
+    [topic] = [topic for topic in stored.topics if topic.endswith("transfer")]
+    stored.topics[topic].append(Rec(0, b"", topic, timestamp_=1500, headers_={"raw_offset": b"1"}))
+    assert stored.known() == [0, 2]
 
 
 @pytest.mark.parametrize(
     ("count", "every", "known", "read"),
     [
-        (100, 1, 20, 20),  # each is typed: the last two generations
-        (100, 4, 20, 20 + 80),  # one of four: further back for the window's size
-        (15, 4, 4, 15),  # all that there is
-        (1000, 40, 2, 20 + 80),  # seldom one: no further than 8 times the size
+        (100, 1, 10, 10),  # each is typed: hardly more than the window's size
+        (100, 2, 15, 10 + 30),  # every other one: further back for the window's size
+        (15, 4, 4, 10 + 15),  # all that there is
+        (1000, 40, 2, 10 + 30 + 80),  # seldom one: no further than that
     ],
 )
 def test_the_window_is_of_typed_events(
     monkeypatch: pytest.MonkeyPatch, count: int, every: int, known: int, read: int
 ) -> None:
-    stored = Stored(monkeypatch, count, {number for number in range(count) if number % every})
-    window = stored.window()
     typed = range(0, count, every)
-    assert [number for number in range(count) if stored.knows(window, number)] == [*typed][-known:]
+    stored = Stored(monkeypatch, count, typed)
+    assert stored.known() == [*typed][-known:]
     assert stored.read == read
-
-
-def test_a_quarantine_record_of_a_schema_that_is_gone_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    stored = Stored(monkeypatch, 3, {1})
-    stored.knows_former = False
-    with pytest.raises(SettingsError, match=r"quarantine\[0\]@0: .* id 99; .* register that schema again"):
-        stored.window()
-
-
-def test_whoever_can_do_without_it_is_warned(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    stored = Stored(monkeypatch, 3, {1})
-    stored.knows_former = False
-    assert list(stored.reader().read({TopicPartition(stored.settings.topic("quarantine"), 0): 0})) == []
-    assert "no schema with the id 99" in caplog.text
