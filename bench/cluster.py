@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 import confluent_kafka
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException, Producer
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from bench.corpus import Corpus
 from ingest.envelope import EVENT_ID
 from runtime.kafka import Headers, admin_client, client_config, producer_config
+from runtime.offset_moves import accept_offsets, topic_ids
 from runtime.record import Record, TopicPartition
 from runtime.schema_ids import open_registry, resolve_schema_ids
 from runtime.settings import Settings
@@ -123,8 +124,8 @@ class Pipeline:
         """Let the next worker of our group begin at the beginning, though its outputs are there."""
         self._forget_group(group)
         inputs = [self.raw] if group == self.settings.group("router") else list(self.typed.values())
-        starts = [confluent_kafka.TopicPartition(*tp, 0) for tp in self.partitions_of(inputs)]
-        self.admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, starts)])[group].result()
+        starts = dict.fromkeys(self.partitions_of(inputs), 0)
+        accept_offsets(self.admin, group, starts, topic_ids(self.admin, inputs), "a measurement")
 
     def _forget_group(self, group: str) -> None:
         deadline = time.monotonic() + _PATIENCE_S

@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "router": "cli.router",
     "projector": "cli.projector",
     "topics": "cli.topics",
+    "offsets": "cli.offsets",
     "schemas": "cli.schemas",
     "tail": "cli.tail",
     "quarantine": "cli.quarantine",

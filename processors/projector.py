@@ -26,7 +26,9 @@ from runtime.record_batch import RecordBatch
 from runtime.schema_ids import open_registry
 from runtime.schema_lookup import SchemaLookup
 from runtime.settings import Settings
+from runtime.start_offsets import refusal
 from runtime.state_table import StateTable
+from runtime.topic_reader import first_offsets
 from runtime.topics import derived_size_limit
 from runtime.transaction import Transaction
 from schemas.catalog import Catalog, load_catalog
@@ -59,6 +61,7 @@ class Projector(BatchProcessor):
         metrics: Metrics,
         active: ActiveAlerts,
     ) -> None:
+        self._settings = settings
         self._typed = typed
         self._tables = tables
         self._writer = AlertWriter(alert_codec, source_uri(settings))
@@ -82,13 +85,20 @@ class Projector(BatchProcessor):
             metrics.unknown_values.labels(topic.biz_type)
             metrics.illegal_transitions.labels(topic.biz_type)
 
-    def restore(self, positions: Mapping[TopicPartition, int], unmoved: set[TopicPartition]) -> None:
+    def restore(
+        self, positions: Mapping[TopicPartition, int], unmoved: set[TopicPartition], foreign: set[TopicPartition]
+    ) -> None:
         """Load the tables of the assigned partition numbers."""
         numbers = {tp.partition for tp in positions}
         kept = {number for number in numbers if all((topic, number) in unmoved for topic in self._typed)}
         split = {number for number in numbers if any((topic, number) not in positions for topic in self._typed)}
         if split:
             raise MustRestart(f"partitions {sorted(split)} of the typed topics are not all assigned to this worker")
+        firsts = first_offsets(self._settings, foreign)
+        for tp in sorted(foreign):
+            # States don't name the offsets that they come from. From the beginning, what is older changes nothing.
+            if positions[tp] > firsts[tp]:
+                raise refusal(tp, positions[tp], NAME, "events before it may never have been projected")
         for table in self._tables.values():
             table.restore(numbers, kept)
         self._active.restore(numbers, kept)

@@ -14,7 +14,8 @@ from processors.history import History
 from processors.routing import Routing
 from runtime.kafka import Headers
 from runtime.metrics import Metrics
-from runtime.quarantine import Quarantine, internal_error
+from runtime.quarantine import QUARANTINE, Quarantine, internal_error
+from runtime.quarantine_reader import QuarantineReader
 from runtime.record import Record, Records, TopicPartition, trace_headers
 from runtime.record_batch import RecordBatch
 from runtime.settings import Settings
@@ -58,12 +59,15 @@ class Router(BatchProcessor):
         self._received_ms: list[int] = []
         self._duplicate_keys = 0
 
-    def restore(self, positions: Mapping[TopicPartition, int], unmoved: set[TopicPartition]) -> None:
+    def restore(
+        self, positions: Mapping[TopicPartition, int], unmoved: set[TopicPartition], foreign: set[TopicPartition]
+    ) -> None:
         """Load the duplicate window of each partition: the last typed events before its position."""
         started = time.monotonic()
         kept = {tp.partition: self._windows[tp.partition] for tp in unmoved}
         moved = {tp: position for tp, position in positions.items() if tp not in unmoved}
         windows, restored = self._history.windows(moved)
+        self._history.refuse_unless_fitting({tp: positions[tp] for tp in foreign}, windows)
         self._windows = kept | windows
         took = time.monotonic() - started
         self._metrics.restored.labels("duplicates").inc(restored)
@@ -141,7 +145,8 @@ def run(settings: Settings, stop: threading.Event, catalog: Catalog | None = Non
         schema_ids: Mapping[str, int], quarantine: Quarantine, transaction: Transaction, metrics: Metrics
     ) -> Router:
         routing = Routing(contracts.events, schema_ids, settings.topic, typed_size_limit(settings))
-        return Router(routing, History(settings, routing, stop), quarantine, transaction, metrics)
+        refused = QuarantineReader(settings, contracts, schema_ids[QUARANTINE], NAME, settings.topic(RAW))
+        return Router(routing, History(settings, routing, refused, stop), quarantine, transaction, metrics)
 
     outputs = [settings.topic(contract.topics[0].name) for contract in contracts.events.values()]
     run_worker(settings, NAME, contracts, [settings.topic(RAW)], outputs, build, stop, past_python=True)

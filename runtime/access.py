@@ -73,11 +73,14 @@ _NEEDS: Final[Mapping[str, tuple[_Need, ...]]] = {
         _READER,
     ),
     "repairer": (
+        # Offsets of a group are written by who may read the group and the topic.
+        (TOPIC, "raw", "Read"),
+        (GROUP, "router", "Read"),
         (TOPIC, "event.*", "Read"),
         (TOPIC, "state.*", "Read Write"),
         (TOPIC, "alerts", "Read Write"),
         (TOPIC, "alerts.active", "Read Write"),
-        (GROUP, "projector", "Describe"),
+        (GROUP, "projector", "Read"),
         (TRANSACTIONAL_ID, "rebuild", "Write"),
         _READER,
     ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Final, NamedTuple
 
 from runtime.errors import MustRestart, PipelineError
@@ -42,22 +41,10 @@ class RecordBlocks(PipelineError):
 
 
 class Attempts(NamedTuple):
-    """How often the record at `offset` has stopped a worker."""
+    """How often the record at `offset` has stopped a worker; kept in the committed offset's note (runtime.offset_note).
+
+    There it survives the process and moves with the partition.
+    """
 
     offset: int
     number: int
-
-    @property
-    def metadata(self) -> str:
-        """As metadata of a committed offset: it survives the process and moves with the partition."""
-        return json.dumps({"failed_offset": self.offset, "attempts": self.number}, separators=(",", ":"))
-
-
-def attempts_of(metadata: str | None) -> Attempts | None:
-    """Read the metadata of a committed offset; None for any that isn't of this form."""
-    try:
-        members = json.loads(metadata or "")
-        offset, number = members["failed_offset"], members["attempts"]
-    except (ValueError, TypeError, KeyError):
-        return None
-    return Attempts(offset, number) if isinstance(offset, int) and isinstance(number, int) else None

@@ -21,21 +21,23 @@ from mode import Service
 
 from runtime.commit_rule import CommitRule
 from runtime.errors import MustRestart, PipelineError
-from runtime.failed_record import MOST_ATTEMPTS, Attempts, RecordBlocks, RecordFailed, attempts_of
+from runtime.failed_record import MOST_ATTEMPTS, Attempts, RecordBlocks, RecordFailed
 from runtime.fetch import fetch_of
 from runtime.garbage import give_back
 from runtime.health import Health
 from runtime.kafka import consumer_config
 from runtime.metrics import Metrics
 from runtime.native_client import make_client
+from runtime.offset_note import OffsetNote
 from runtime.quarantine import Quarantine
 from runtime.record import TopicPartition
 from runtime.record_batch import Part, Partitions, RecordBatch
 from runtime.settings import Settings
 from runtime.source_lag import SourceLag
-from runtime.start_offsets import start_offsets
+from runtime.start_offsets import foreign_offsets, start_offsets
 from runtime.startup import keep_trying
-from runtime.topic_reader import consumers_commits
+from runtime.topic_identity import TopicIdentity
+from runtime.topic_reader import Committed, consumers_commits
 from runtime.transaction import Transaction
 
 log = logging.getLogger(__name__)
@@ -56,10 +58,13 @@ _RESTORE_LIMIT_S: Final = 290.0
 class Processor(Protocol):
     """What a worker does around its batches. Every call comes while no batch is in work."""
 
-    def restore(self, positions: Mapping[TopicPartition, int], unmoved: set[TopicPartition]) -> None:
+    def restore(
+        self, positions: Mapping[TopicPartition, int], unmoved: set[TopicPartition], foreign: set[TopicPartition]
+    ) -> None:
         """These partitions, and no others, are assigned: load the state that records from these offsets on need.
 
-        Nobody has moved the offset of an `unmoved` one since this worker held it last: what it had still holds. May end
+        Nobody has moved the offset of an `unmoved` one since this worker held it last: what it had still holds. No
+        worker has committed that of a `foreign` one: raises SettingsError where it doesn't fit the outputs. May end
         with Stopped once a stop is asked for: no transaction is open then.
         """
 
@@ -129,6 +134,7 @@ class RecordSource(Service):
         self._assigned: set[TopicPartition] = set()
         self._next_offsets: dict[TopicPartition, int] = {}  # to be committed
         self._active_at = 0.0  # monotonic, when there was something to read
+        self._committed_at = 0.0  # monotonic
         self._committed: dict[TopicPartition, int] = {}  # as of this worker's last commit or assignment
         self._attempts: dict[TopicPartition, Attempts] = {}  # at a record that stopped a worker, not yet passed
         self._leaving = False
@@ -137,6 +143,7 @@ class RecordSource(Service):
         )
         self._read = 0  # records of the open transaction
         self._lag = SourceLag(self._consumer, metrics)
+        self._identity = TopicIdentity(settings, topics)
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def on_stop(self) -> None:
@@ -149,7 +156,7 @@ class RecordSource(Service):
             self._subscribe()
             while not self._is_to_stop():
                 self._health.beat()
-                patience_s = _LINGER_S if self._transaction.is_open else _IDLE_POLL_S
+                patience_s = max(self._rest_s(), _LINGER_S) if self._transaction.is_open else _IDLE_POLL_S
                 fetched = self._fetch.fetch(patience_s, BATCH_RECORDS, BATCH_BYTES)
                 await asyncio.sleep(0)  # whoever else is on the loop
                 for part in fetched.parts if fetched is not None else ():
@@ -161,7 +168,7 @@ class RecordSource(Service):
                 elif self._is_worth_a_commit():
                     self._commit()
                 if self._lag.is_due():
-                    self._measure_lag()
+                    self._look_at_topics()
             self._health.not_ready("stopping")
             self._leave()
         except BaseException as error:  # noqa: BLE001 (whatever it is, the process must not go on)
@@ -224,13 +231,17 @@ class RecordSource(Service):
 
     def _commit_is_due(self, processed: Partitions) -> bool:
         age_s = time.monotonic() - self._transaction.opened_at
-        at_end = all(self._lag.is_at_end(tp, self._next_offsets[tp]) for tp in processed)
+        at_end = self._rest_s() <= 0 and all(self._lag.is_at_end(tp, self._next_offsets[tp]) for tp in processed)
         return self._commit_rule.is_due(age_s, self._read, at_end=at_end)
 
     def _is_worth_a_commit(self) -> bool:
         """Of an idle source: what is open, and sooner or later also what was stepped over."""
         settled = time.monotonic() - self._active_at > _SETTLED_S
-        return self._transaction.is_open or (settled and bool(self._next_offsets))
+        return (self._transaction.is_open and self._rest_s() <= 0) or (settled and bool(self._next_offsets))
+
+    def _rest_s(self) -> float:
+        """How long a source whose events come one by one rests before its next commit; below 0: it has rested."""
+        return self._committed_at + self._commit_rule.rest_s - time.monotonic()
 
     def _subscribe(self) -> None:
         self._transaction.init()
@@ -246,24 +257,29 @@ class RecordSource(Service):
             tp: attempts for tp, attempts in self._attempts.items() if self._next_offsets.get(tp, 0) <= attempts.offset
         }
         offsets = [self._to_commit(tp, offset) for tp, offset in self._next_offsets.items()]
+        asked = self._identity.ask()  # answered while the offsets are sent
         try:
-            self._transaction.commit(offsets, self._consumer.consumer_group_metadata())
+            self._transaction.commit(
+                offsets, self._consumer.consumer_group_metadata(), lambda: self._identity.verify(asked)
+            )
         except Exception:
             self._metrics.transactions.labels("failed").inc()
             raise
         self._committed.update(self._next_offsets)
         self._next_offsets.clear()
         self._read = 0
-        self._commit_rule.committed(time.monotonic() - started)
+        self._committed_at = time.monotonic()
+        self._commit_rule.committed(self._committed_at - started)
         self._processor.after_commit()
         self._metrics.transactions.labels("committed").inc()
         self._metrics.transaction_seconds.observe(time.monotonic() - self._transaction.opened_at)
         self._metrics.commit_seconds.observe(time.monotonic() - started)
 
     def _to_commit(self, tp: TopicPartition, offset: int) -> confluent_kafka.TopicPartition:
-        """The offset with the attempts at a record that still lies ahead."""
-        attempts = self._attempts.get(tp)
-        return confluent_kafka.TopicPartition(*tp, offset, metadata="" if attempts is None else attempts.metadata)
+        """The offset with the topic's id and the attempts at a record that still lies ahead."""
+        failed_offset, attempts = self._attempts.get(tp, (None, None))
+        note = OffsetNote(topic_id=self._identity.ids[tp.topic], failed_offset=failed_offset, attempts=attempts)
+        return confluent_kafka.TopicPartition(*tp, offset, metadata=note.encode())
 
     def _on_assign(self, _: Consumer, assigned: list[confluent_kafka.TopicPartition]) -> None:
         if self._leaving:  # close() still serves an assignment that was under way
@@ -272,22 +288,32 @@ class RecordSource(Service):
         self._health.not_ready("restoring")
         # Waits until the last owner's transaction has ended: its offsets are pending until then (KIP-447).
         wanted = [TopicPartition(tp.topic, tp.partition) for tp in assigned]
-        commits = keep_trying(
+
+        def ask() -> dict[TopicPartition, Committed]:
+            self._identity.learn()
+            return consumers_commits(self._consumer, wanted, _COMMITTED_TIMEOUT_S)
+
+        found = keep_trying(
             "the group's committed offsets",
-            lambda: consumers_commits(self._consumer, wanted, _COMMITTED_TIMEOUT_S),
+            ask,
             self._settings.start_timeout_s,
             (KafkaException,),
             self._stop_asked,
         )
-        offsets = {tp: commit.offset for tp, commit in commits.items()}
-        self._attempts = {tp: read for tp, commit in commits.items() if (read := attempts_of(commit.metadata))}
-        positions = start_offsets(self._settings, self._group, offsets, self._outputs)
+        foreign = foreign_offsets(self._group, found, self._identity.ids)
+        offsets = {tp: committed.offset for tp, committed in found.items()}
+        self._attempts = {
+            tp: Attempts(note.failed_offset, note.attempts)
+            for tp, (_, note) in found.items()
+            if note.failed_offset is not None and note.attempts is not None
+        }
+        positions = start_offsets(self._settings, self._group, offsets, self._outputs, self._stop_asked)
         unmoved = {tp for tp, offset in positions.items() if self._committed.get(tp) == offset}
         self._assigned, self._committed = set(positions), positions
         self._metrics.rebalances.labels("assigned").inc()
         self._metrics.assigned.set(len(positions))
         self._lag.assign(positions)
-        self._processor.restore(positions, unmoved)
+        self._processor.restore(positions, unmoved, foreign - unmoved)
         give_back()
         self._fetch.assign(positions)
         self._consumer.assign([confluent_kafka.TopicPartition(*tp, offset) for tp, offset in positions.items()])
@@ -355,5 +381,7 @@ class RecordSource(Service):
         finally:
             self._consumer.close()
 
-    def _measure_lag(self) -> None:
+    def _look_at_topics(self) -> None:
+        if self._assigned:
+            self._identity.verify(self._identity.ask())
         self._lag.measure({tp: self._position(tp) for tp in self._assigned})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 import confluent_kafka
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
@@ -13,6 +13,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from runtime.errors import MustRestart, SettingsError, Stopped
 from runtime.kafka import admin_client, client_config, consumer_config, raise_if_hopeless, refused
+from runtime.offset_note import OffsetNote, parse_note
 from runtime.record import Record, TopicPartition, partition_of
 from runtime.settings import Settings
 from runtime.startup import keep_trying
@@ -36,14 +37,18 @@ def topic_partitions(settings: Settings, topic: str) -> list[TopicPartition]:
     return [TopicPartition(topic, number) for number in sorted(found.partitions)]
 
 
-def end_offsets(settings: Settings, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+def end_offsets(
+    settings: Settings, partitions: Iterable[TopicPartition], stop: threading.Event | None = None
+) -> dict[TopicPartition, int]:
     """High watermark of each partition, records of unfinished transactions included."""
-    return _offsets(settings, dict.fromkeys(partitions, OffsetSpec.latest()))
+    return _offsets(settings, dict.fromkeys(partitions, OffsetSpec.latest()), stop)
 
 
-def first_offsets(settings: Settings, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+def first_offsets(
+    settings: Settings, partitions: Iterable[TopicPartition], stop: threading.Event | None = None
+) -> dict[TopicPartition, int]:
     """Offset of the oldest record that each partition still holds."""
-    return _offsets(settings, dict.fromkeys(partitions, OffsetSpec.earliest()))
+    return _offsets(settings, dict.fromkeys(partitions, OffsetSpec.earliest()), stop)
 
 
 def offsets_at(settings: Settings, partitions: Sequence[TopicPartition], time_ms: int) -> dict[TopicPartition, int]:
@@ -51,10 +56,12 @@ def offsets_at(settings: Settings, partitions: Sequence[TopicPartition], time_ms
     return offsets_since(settings, dict.fromkeys(partitions, time_ms))
 
 
-def offsets_since(settings: Settings, times_ms: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+def offsets_since(
+    settings: Settings, times_ms: Mapping[TopicPartition, int], stop: threading.Event | None = None
+) -> dict[TopicPartition, int]:
     """As `offsets_at`, each partition with a time of its own."""
-    found = _offsets(settings, {tp: OffsetSpec.for_timestamp(time_ms) for tp, time_ms in times_ms.items()})
-    return end_offsets(settings, times_ms) | {tp: offset for tp, offset in found.items() if offset >= 0}
+    found = _offsets(settings, {tp: OffsetSpec.for_timestamp(time_ms) for tp, time_ms in times_ms.items()}, stop)
+    return end_offsets(settings, times_ms, stop) | {tp: offset for tp, offset in found.items() if offset >= 0}
 
 
 def committed_offsets(
@@ -70,12 +77,12 @@ def committed_offsets(
 
     def ask() -> dict[TopicPartition, int | None]:
         try:
-            found = consumers_offsets(consumer, partitions, _REQUEST_TIMEOUT_S)
+            found = consumers_commits(consumer, partitions, _REQUEST_TIMEOUT_S)
         except KafkaException as error:
             if error.args[0].code() in refusals:
                 raise refused(f"Describe on group {group} ({error.args[0].str()})") from None
             raise
-        return {tp: offset if offset >= 0 else None for tp, offset in found.items()}
+        return {tp: committed.offset if committed.offset >= 0 else None for tp, committed in found.items()}
 
     try:
         return keep_trying(f"the offsets of the group {group}", ask, settings.start_timeout_s, (KafkaException,))
@@ -83,25 +90,24 @@ def committed_offsets(
         consumer.close()
 
 
-def consumers_offsets(
-    consumer: Consumer, partitions: Iterable[TopicPartition], timeout_s: float
-) -> dict[TopicPartition, int]:
-    """What the consumer's group has committed; below 0 where that is nothing.
+class Committed(NamedTuple):
+    """What a group has committed of a partition: an offset, below 0 where that is nothing, and its note."""
 
-    Raises KafkaException, also where one partition alone has an error: its offset would look like nothing.
-    """
-    found = consumers_commits(consumer, partitions, timeout_s)
-    return {tp: commit.offset for tp, commit in found.items()}
+    offset: int
+    note: OffsetNote
 
 
 def consumers_commits(
     consumer: Consumer, partitions: Iterable[TopicPartition], timeout_s: float
-) -> dict[TopicPartition, confluent_kafka.TopicPartition]:
-    """The same with the metadata of each offset."""
+) -> dict[TopicPartition, Committed]:
+    """What the consumer's group has committed.
+
+    Raises KafkaException, also where one partition alone has an error: its offset would look like nothing.
+    """
     found = consumer.committed([confluent_kafka.TopicPartition(*tp) for tp in partitions], timeout_s)
     if failed := next((tp.error for tp in found if tp.error is not None), None):
         raise KafkaException(failed)
-    return {TopicPartition(tp.topic, tp.partition): tp for tp in found}
+    return {TopicPartition(tp.topic, tp.partition): Committed(tp.offset, parse_note(tp.metadata)) for tp in found}
 
 
 def read_to_end(
@@ -117,8 +123,8 @@ def read_to_end(
     until it has ended. Raises MustRestart when that takes longer than any living transaction can, and Stopped once
     `stop` is set.
     """
-    ends = end_offsets(settings, starts) if ends is None else ends
-    firsts = first_offsets(settings, starts)
+    ends = end_offsets(settings, starts, stop) if ends is None else ends
+    firsts = first_offsets(settings, starts, stop)
     unfinished = {tp for tp, start in starts.items() if max(start, firsts[tp]) < ends[tp]}
     if not unfinished:
         return
@@ -184,7 +190,9 @@ def _consume(consumer: Consumer, group: str) -> tuple[list[Record], dict[TopicPa
     return records, reached
 
 
-def _offsets(settings: Settings, specs: Mapping[TopicPartition, OffsetSpec]) -> dict[TopicPartition, int]:
+def _offsets(
+    settings: Settings, specs: Mapping[TopicPartition, OffsetSpec], stop: threading.Event | None
+) -> dict[TopicPartition, int]:
     wanted = {confluent_kafka.TopicPartition(*tp): spec for tp, spec in specs.items()}
     if not wanted:
         return {}
@@ -205,4 +213,4 @@ def _offsets(settings: Settings, specs: Mapping[TopicPartition, OffsetSpec]) -> 
         return found
 
     # A partition has no leader for a moment after its creation, and while its broker restarts.
-    return keep_trying("Kafka, asked for offsets,", ask, settings.start_timeout_s, (KafkaException,))
+    return keep_trying("Kafka, asked for offsets,", ask, settings.start_timeout_s, (KafkaException,), stop)

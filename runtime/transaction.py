@@ -131,9 +131,15 @@ class Transaction:
         if left:
             raise MustRestart(f"flush: Kafka has not taken {left:,} records within {self._timeout_s:g} s")
 
-    def commit(self, offsets: Sequence[TopicPartition] = (), group: object = None) -> None:
+    def commit(
+        self,
+        offsets: Sequence[TopicPartition] = (),
+        group: object = None,
+        verify: Callable[[], None] = lambda: None,
+    ) -> None:
         """Commit everything produced, and `offsets` (next offset to read) for the consumer `group` metadata.
 
+        `verify` is called when the offsets are sent; nothing commits where it raises.
         Waits through broker outages that are shorter than the transaction timeout. Raises Fenced or MustRestart.
         """
         began = time.monotonic()
@@ -143,6 +149,7 @@ class Transaction:
                 lambda timeout: self._producer.send_offsets_to_transaction(list(offsets), group, timeout),
                 self._timeout_s,
             )
+        verify()
         self._until_done("commit_transaction", self._producer.commit_transaction, self._timeout_s)
         self.is_open = False
         self._committed_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -6,9 +6,12 @@ from uuid import uuid4
 
 import pytest
 from confluent_kafka import OFFSET_END, ConsumerGroupTopicPartitions, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 from kafka_cluster import KafkaCluster
 from pipeline_processes import Pipeline, credit, eventually
+
+from runtime.topics import plan_topics
+from schemas.catalog import load_catalog
 
 
 @pytest.fixture
@@ -100,4 +103,42 @@ def test_a_group_whose_offsets_have_expired(pipeline: Pipeline, admin: AdminClie
     [deleted] = admin.delete_consumer_groups([pipeline.settings.group("router")]).values()
     deleted.result()
     assert "its offsets have expired" in refused(pipeline)
+    assert len(pipeline.read("event.credit")) == 5
+
+
+def set_by_a_tool(admin: AdminClient, pipeline: Pipeline, offset: int) -> None:
+    """As kafka-consumer-groups --reset-offsets does."""
+    group = pipeline.settings.group("router")
+    moved = ConsumerGroupTopicPartitions(group, [TopicPartition(pipeline.settings.topic("raw"), 0, offset)])
+    [altered] = admin.alter_consumer_group_offsets([moved]).values()
+    altered.result()
+
+
+def test_an_offset_that_somebody_has_moved(pipeline: Pipeline, admin: AdminClient) -> None:
+    route(pipeline, 0, 5)
+    set_by_a_tool(admin, pipeline, 2)
+    assert "has an output, which would be written again" in refused(pipeline)
+    pipeline.produce_all("raw", [("ACC-1", credit(f"e{number}")) for number in range(5, 8)])
+    set_by_a_tool(admin, pipeline, 7)
+    assert "2 records before it, from 5 on, have no output: they would be lost" in refused(pipeline)
+    done = pipeline.command("offsets", "accept", "router", "--reason", "ticket 17")
+    assert done.returncode == 0, done.stderr
+    with pipeline.worker("router") as router:
+        pipeline.produce_all("raw", [("ACC-1", credit("e5"))])  # skipped before, so it is no duplicate
+        pipeline.wait_for("event.credit", 5 + 2)
+        assert "ticket 17" in router.log
+        assert router.stop() == 0
+
+
+def test_a_topic_that_is_created_again_while_it_is_read(pipeline: Pipeline, admin: AdminClient) -> None:
+    [plan] = [plan for plan in plan_topics(load_catalog(), pipeline.settings) if plan.name.endswith(".raw")]
+    pipeline.produce_all("raw", [("ACC-1", credit(f"e{number}")) for number in range(5)])
+    with pipeline.worker("router") as router:
+        pipeline.wait_for("event.credit", 5)
+        admin.delete_topics([plan.name])[plan.name].result()
+        eventually(lambda: plan.name not in admin.list_topics(timeout=10).topics)
+        admin.create_topics([NewTopic(plan.name, 1, 1, config=plan.config)])[plan.name].result()
+        pipeline.produce_all("raw", [("ACC-1", credit(f"n{number}")) for number in range(50)])
+        assert router.wait() in (2, 70), router.log  # 70 where it was gone when the router asked
+    assert "its source was deleted and created again" in refused(pipeline)  # Kafka deletes the offsets with the topic
     assert len(pipeline.read("event.credit")) == 5

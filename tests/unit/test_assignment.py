@@ -12,13 +12,14 @@ from confluent_kafka import TopicPartition as Wanted
 
 from runtime import record_source
 from runtime.metrics import Metrics
+from runtime.offset_note import OffsetNote
 from runtime.record import TopicPartition
 from runtime.record_source import RecordSource
 from runtime.settings import Settings
 
 
 def committed(partition: int, offset: int, error: KafkaError | None = None) -> Any:  # a real one's error is read-only
-    return Mock(topic="raw", partition=partition, offset=offset, error=error, metadata=None)
+    return Mock(topic="raw", partition=partition, offset=offset, error=error, metadata=OffsetNote("id").encode())
 
 
 def test_a_partition_whose_offset_cannot_be_told_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,8 +29,9 @@ def test_a_partition_whose_offset_cannot_be_told_is_asked_for_again(monkeypatch:
         [committed(0, 5), committed(1, 7)],
     ]
     monkeypatch.setattr(record_source, "Consumer", Mock(return_value=consumer))
-    monkeypatch.setattr(record_source, "start_offsets", lambda _, __, offsets, ___: offsets)
+    monkeypatch.setattr(record_source, "start_offsets", lambda _, __, offsets, *___: offsets)
     monkeypatch.setattr(record_source, "SourceLag", Mock())
+    monkeypatch.setattr(record_source, "TopicIdentity", Mock(return_value=Mock(ids={"raw": "id"})))
 
     parts: Any = Settings(), "router", ["raw"], [], Mock(), Mock(), processor, Mock(), Metrics(), Mock(), stop
 
@@ -37,6 +39,7 @@ def test_a_partition_whose_offset_cannot_be_told_is_asked_for_again(monkeypatch:
         RecordSource(*parts)._on_assign(consumer, [Wanted("raw", 0), Wanted("raw", 1)])
 
     asyncio.run(assign())
-    positions, _ = processor.restore.call_args.args
+    positions, _, foreign = processor.restore.call_args.args
+    assert foreign == set()
     assert positions == {TopicPartition("raw", 0): 5, TopicPartition("raw", 1): 7}
     stop.wait.assert_called_once()

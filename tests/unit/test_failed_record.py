@@ -22,9 +22,10 @@ from processors.projector import Projector
 from runtime import quarantine as quarantine_module
 from runtime import record_source
 from runtime.errors import MustRestart, SettingsError
-from runtime.failed_record import MOST_ATTEMPTS, Attempts, RecordBlocks, RecordFailed, attempts_of
+from runtime.failed_record import MOST_ATTEMPTS, RecordBlocks, RecordFailed
 from runtime.health import Health
 from runtime.metrics import Metrics
+from runtime.offset_note import OffsetNote
 from runtime.operator import operator
 from runtime.quarantine import Quarantine
 from runtime.record import TopicPartition
@@ -163,14 +164,8 @@ def test_no_line_quotes_the_record(run: Callable[..., Mock], caplog: pytest.LogC
     assert "xff" not in said
 
 
-@pytest.mark.parametrize("metadata", [None, "", "x", "[]", "{}", '{"failed_offset":"1","attempts":2}', "7"])
-def test_metadata_of_others_counts_nothing(metadata: str | None) -> None:
-    assert attempts_of(metadata) is None
-
-
-def test_metadata_is_read_as_it_was_written() -> None:
-    assert Attempts(17, 2).metadata == '{"failed_offset":17,"attempts":2}'
-    assert attempts_of(Attempts(17, 2).metadata) == Attempts(17, 2)
+def counted(offset: int, attempts: int) -> str:
+    return OffsetNote("id", failed_offset=offset, attempts=attempts).encode()
 
 
 class Group:
@@ -178,12 +173,13 @@ class Group:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, at: int, metadata: str = "") -> None:
         self.transaction = Mock(is_open=False, opened_at=0.0)
-        self.transaction.commit.side_effect = lambda offsets, _: self.commits.extend(offsets)
+        self.transaction.commit.side_effect = lambda offsets, *_: self.commits.extend(offsets)
         self.commits: list[confluent_kafka.TopicPartition] = []
         consumer = Mock(**{"committed.return_value": [Mock(topic=TOPIC, partition=0, offset=at, metadata=metadata)]})
         consumer.committed.return_value[0].error = None
         monkeypatch.setattr(record_source, "make_client", lambda *_, **__: (consumer, None))
-        monkeypatch.setattr(record_source, "start_offsets", lambda _, __, offsets, ___: offsets)
+        monkeypatch.setattr(record_source, "start_offsets", lambda _, __, offsets, *___: offsets)
+        monkeypatch.setattr(record_source, "TopicIdentity", Mock(return_value=Mock(ids={TOPIC: "id"})))
         monkeypatch.setattr(record_source, "SourceLag", Mock())
         mocks: Any = Mock(), self.transaction, Mock(), Mock(), Metrics(), Mock(), Mock()
         self.source = RecordSource(Settings(), "projector", [TOPIC], [], *mocks)
@@ -219,7 +215,7 @@ def test_it_is_counted_with_the_unmoved_offset_until_the_attempts_are_used_up(gr
         assert ended.exit_code == 70
         assert f"attempt {attempt} of {MOST_ATTEMPTS}" in str(ended)
         offset, metadata = worker.left
-        assert (offset, attempts_of(metadata)) == (15, Attempts(17, attempt))
+        assert (offset, metadata) == (15, counted(17, attempt))
     worker = group(15, metadata)
     ended = worker.fail(17)
     assert isinstance(ended, RecordBlocks)
@@ -228,19 +224,19 @@ def test_it_is_counted_with_the_unmoved_offset_until_the_attempts_are_used_up(gr
 
 
 def test_the_count_is_of_one_record(group: Callable[..., Group]) -> None:
-    worker = group(15, Attempts(17, 3).metadata)
+    worker = group(15, counted(17, 3))
     worker.fail(18)
-    assert attempts_of(worker.left[1]) == Attempts(18, 1)
+    assert worker.left[1] == counted(18, 1)
 
 
 def test_the_count_is_kept_until_the_record_is_passed(group: Callable[..., Group]) -> None:
-    worker = group(15, Attempts(17, 2).metadata)
+    worker = group(15, counted(17, 2))
     worker.advance(17)
-    assert worker.left == (17, Attempts(17, 2).metadata)
+    assert worker.left == (17, counted(17, 2))
     worker.advance(18)
-    assert worker.left == (18, "")
+    assert worker.left == (18, OffsetNote("id").encode())
     worker.advance(19)
-    assert worker.left == (19, "")
+    assert worker.left == (19, OffsetNote("id").encode())
 
 
 def test_nothing_of_the_batch_can_commit_with_the_count(group: Callable[..., Group]) -> None:

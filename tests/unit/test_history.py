@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Collection, Iterator, Mapping
+from typing import cast
+from unittest.mock import Mock
 
 import pytest
 from test_audit_books import Rec
@@ -12,6 +14,8 @@ from test_audit_books import Rec
 from processors import history
 from processors.history import History
 from processors.routing import Routing
+from runtime.errors import SettingsError
+from runtime.quarantine_reader import QuarantineReader
 from runtime.record import TopicPartition
 from runtime.settings import Settings
 from schemas.body_hash import body_hash
@@ -28,6 +32,7 @@ class Stored:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, count: int, typed: Collection[int], size: int = 10) -> None:
         self.settings = Settings(duplicate_window=size)
         self.read = 0
+        self.quarantined: set[int] = set()
         self._values = [json.dumps(EVENT | {"id": f"e{number}"}).encode() for number in range(count)]
         raw = self.settings.topic(RAW)
         self.topics: dict[str, list[Rec]] = {
@@ -41,10 +46,12 @@ class Stored:
                 if offset % 2 == remainder
             ]
         monkeypatch.setattr(history, "read_to_end", self._read_to_end)
-        monkeypatch.setattr(history, "first_offsets", lambda _, partitions: dict.fromkeys(partitions, 0))
+        monkeypatch.setattr(history, "first_offsets", lambda _, partitions, __: dict.fromkeys(partitions, 0))
         monkeypatch.setattr(history, "offsets_since", self._offsets_since)
 
-    def _offsets_since(self, _: Settings, times_ms: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+    def _offsets_since(
+        self, _: Settings, times_ms: Mapping[TopicPartition, int], __: threading.Event
+    ) -> dict[TopicPartition, int]:
         return {
             tp: sum(record.timestamp()[1] < time_ms for record in self.topics.get(tp.topic, ()))
             for tp, time_ms in times_ms.items()
@@ -62,11 +69,19 @@ class Stored:
             self.read += len(found) if tp.topic == self.settings.topic(RAW) else 0
             yield found
 
-    def window(self) -> DuplicateWindow:
+    def window(self, position: int | None = None) -> DuplicateWindow:
         routing = Routing(CATALOG.events, dict.fromkeys(CATALOG.topics, 7), self.settings.topic, 10**7)
         raw = TopicPartition(self.settings.topic(RAW), 0)
-        windows, _ = History(self.settings, routing, threading.Event()).windows({raw: len(self._values)})
+        at = len(self._values) if position is None else position
+        made = History(self.settings, routing, self._refused(), threading.Event())
+        windows, _ = made.windows({raw: at})
+        if position is not None:
+            made.refuse_unless_fitting({raw: at}, windows)
         return windows[0]
+
+    def _refused(self) -> QuarantineReader:
+        read = [(None, {"partition": 0, "offset": number}) for number in self.quarantined]
+        return cast("QuarantineReader", Mock(**{"read.return_value": read}))
 
     def known(self) -> list[int]:
         window = self.window()
@@ -101,3 +116,35 @@ def test_the_window_is_of_typed_events(
     stored = Stored(monkeypatch, count, typed)
     assert stored.known() == [*typed][-known:]
     assert stored.read == read
+
+
+@pytest.mark.parametrize(
+    ("typed", "quarantined", "position", "refusal"),
+    [
+        ({0, 1, 2}, {3}, 4, None),  # where the outputs end
+        ({0, 1, 2}, set(), 4, r"1 records before it, from 3 on, have no output: they would be lost"),
+        ({0, 1, 2, 3}, set(), 2, r"the record at 2 has an output, which would be written again"),
+        ({0, 1}, {3}, 2, r"the record at 3 has an output"),
+        (set(), set(), 0, None),
+        ({0}, set(), 0, r"the record at 0 has an output"),
+    ],
+)
+def test_an_offset_that_no_worker_has_committed_has_to_fit_the_outputs(
+    typed: set[int], quarantined: set[int], position: int, refusal: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = Stored(monkeypatch, 6, typed)
+    stored.quarantined = quarantined
+    if refusal is None:
+        stored.window(position)
+    else:
+        with pytest.raises(
+            SettingsError, match=rf"broker\.raw\[0\]: the offset {position} .*{refusal}.*offsets accept"
+        ):
+            stored.window(position)
+
+
+def test_duplicates_behind_the_last_output_are_no_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = Stored(monkeypatch, 6, {0, 1, 2})
+    raw = stored.topics[stored.settings.topic(RAW)]
+    raw[3] = Rec(3, raw[1].value(), raw[1].topic(), timestamp_=1003)
+    stored.window(4)

@@ -56,6 +56,7 @@ def test_records_below_the_position(
     part: Part, position: int, refusal: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(record_source, "Consumer", Mock())
+    monkeypatch.setattr(record_source, "TopicIdentity", Mock())
     transaction = Mock()
     parts: Any = Settings(), "router", ["t"], [], Mock(), transaction, Mock(), Mock(), Metrics(), Mock(), Mock()
 

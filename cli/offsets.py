@@ -1,0 +1,93 @@
+"""`broker-events offsets`."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from cli.output import plural
+from runtime.errors import SettingsError
+from runtime.kafka import admin_client
+from runtime.settings import load_settings
+
+if TYPE_CHECKING:
+    from runtime.record import TopicPartition
+
+_OFFSET: Final = re.compile(r"(?P<topic>[A-Za-z0-9._-]+):(?P<partition>\d{1,9}):(?P<offset>\d{1,18})")
+
+
+@click.group("offsets")
+def command() -> None:
+    """Offsets of the routers' and the projectors' group: accept those that a worker refuses.
+
+    \b
+    Example:
+      broker-events offsets accept router raw:3:4711 --reason "4700 to 4710 were never ours, ticket 17"
+    """
+
+
+def _offsets(
+    _context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]
+) -> dict[tuple[str, int], int]:
+    given = {}
+    for text in texts:
+        found = _OFFSET.fullmatch(text)
+        if found is None:
+            raise click.BadParameter(f"{text!r} is not TOPIC:PARTITION:OFFSET, such as raw:3:4711")
+        given[found["topic"], int(found["partition"])] = int(found["offset"])
+    return given
+
+
+@command.command("accept")
+@click.argument("app", type=click.Choice(["router", "projector"]))
+@click.argument("offsets", nargs=-1, callback=_offsets, metavar="[TOPIC:PARTITION:OFFSET]...")
+@click.option("--reason", required=True, help="Why; it is logged by the worker that begins there.")
+@click.option("--dry-run", is_flag=True, help="Show what would be set.")
+def accept(*, app: str, offsets: dict[tuple[str, int], int], reason: str, dry_run: bool) -> None:
+    """Let a group go on at offsets that no worker has committed.
+
+    A worker commits its offsets with what it has written. It refuses any other that would repeat or skip records, and
+    those of a topic that was deleted and created again. This command accepts the present offsets of the group, or sets
+    the given ones (topics without the prefix); other partitions keep theirs. Records before an offset are never
+    processed, those from it on are, also where outputs of them exist. User and reason are kept beside the offset until
+    the next commit, and logged by the worker. Stop all workers of the group first.
+
+    Exit codes: 0 set, 2 the group has members, an offset isn't in its topic, or a right is missing.
+
+    \b
+    Examples:
+      broker-events offsets accept projector --reason "upgrade from 0.1.0" --dry-run
+      broker-events offsets accept router raw:0:0 raw:1:0 --reason "raw was created again, ticket 17"
+    """
+    from runtime.offset_moves import accept_offsets, topic_ids
+    from runtime.record import TopicPartition
+    from runtime.topic_reader import committed_offsets, end_offsets, first_offsets, topic_partitions
+
+    settings = load_settings()
+    group, topics = settings.group(app), [settings.topic(name) for name in _sources(app)]
+    partitions = [tp for topic in topics for tp in topic_partitions(settings, topic)]
+    present = {tp: at for tp, at in committed_offsets(settings, group, partitions).items() if at is not None}
+    given = {TopicPartition(settings.topic(topic), number): offset for (topic, number), offset in offsets.items()}
+    wanted: dict[TopicPartition, int] = given or present
+    if unknown := sorted(wanted.keys() - {*partitions}):
+        raise SettingsError(f"{unknown[0].topic}[{unknown[0].partition}]: {app}s read no such partition")
+    firsts, ends = first_offsets(settings, wanted), end_offsets(settings, wanted)
+    for tp, offset in wanted.items():
+        if not firsts[tp] <= offset <= ends[tp]:
+            raise SettingsError(f"{tp.topic}[{tp.partition}] holds {firsts[tp]} to {ends[tp]}, not {offset}")
+        click.echo(f"{tp.topic}[{tp.partition}]: {present.get(tp, 'no offset')} -> {offset}")
+    if not dry_run:
+        admin = admin_client(settings)
+        accept_offsets(admin, group, wanted, topic_ids(admin, topics), reason)
+    click.echo(f"{len(wanted)} {plural('offset', len(wanted))} {'would be set' if dry_run else 'set'}")
+
+
+def _sources(app: str) -> list[str]:
+    """What the workers of an app read, without prefix."""
+    from processors.rules import PROJECTIONS
+    from schemas.catalog import RAW, load_catalog
+
+    events = load_catalog().events
+    return [RAW] if app == "router" else [events[biz_type].topics[0].name for biz_type in PROJECTIONS]
