@@ -65,6 +65,10 @@ class Kept:
         if hashed in self.named:
             self.found.add(hashed)
 
+    def names(self, record: Any) -> bool:  # noqa: ANN401 (any table's record)
+        """Whether a live record names an event that this record names too."""
+        return any(hash(event_id.encode()) in self.named for event_id in event_ids(record))
+
     def covers(self, record: Any) -> bool:  # noqa: ANN401 (any table's record)
         """Whether every event that the record names is left."""
         return all(hash(event_id.encode()) in self.found for event_id in event_ids(record))
@@ -127,13 +131,15 @@ def _is_judged(there: Any, wanted: Any, kept: Kept, doubtful: AbstractSet[str]) 
     if _has_forgotten(there) or _has_forgotten(wanted):
         return False
     if there is None:
-        return wanted is None or wanted["account_key"] not in doubtful
+        # A movement may have another key by an id that only a deleted event had.
+        is_elsewhere = wanted is not None and "movement_id" in wanted and kept.names(wanted)
+        return wanted is None or (wanted["account_key"] not in doubtful and not is_elsewhere)
     return kept.covers(there) and (wanted is None or _comparable(there) != _comparable(wanted))
 
 
 def _has_forgotten(record: Any) -> bool:  # noqa: ANN401 (any table's record)
-    """Whether it rests on events that it no longer names, as a movement with a long history does."""
-    return record is not None and record.get("history_dropped", 0) > 0
+    """Whether it rests on events that it does not name: an alias, or a movement with a long history."""
+    return record is not None and (record.get("history_dropped", 0) > 0 or record.get("alias_of") is not None)
 
 
 def _comparable(content: Any) -> Any:  # noqa: ANN401 (any part of a record)

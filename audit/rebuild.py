@@ -22,7 +22,7 @@ from processors.alert_record import AlertRecord, AlertWriter
 from processors.cloudevents import alert_headers
 from processors.fold import fold, typed_topics
 from processors.projector import ALERTS, NAME, TABLES, source_uri
-from processors.rules import active_change
+from processors.rules import INDEX_KEYS, active_change
 from runtime.errors import SettingsError
 from runtime.kafka import Headers
 from runtime.record import Record, TopicPartition
@@ -171,7 +171,7 @@ class Rebuild:
         note: Note | None = None,
     ) -> tuple[dict[str, Values], dict[str, set[bytes]]]:
         """Tables of one partition number as of the offsets `after`, and the keys changed since `before`."""
-        folded: dict[str, States[Any]] = {name: States(self._codecs[name]) for name in TABLES}
+        folded: dict[str, States[Any]] = {name: States(self._codecs[name], INDEX_KEYS.get(name)) for name in TABLES}
         active: Values = {}
         moving: dict[str, set[bytes]] = {name: set() for name in self._codecs}
         for tp, end in after.items():
@@ -198,7 +198,7 @@ class Rebuild:
         """Fold a record; return table and key of everything that it may have changed."""
         typed = self._typed[record.topic()]
         try:
-            state_key, _, alerts = fold(typed, record, tables, self._writer, self._size_limit, self._max_skew_us)
+            folded = fold(typed, record, tables, self._writer, self._size_limit, self._max_skew_us)
         except InvalidEvent:
             return []  # in quarantine
         except RegistryError as error:
@@ -206,9 +206,9 @@ class Rebuild:
         if kept is not None:
             kept.find(typed_id(record.value() or b""))
         if note is not None:
-            note(record, state_key, alerts)
-        changed: list[tuple[str, bytes]] = [(typed.projection.topic, state_key)]
-        for alert in alerts:
+            note(record, folded.state_key, folded.alerts)
+        changed: list[tuple[str, bytes]] = [(typed.projection.topic, key) for key in (folded.state_key, *folded.others)]
+        for alert in folded.alerts:
             change = active_change(alert.alert)
             if change is not None:
                 key = change.dedup_key.encode()

@@ -12,6 +12,7 @@ from ingest.envelope import to_raw
 from ingest.sources.source import Received
 from processors.routing import Routing
 from processors.rules import PROJECTIONS, Source
+from processors.rules.outcome import Projected
 from schemas.codec import Codec
 from schemas.duplicate_window import duplicate_window
 from schemas.event_reader import EventReader, Readable
@@ -58,38 +59,55 @@ def stage_costs(pipeline: Pipeline, corpus: Corpus) -> dict[str, dict[str, float
         name: Codec(catalog.topics[name][0], ids[name]) for name in ("state.accounts", "state.movements")
     }
     decoded = [(event.biz_type, event.key, codecs[event.biz_type].decode(event.typed)) for event in events]
-    keyed = [
-        (PROJECTIONS[biz_type], PROJECTIONS[biz_type].key(event, key), key, event) for biz_type, key, event in decoded
-    ]
-    states: dict[str, Any] = {}
+    projected = [(PROJECTIONS[biz_type], key, event) for biz_type, key, event in decoded]
     before: list[tuple[Codec[Any], bytes]] = []
     after: list[tuple[Codec[Any], Any]] = []
     origin = Source("topic", 0, 0, received_us=1_800_000_000_000_000, max_skew_us=60_000_000)
-    for projection, state_key, key, event in keyed:
-        codec, state = tables[projection.topic], states.get(state_key)
+    memory = {name: _Memory() for name in tables}
+    for projection, key, event in projected:
+        codec = tables[projection.topic]
+        _, state, outcome, _ = memory[projection.topic].put(
+            projection.apply(memory[projection.topic], event, key, origin)
+        )
         if state is not None:
             before.append((codec, codec.encode(state)))
-        states[state_key] = projection.apply(state, event, key, origin).state
-        after.append((codec, states[state_key]))
+        after.append((codec, outcome.state))
 
     def apply_rules() -> None:
-        memory: dict[str, Any] = {}
-        for projection, state_key, key, event in keyed:
-            memory[state_key] = projection.apply(memory.get(state_key), event, key, origin).state
-
-    def keys() -> None:
-        _exhaust(projection.key(event, key).encode() for projection, _, key, event in keyed)
+        memory = {name: _Memory() for name in tables}
+        for projection, key, event in projected:
+            table = memory[projection.topic]
+            table.put(projection.apply(table, event, key, origin))
 
     costs["projector"] = {
         "decoding the event": _cost(
             count, lambda: _exhaust(codecs[event.biz_type].decode(event.typed) for event in events)
         ),
-        "key of the state": _cost(count, keys),
         "decoding the state (for those that have one)": _cost(count, lambda: _exhaust(c.decode(v) for c, v in before)),
-        "rules": _cost(count, apply_rules),
+        "rules, with the look-up of the state": _cost(count, apply_rules),
         "encoding the state": _cost(count, lambda: _exhaust(codec.encode(state) for codec, state in after)),
     }
     return costs
+
+
+class _Memory:
+    """A table of states as they are."""
+
+    def __init__(self) -> None:
+        self._states: dict[bytes, Any] = {}
+        self._index: dict[bytes, bytes] = {}
+        self.get, self.holder = self._states.get, self._index.get
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._states
+
+    def put(self, projected: Projected[Any]) -> Projected[Any]:
+        key, _, outcome, link = projected
+        self._states[key] = outcome.state
+        if link is not None:
+            self._states.update(link.others)
+            self._index.update(dict.fromkeys(link.index_keys, key))
+        return projected
 
 
 def _cost(count: int, work: Callable[[], None]) -> float:

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from processors.alert_record import AlertRecord, AlertWriter
 from processors.rules import PROJECTIONS, Flag, Outcome, Projection, Source
 from processors.rules.recency import is_far_ahead
+from runtime.kafka import Headers
 from runtime.quarantine import internal_error
 from runtime.record import Record, trace_headers
 from runtime.states import States
@@ -33,11 +34,15 @@ class TypedTopic(NamedTuple):
 
 
 class Folded(NamedTuple):
-    """What became of a record: the key of its state, the rules' answer, its alerts as they are to be produced."""
+    """What became of a record: the key of its state, the rules' answer, its alerts as they are to be produced.
+
+    `others`: keys of further records that it changed in the table.
+    """
 
     state_key: bytes
     outcome: Outcome[Any]
     alerts: list[AlertRecord]
+    others: tuple[bytes, ...] = ()
 
 
 class Table(Protocol):
@@ -81,26 +86,22 @@ def fold(
     traced = bool(event["extra"]) and f"/{TRACEPARENT}" in event["extra"]
     headers = trace_headers(record) if traced else []
     try:
-        state_key = typed.projection.key(event, account_key).encode()
-        state = states.get(state_key)
-        outcome = typed.projection.apply(state, event, account_key, source)
+        state_key, state, outcome, link = typed.projection.apply(states, event, account_key, source)
         if is_far_ahead(event["event_time"], source):
             outcome = outcome._replace(flags=(*outcome.flags, Flag.CLOCK_AHEAD))
-        alerts, alert_bytes = [], 0
-        for alert in outcome.alerts:
-            alerts.append(writer.record(alert, headers))
-            alert_bytes += alerts[-1].size(key)
-            if alert_bytes > size_limit:
-                first = f"the first {len(alerts)} have {alert_bytes} bytes, at most {size_limit} fit"
-                raise InvalidEvent(Reason.TOO_LARGE, "", f"{len(outcome.alerts)} alerts: {first}")
-        if outcome.state is not state:
+        alerts, alert_bytes = _alert_records(outcome, writer, headers, key, size_limit) if outcome.alerts else ([], 0)
+        if link is not None and link.others:
+            _put_all(states, [(state_key, outcome.state), *link.others], headers, size_limit)
+        elif outcome.state is not state:
             growth = len(value) * _MOST_OFTEN + alert_bytes
             states.put(state_key, outcome.state, headers, growth=growth, limit=size_limit)
+        if link is not None:
+            states.lead(link.index_keys, state_key)
     except (InvalidEvent, RegistryError, MemoryError):  # the latter two are nothing that the record has done
         raise
     except Exception as error:  # noqa: BLE001 (rules are pure: a restart would meet it again)
         raise internal_error(record, error) from None
-    return Folded(state_key, outcome, alerts)
+    return Folded(state_key, outcome, alerts, () if link is None else tuple(key for key, _ in link.others))
 
 
 def _read(typed: TypedTopic, record: Record, value: bytes, key: bytes) -> tuple[Any, str]:
@@ -113,3 +114,26 @@ def _read(typed: TypedTopic, record: Record, value: bytes, key: bytes) -> tuple[
         raise
     except Exception as error:  # noqa: BLE001 (a schema that fastavro trips over)
         raise internal_error(record, error) from None
+
+
+def _alert_records(
+    outcome: Outcome[Any], writer: AlertWriter, headers: Headers, key: bytes, size_limit: int
+) -> tuple[list[AlertRecord], int]:
+    """Alerts as they are to be produced, and their bytes. Raises InvalidEvent above `size_limit`."""
+    alerts: list[AlertRecord] = []
+    alert_bytes = 0
+    for alert in outcome.alerts:
+        alerts.append(writer.record(alert, headers))
+        alert_bytes += alerts[-1].size(key)
+        if alert_bytes > size_limit:
+            first = f"the first {len(alerts)} have {alert_bytes} bytes, at most {size_limit} fit"
+            raise InvalidEvent(Reason.TOO_LARGE, "", f"{len(outcome.alerts)} alerts: {first}")
+    return alerts, alert_bytes
+
+
+def _put_all(states: States[Any], puts: list[tuple[bytes, Any]], headers: Headers, size_limit: int) -> None:
+    """Put all these states or none."""
+    for key, state in puts:
+        states.encode(key, state, size_limit)
+    for key, state in puts:  # encoded at once: a merged state has grown by more than an event
+        states.put(key, state, headers, growth=size_limit, limit=size_limit)

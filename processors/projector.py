@@ -13,7 +13,7 @@ from processors.active_alerts import ACTIVE_ALERTS, ActiveAlerts
 from processors.alert_record import AlertRecord, AlertWriter
 from processors.app import BatchProcessor, run_worker
 from processors.fold import TypedTopic, fold, typed_topics
-from processors.rules import PROJECTIONS, Flag, active_change
+from processors.rules import INDEX_KEYS, PROJECTIONS, Flag, active_change
 from processors.rules.alerting import RULES
 from runtime.errors import MustRestart, SettingsError
 from runtime.failed_record import RecordFailed
@@ -84,6 +84,8 @@ class Projector(BatchProcessor):
             metrics.clock_ahead.labels(topic.biz_type)
             metrics.unknown_values.labels(topic.biz_type)
             metrics.illegal_transitions.labels(topic.biz_type)
+            metrics.alerted_twice.labels(topic.biz_type)
+            metrics.id_conflicts.labels(topic.biz_type)
 
     def restore(
         self, positions: Mapping[TopicPartition, int], unmoved: set[TopicPartition], foreign: set[TopicPartition]
@@ -112,7 +114,7 @@ class Projector(BatchProcessor):
             typed = self._typed[tp.topic]
             for record in records:
                 try:
-                    _, outcome, written = fold(
+                    _, outcome, written, _ = fold(
                         typed, record, self._tables, self._writer, self._size_limit, self._max_skew_us
                     )
                 except InvalidEvent as problem:
@@ -164,6 +166,9 @@ class Projector(BatchProcessor):
             Flag.UNKNOWN_VALUE: self._metrics.unknown_values,
             Flag.CLOCK_AHEAD: self._metrics.clock_ahead,
             Flag.ILLEGAL_TRANSITION: self._metrics.illegal_transitions,
+            Flag.MERGED: self._metrics.merged_movements,
+            Flag.ALERTED_TWICE: self._metrics.alerted_twice,
+            Flag.ID_CONFLICT: self._metrics.id_conflicts,
         }[flag]
 
     def before_commit(self) -> None:
@@ -198,7 +203,7 @@ def run(settings: Settings, stop: threading.Event, catalog: Catalog | None = Non
 
         typed = typed_topics(contracts, settings.topic, codec)
         tables: dict[str, StateTable[Any]] = {
-            name: StateTable(settings, name, codec(name), metrics, stop) for name in TABLES
+            name: StateTable(settings, name, codec(name), metrics, stop, INDEX_KEYS.get(name)) for name in TABLES
         }
         active = ActiveAlerts(settings, metrics, stop)
         return Projector(settings, typed, tables, codec(ALERTS), quarantine, transaction, metrics, active)

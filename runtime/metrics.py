@@ -95,6 +95,13 @@ class Metrics:
         self.illegal_transitions = self._counter(
             "illegal_transitions", "Status changes that no document allows", "biz_type"
         )
+        self.merged_movements = self._counter(
+            "merged_movements", "Movements that an event proved to be one", "biz_type"
+        )
+        self.alerted_twice = self._counter(
+            "alerted_twice", "Merged movements that had each raised an alert before", "biz_type"
+        )
+        self.id_conflicts = self._counter("id_conflicts", "Movements that got a second id of one kind", "biz_type")
         self.alerts = self._counter("alerts", "Alerts written", "rule", "status")
         self.active_alerts = self._gauge("active_alerts", "Conditions that hold, in the assigned partitions", "rule")
         self.typed_to_alert = self._latency("typed_to_alert_seconds", "From read by the projector to alert committed")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
 from runtime.errors import MustRestart
@@ -28,15 +29,22 @@ class StateTable(Generic[R]):
     """
 
     def __init__(
-        self, settings: Settings, name: str, codec: RecordCodec[R], metrics: Metrics, stop: threading.Event
+        self,
+        settings: Settings,
+        name: str,
+        codec: RecordCodec[R],
+        metrics: Metrics,
+        stop: threading.Event,
+        index_keys: Callable[[R], Iterable[bytes]] | None = None,
     ) -> None:
-        """`stop`: once it is set, a restore ends early."""
+        """`stop`: once it is set, a restore ends early. `index_keys`: what leads to a record besides its key."""
         self._settings = settings
         self._stop = stop
         self._name = name
         self._topic = settings.topic(name)
         self._codec = codec
         self._metrics = metrics
+        self._index_keys = index_keys
         self._partitions: dict[int, States[R]] = {}
 
     def restore(self, partitions: set[int], kept: set[int]) -> None:
@@ -50,7 +58,9 @@ class StateTable(Generic[R]):
         numbers = sorted(partitions - kept)
         restored = 0
         held = self._partitions
-        self._partitions = {number: held[number] if number in kept else States(self._codec) for number in partitions}
+        self._partitions = {
+            number: held[number] if number in kept else States(self._codec, self._index_keys) for number in partitions
+        }
         starts = {TopicPartition(self._topic, number): 0 for number in numbers}
         for records in read_to_end(self._settings, starts, stop=self._stop):
             restored += len(records)
@@ -62,6 +72,8 @@ class StateTable(Generic[R]):
                     values.pop(key, None)
                 else:
                     values[key] = value
+        for number in numbers:
+            self._partitions[number].reindex()
         took = time.monotonic() - started
         self._metrics.restored.labels(self._name).inc(restored)
         self._metrics.restore_seconds.observe(took)

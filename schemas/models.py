@@ -985,12 +985,13 @@ class StatusEvent(Record):
 
 class MovementState(Record):
     """The state of one movement: a transfer, fee, credit, instant funding, instant exchange or exchange, folded from
-    the events of its type.
+    the events of its type. Events that share an id of one kind are one movement. A record with alias_of is no movement:
+    it leads from another key of a movement to its record.
     """
 
     movement_id: str
-    """Key of this record: account key, '/', biz_type, '/', then the first non-empty of client_request_id, the type's
-    own id, the event id.
+    """Key of this record: account key, '/', biz_type, '/', then the first id of the movement that is known:
+    client_request_id, the type's own id, the event id. Of several client_request_ids the smallest.
     """
 
     account_key: str
@@ -1003,11 +1004,11 @@ class MovementState(Record):
     """TRANSFER, FEE_DEDUCTION, CREDIT, INSTANT_FUNDING, INSTANT_EXCHANGE or EXCHANGE."""
 
     client_request_id: str | None = None
-    """The client's id of the request."""
+    """The client's id of the request, null until an event has it. An alias record has only the id in its key."""
 
     system_ids: dict[str, str]
     """The broker's ids of the request by the broker's field name: transfer_id, fee_id, instant_funding_id, credit_id,
-    instant_exchange_id, fx_id.
+    instant_exchange_id, fx_id. Of several values of one kind the newest event's; the others have alias records.
     """
 
     type: str | None = None
@@ -1040,8 +1041,8 @@ class MovementState(Record):
     """EXCHANGE: rate, null until known."""
 
     status: str
-    """Status by the newest event. Known values CANCELED, REJECTED, FAILED (not TRANSFER), COMPLETED, RETURNED (TRANSFER
-    only).
+    """Status by the newest event, as sent; ALIAS in an alias record. Known values CANCELED, REJECTED, FAILED (not
+    TRANSFER), COMPLETED, RETURNED (TRANSFER only).
     """
 
     reason: str | None = None
@@ -1071,6 +1072,12 @@ class MovementState(Record):
     arrival: Arrival | None = None
     """Of the event that was read last, order_time of the newest, where times alone do not decide their place or
     history_dropped is not 0. Null otherwise.
+    """
+
+    alias_of: str | None = None
+    """Null in the record of a movement. Otherwise this record is an alias: the movement_id of the movement that the key
+    names, or of another alias that leads to it. An alias has no amounts and no history; its event is the one that made
+    it an alias.
     """
 
 
@@ -1108,7 +1115,9 @@ class TransferEvidence(Record):
     """The returned transfer."""
 
     movement_id: str
-    """Its key in state.movements."""
+    """Its key in state.movements when the alert was raised. Once an event has named the movement by a better id, the
+    record there is an alias of the movement's.
+    """
 
     client_request_id: str | None = None
     """The client's id of the request."""
@@ -1179,8 +1188,8 @@ class Alert(Record):
     """Account number, where the event has it."""
 
     subject: str
-    """LIQUIDATE_ONLY: the market, HK, US, CN or another; ALL for a code without a market. TRANSFER_RETURNED:
-    client_request_id, else transfer_id, else event id.
+    """LIQUIDATE_ONLY: the market, HK, US, CN or another; ALL for a code without a market. TRANSFER_RETURNED: the first
+    id that the event has, client_request_id, transfer_id or event id, whatever other ids the transfer has.
     """
 
     first_sight: bool

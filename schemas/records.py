@@ -398,7 +398,8 @@ class StatusEvent(TypedDict):
 
 class MovementState(TypedDict):
     """The state of one movement: a transfer, fee, credit, instant funding, instant exchange or exchange, folded from
-    the events of its type.
+    the events of its type. Events that share an id of one kind are one movement. A record with alias_of is no movement:
+    it leads from another key of a movement to its record.
     """
 
     movement_id: str
@@ -426,6 +427,7 @@ class MovementState(TypedDict):
     completed: StatusEvent | None
     returned_alert_id: str | None
     arrival: Arrival | None
+    alias_of: str | None
 
 
 class RestrictionEvidence(TypedDict):

@@ -7,46 +7,72 @@ Faust, no clock and no environment in here: the same events always give the same
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
 from processors.rules import account
 from processors.rules.alerting import ActiveChange, active_change
-from processors.rules.movement import movement, movement_id
-from processors.rules.outcome import Flag, Outcome, Source
+from processors.rules.linking import index_keys, linked_movement
+from processors.rules.outcome import Flag, Link, Outcome, Projected, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["PROJECTIONS", "ActiveChange", "Flag", "Outcome", "Projection", "Source", "active_change"]
+    from schemas.records import AccountState
+
+__all__ = [
+    "INDEX_KEYS",
+    "PROJECTIONS",
+    "ActiveChange",
+    "Flag",
+    "Link",
+    "Outcome",
+    "Projection",
+    "Source",
+    "active_change",
+]
+
+
+class Table(Protocol):
+    """The states of one partition, by key. `holder` returns the key of the state that was put with this index key."""
+
+    def get(self, key: bytes, /) -> Any: ...  # noqa: ANN401 (any table's state)
+    def holder(self, index_key: bytes, /) -> bytes | None: ...
+    def __contains__(self, key: bytes, /) -> bool: ...
 
 
 class Projection(NamedTuple):
     """How one event type is projected.
 
-    `topic` of the state, without the prefix. `key(event, account_key)`: key of the state that the event is about.
-    `apply(state or None, event, account_key, source)` gives the `Outcome`; the state given must be that of `key`, and
-    is never altered. `account_key` is the Kafka key of the typed record.
+    `topic` of the state, without the prefix. `apply(table, event, account_key, source)` gives what to put into the
+    table; a state that the table gave is never altered. `account_key` is the Kafka key of the typed record.
     """
 
     topic: Literal["state.accounts", "state.movements"]
-    key: Callable[[Any, str], str]
-    apply: Callable[[Any, Any, str, Source], Outcome[Any]]
+    apply: Callable[[Table, Any, str, Source], Projected[Any]]
 
 
-def _account_key(_event: object, account_key: str) -> str:
-    return account_key
+def _of_account(rule: Callable[[AccountState | None, Any, str, Source], Outcome[AccountState]]) -> Projection:
+    def apply(table: Table, event: Any, account_key: str, source: Source) -> Projected[AccountState]:  # noqa: ANN401
+        key = account_key.encode()
+        state = table.get(key)
+        return key, state, rule(state, event, account_key, source), None
+
+    return Projection("state.accounts", apply)
 
 
-_MOVEMENT: Final = Projection("state.movements", movement_id, movement)
+_MOVEMENT: Final = Projection("state.movements", linked_movement)
+
+INDEX_KEYS: Final[Mapping[str, Callable[[Any], tuple[bytes, ...]]]] = MappingProxyType({"state.movements": index_keys})
+"""By topic: what leads to a state besides its key."""
 
 PROJECTIONS: Final[Mapping[str, Projection]] = MappingProxyType(
     {
-        "ACCOUNT_UPDATE": Projection("state.accounts", _account_key, account.account_update),
-        "VIRTUAL_ACCOUNT_BCAN_UPDATE": Projection("state.accounts", _account_key, account.virtual_account_bcan_update),
-        "ACCOUNT_INFO_UPDATE": Projection("state.accounts", _account_key, account.account_info_update),
-        "ACCOUNT_RESTRICT": Projection("state.accounts", _account_key, account.restrict_infos),
-        "ACCOUNT_UNRESTRICTED": Projection("state.accounts", _account_key, account.restrict_infos),
-        "ACCOUNT_CLOSE": Projection("state.accounts", _account_key, account.account_close),
+        "ACCOUNT_UPDATE": _of_account(account.account_update),
+        "VIRTUAL_ACCOUNT_BCAN_UPDATE": _of_account(account.virtual_account_bcan_update),
+        "ACCOUNT_INFO_UPDATE": _of_account(account.account_info_update),
+        "ACCOUNT_RESTRICT": _of_account(account.restrict_infos),
+        "ACCOUNT_UNRESTRICTED": _of_account(account.restrict_infos),
+        "ACCOUNT_CLOSE": _of_account(account.account_close),
         "FEE_DEDUCTION": _MOVEMENT,
         "CREDIT": _MOVEMENT,
         "INSTANT_FUNDING": _MOVEMENT,

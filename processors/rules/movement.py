@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Final, cast
 from processors.rules import transfer_returned
 from processors.rules.funding import FUNDING_TYPES, request_id, system_ids, terms
 from processors.rules.outcome import Flag, Outcome
-from processors.rules.recency import arrival_after, elapsed_since, is_ahead, is_far_ahead, order, supersede, was_read
+from processors.rules.recency import (
+    arrival_after,
+    elapsed_since,
+    is_ahead,
+    is_far_ahead,
+    order,
+    place,
+    supersede,
+    was_read,
+)
 from processors.rules.spelling import Words
 
 if TYPE_CHECKING:
@@ -27,15 +36,10 @@ _FINAL = frozenset({"CANCELED", "REJECTED", "FAILED", "COMPLETED", "RETURNED"})
 _STATUSES = Words(_FINAL)
 
 
-def movement_id(event: FundingEvent, account_key: str) -> str:
-    """Return the key of the event's movement: account key, biz_type and the movement's own id, joined by '/'."""
-    return f"{account_key}/{event['biz_type']}/{request_id(event)}"
-
-
 def movement(
-    state: MovementState | None, event: FundingEvent, account_key: str, source: Source
+    state: MovementState | None, event: FundingEvent, account_key: str, source: Source, movement_id: str
 ) -> Outcome[MovementState]:
-    """Any of the six types; `state` is that of `movement_id(event, account_key)`."""
+    """Any of the six types; `state` is that of the event's movement, which has this id (`processors.rules.linking`)."""
     known = event["status"] in FUNDING_TYPES[event["biz_type"]].statuses
     flags: tuple[Flag, ...] = () if known else (Flag.UNKNOWN_VALUE,)
     status = _STATUSES(event["status"])
@@ -44,7 +48,7 @@ def movement(
     arrival = supersede(event, state, source)
     if state is None:
         entry = _status_event(event, arrival or None)
-        changed = _first(event, account_key, entry)
+        changed = _first(event, account_key, movement_id, entry)
     elif arrival is False:
         entry = _status_event(
             event, arrival_after(None, None, source) if is_ahead(event["event_time"], source) else None
@@ -52,8 +56,8 @@ def movement(
         changed = _filled(state, event)
         flags += (Flag.STALE, *_enter(changed, entry, _place(event, state["history"])))
     else:
-        place = arrival and arrival["order_time"]
-        entry = _status_event(event, None if place is None else arrival_after(None, place, source))
+        at = arrival and arrival["order_time"]
+        entry = _status_event(event, None if at is None else arrival_after(None, at, source))
         changed = _advanced(state, event, arrival)
         flags += _enter(changed, entry, len(state["history"]))
     if changed["history_dropped"]:  # the history doesn't know every event any more
@@ -66,6 +70,57 @@ def movement(
     alert = transfer_returned.fire(changed, cast("Transfer", event), request_id(event), source)
     changed["returned_alert_id"] = alert["alert_id"]
     return Outcome(changed, (alert,), flags)
+
+
+def merge(one: MovementState, other: MovementState) -> MovementState:
+    """Return one state of two that are about the same movement, with the id of the first.
+
+    At the same instant the first counts as the newer.
+    """
+    newer, older = (other, one) if place(one) < place(other) else (one, other)
+    completed = [state["completed"] for state in (older, newer) if state["completed"] is not None]
+    merged = cast(
+        "MovementState",
+        {
+            **older,
+            **{name: value for name, value in newer.items() if value is not None},
+            "movement_id": one["movement_id"],
+            "account_id": one["account_id"] or other["account_id"],
+            "client_request_id": one["client_request_id"] or other["client_request_id"],
+            "system_ids": _both(older["system_ids"], newer["system_ids"], one),
+            "reason": newer["reason"],
+            "history": other["history"],
+            "history_dropped": one["history_dropped"] + other["history_dropped"],
+            # A time that says nothing is the oldest only where it is alone.
+            "completed": min(completed, key=lambda entry: (entry["arrival"] is not None, place(entry)), default=None),
+            "returned_alert_id": one["returned_alert_id"] or other["returned_alert_id"],
+        },
+    )
+    for entry in one["history"]:
+        later = [place(each) > place(entry) for each in merged["history"]]
+        _enter(merged, {**entry}, later.index(True) if True in later else len(later))
+    merged["arrival"] = _arrival_of_both(newer, older) if newer["arrival"] or merged["history_dropped"] else None
+    return merged
+
+
+def _arrival_of_both(newer: MovementState, older: MovementState) -> Arrival | None:
+    arrivals = [state["arrival"] for state in (newer, older) if state["arrival"] is not None]
+    if not arrivals:
+        return None
+    return {
+        "order_time": newer["arrival"] and newer["arrival"]["order_time"],
+        "received_time": max(arrival["received_time"] for arrival in arrivals),
+        "typed_offset": max(arrival["typed_offset"] for arrival in arrivals),
+    }
+
+
+def _both(older: dict[str, str], newer: dict[str, str], state: MovementState) -> dict[str, str]:
+    """Return the system ids of both: of two values the newer one, or the lesser one where it may name the movement."""
+    if not newer:
+        return older
+    if state["client_request_id"]:
+        return {**older, **newer}
+    return {**older, **newer, **{kind: min(older[kind], newer[kind]) for kind in older.keys() & newer.keys()}}
 
 
 def is_legal(before: str, after: str) -> bool:
@@ -97,9 +152,9 @@ def _is_first(event: FundingEvent, completed: StatusEvent | None, source: Source
     return order(event, completed) < 0 or elapsed_since(event["event_time"], completed, source) is None
 
 
-def _first(event: FundingEvent, account_key: str, entry: StatusEvent) -> MovementState:
+def _first(event: FundingEvent, account_key: str, movement_id: str, entry: StatusEvent) -> MovementState:
     state: MovementState = {
-        "movement_id": movement_id(event, account_key),
+        "movement_id": movement_id,
         "account_key": account_key,
         "account_id": event["account_id"],
         "biz_type": event["biz_type"],
@@ -124,6 +179,7 @@ def _first(event: FundingEvent, account_key: str, entry: StatusEvent) -> Movemen
         "completed": None,
         "returned_alert_id": None,
         "arrival": entry["arrival"],
+        "alias_of": None,
     }
     state.update(cast("MovementState", terms(event)))
     return state
@@ -132,7 +188,13 @@ def _first(event: FundingEvent, account_key: str, entry: StatusEvent) -> Movemen
 def _filled(state: MovementState, event: FundingEvent) -> MovementState:
     """Return a copy of the state in which a stale event fills in what was never said, and overwrites nothing."""
     gaps = {name: value for name, value in terms(event).items() if state.get(name) is None}
-    return cast("MovementState", {**state, **gaps, "system_ids": {**system_ids(event), **state["system_ids"]}})
+    filled = {
+        **state,
+        **gaps,
+        "account_id": state["account_id"] or event["account_id"],
+        "system_ids": _both(system_ids(event), state["system_ids"], state),
+    }
+    return cast("MovementState", filled)
 
 
 def _advanced(state: MovementState, event: FundingEvent, arrival: Arrival | None) -> MovementState:
@@ -140,7 +202,8 @@ def _advanced(state: MovementState, event: FundingEvent, arrival: Arrival | None
     advanced = {
         **state,
         **terms(event),
-        "system_ids": {**state["system_ids"], **system_ids(event)},
+        "account_id": state["account_id"] or event["account_id"],
+        "system_ids": _both(state["system_ids"], system_ids(event), state),
         "status": event["status"],
         "reason": event["reason"],
         "event_time": event["event_time"],

@@ -35,6 +35,12 @@ class Flag(StrEnum):
     """Stamped more than MAX_CLOCK_SKEW_S later than it was received: the stamp does not order it."""
     ILLEGAL_TRANSITION = "illegal_transition"
     """A movement went from one final status to another, COMPLETED to RETURNED aside."""
+    MERGED = "merged"
+    """An event has proved that two movements are one."""
+    ALERTED_TWICE = "alerted_twice"
+    """Each of them had raised its TRANSFER_RETURNED alert by then."""
+    ID_CONFLICT = "id_conflict"
+    """A movement got a second id of one kind."""
 
 
 class Outcome(NamedTuple, Generic[State]):
@@ -47,3 +53,14 @@ class Outcome(NamedTuple, Generic[State]):
     state: State
     alerts: tuple[Alert, ...] = ()
     flags: tuple[Flag, ...] = ()
+
+
+class Link(NamedTuple, Generic[State]):
+    """What else to put into a table: index keys that lead to the state, and further records by key."""
+
+    index_keys: tuple[bytes, ...]
+    others: tuple[tuple[bytes, State], ...] = ()
+
+
+Projected = tuple[bytes, State | None, Outcome[State], Link[State] | None]
+"""Of an event: key of the state, the state before, what became of it, and what else there is to put, if anything."""

@@ -106,6 +106,14 @@ def order(event: Timed, than: Part) -> int:
     return _nanoseconds(event["event_time_text"]) - _nanoseconds(than["event_time_text"])
 
 
+def place(part: Part) -> tuple[int, int]:
+    """Place in time of what the state has: microseconds since the epoch, and nanoseconds past them."""
+    arrival = part["arrival"]
+    if arrival is not None and arrival["order_time"] is not None:
+        return arrival["order_time"], 0
+    return part["event_time"], _nanoseconds(part["event_time_text"])
+
+
 def supersede(event: Timed, last: Part | None, source: Source) -> Arrival | Literal[False] | None:
     """`arrival` of a part that one topic alone states and that `event` supersedes; False where the event is stale.
 

@@ -80,16 +80,17 @@ def project(typed: list[Stored]) -> Projection:
     """Fold the typed records of one partition; each topic's are in offset order."""
     projection = Projection()
     accounts: dict[str, list[Stored]] = defaultdict(list)
-    movements: dict[str, list[Stored]] = defaultdict(list)
+    movements = _Movements()
     for stored in typed:
         if TYPED_TOPICS[stored.topic] in RANKS:
             accounts[str(stored.key)].append(stored)
         else:
-            movements[_movement_id(Typed.of(stored))].append(stored)
+            movements.add(Typed.of(stored))
     for key, group in accounts.items():
         projection.accounts[key] = _account(key, [*map(Typed.of, group)], projection.alerts)
-    for key, group in movements.items():
-        projection.movements[key] = _movement(key, [*map(Typed.of, group)], projection.alerts)
+    for events in movements.groups:
+        projection.movements[_movement_id(events)] = _movement(events, projection.alerts)
+    projection.movements |= movements.aliases
     return projection
 
 
@@ -181,7 +182,8 @@ def _restrictions(
 ) -> dict[str, Any]:
     event = stored.record
     held = dict(last["liquidate_only"]) if last else {}
-    now = {code.split("_")[0]: code for code in event["restrictions"] if code.endswith("_STOCK_LIQUIDATE_ONLY")}
+    codes = ((_word(code), code) for code in event["restrictions"])
+    now = {word.split("_")[0]: code for word, code in codes if word.endswith("_STOCK_LIQUIDATE_ONLY")}
     for market in sorted(now.keys() | held.keys()):
         if market in now and market in held:
             continue
@@ -213,9 +215,67 @@ def _restrictions(
     return {"codes": event["restrictions"], "liquidate_only": held, **stamp}
 
 
-def _movement_id(stored: Typed) -> str:
-    event = stored.record
-    return f"{stored.key}/{event['biz_type']}/{_request_id(event)}"
+class _Movements:
+    """Typed records that share an id of one kind, directly or through others, in the order of arrival.
+
+    Each movement has at most one id of a kind, as the simulator's have.
+    """
+
+    def __init__(self) -> None:
+        self.aliases: dict[str, dict[str, Any]] = {}
+        self._of_id: dict[tuple[str, tuple[str, str], str], list[Typed]] = {}
+
+    @property
+    def groups(self) -> list[list[Typed]]:
+        return [*{id(group): group for group in self._of_id.values()}.values()]
+
+    def add(self, stored: Typed) -> None:
+        found = [self._of_id.get((stored.key, *each)) for each in _ids([stored]).items()]
+        same = {id(group): group for group in found if group}.values()
+        joined = sorted([stored, *(each for group in same for each in group)], key=lambda each: each.offset)
+        self._of_id.update({(stored.key, *each): joined for each in _ids(joined).items()})
+        name = _movement_id(joined)
+        renamed = {_movement_id(group): group for group in same}
+        renamed.pop(name, None)
+        led = [alias for alias in self.aliases.values() if alias["alias_of"] in renamed] if renamed else []
+        for alias in led:
+            alias.update(alias_of=name, **_stamp(stored.record))
+        self.aliases |= {key: _alias(group, name, stored) for key, group in renamed.items()}
+
+
+def _ids(group: list[Typed]) -> dict[tuple[str, str], str]:
+    """Ids by biz_type and kind, the first of them names the movement."""
+    kinds = ("client_request_id", *SYSTEM_IDS)
+    found = {
+        (stored.record["biz_type"], kind): stored.record[kind]
+        for kind in kinds
+        for stored in group
+        if stored.record.get(kind)
+    }
+    first = group[0].record
+    return found or {(first["biz_type"], "event_id"): first["event_id"]}
+
+
+def _movement_id(group: list[Typed]) -> str:
+    return f"{group[0].key}/{group[0].record['biz_type']}/{next(iter(_ids(group).values()))}"
+
+
+def _alias(group: list[Typed], alias_of: str, by: Typed) -> dict[str, Any]:
+    (_, kind), value = next(iter(_ids(group).items()))
+    alias = dict.fromkeys(("type", "reason", "completed", "returned_alert_id", *TERMS)) | _stamp(by.record)
+    return alias | {
+        "movement_id": _movement_id(group),
+        "account_key": by.key,
+        "account_id": by.record["account_id"],
+        "biz_type": by.record["biz_type"],
+        "client_request_id": None,
+        "system_ids": {kind: value},
+        "status": "ALIAS",
+        "history": [],
+        "history_dropped": 0,
+        "arrival": None,
+        "alias_of": alias_of,
+    }
 
 
 def _request_id(event: dict[str, Any]) -> str:
@@ -223,11 +283,13 @@ def _request_id(event: dict[str, Any]) -> str:
     return str(next(filter(None, ids)))
 
 
-def _movement(key: str, group: list[Typed], alerts: list[dict[str, Any]]) -> dict[str, Any]:
+def _movement(group: list[Typed], alerts: list[dict[str, Any]]) -> dict[str, Any]:
+    key = _movement_id(group)
     first = group[0].record
     state: dict[str, Any] = {"movement_id": key, "account_key": group[0].key, "biz_type": first["biz_type"]}
-    state |= {"account_id": first["account_id"], "client_request_id": first["client_request_id"]}
-    state |= {"system_ids": {}, "type": None, "completed": None, "returned_alert_id": None}
+    requests = [stored.record["client_request_id"] for stored in group if stored.record["client_request_id"]]
+    state |= {"account_id": first["account_id"], "client_request_id": next(iter(requests), None)}
+    state |= {"system_ids": {}, "type": None, "completed": None, "returned_alert_id": None, "alias_of": None}
     state |= dict.fromkeys(TERMS)
     history: list[tuple[tuple[datetime, int], Typed, dict[str, Any]]] = []
     part = Part()
@@ -254,9 +316,9 @@ def _movement(key: str, group: list[Typed], alerts: list[dict[str, Any]]) -> dic
             before = part.stamp["arrival"]
             latest = max(stored.received, before["received_time"]) if before else stored.received
             part.stamp["arrival"] = state["arrival"] = _arrival(stored, before and before["order_time"], latest)
-        if event["status"] == "COMPLETED" and _is_oldest(stored, state["completed"]):
+        if _word(event["status"]) == "COMPLETED" and _is_oldest(stored, state["completed"]):
             state["completed"] = {**entry, "illegal": False}
-        if event["status"] == "RETURNED" and state["returned_alert_id"] is None:
+        if _word(event["status"]) == "RETURNED" and event["biz_type"] == "TRANSFER" and not state["returned_alert_id"]:
             alert = _returned(key, stored, state["completed"])
             state["returned_alert_id"] = alert["alert_id"]
             alerts.append(alert)
@@ -283,7 +345,13 @@ def _is_oldest(stored: Typed, completed: dict[str, Any] | None) -> bool:
     return stored.time < (completed["event_time"], nanoseconds(completed["event_time_text"]))
 
 
+def _word(status: str) -> str:
+    """The status without case and blanks."""
+    return status.strip().upper()
+
+
 def _is_illegal(before: str, after: str) -> bool:
+    before, after = _word(before), _word(after)
     is_return = (before, after) == ("COMPLETED", "RETURNED")
     return before != after and before in FINAL and after in FINAL and not is_return
 

@@ -2,13 +2,18 @@
 
 import copy
 import json
+from collections import defaultdict
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import cache
 from typing import Any, NamedTuple
 
-from processors.rules import PROJECTIONS, Flag, Outcome, Source
+from processors.rules import PROJECTIONS, Flag, Source
+from processors.rules.linking import index_keys
+from processors.rules.outcome import Outcome, Projected
+from runtime.states import States
 from schemas.catalog import load_catalog
+from schemas.codec import Codec
 from schemas.records import Alert
 
 ACCOUNT = "036UUF6TQA8CD0KHJPEC000000"
@@ -100,6 +105,45 @@ def typed_at(biz_type: str, offset: int, received_us: int) -> Source:
     return Source(topic, 3, offset, received_us // 1000 * 1000, MAX_SKEW_US)
 
 
+class Memory:
+    """A table's states in plain dicts. What a rule gets is kept to see that it alters nothing."""
+
+    def __init__(self) -> None:
+        self.states: dict[bytes, Any] = {}
+        self.index: dict[bytes, bytes] = {}
+        self._given: list[tuple[Any, Any]] = []
+
+    def get(self, key: bytes) -> Any:
+        state = self.states.get(key)
+        self._given.append((state, copy.deepcopy(state)))
+        return state
+
+    def holder(self, index_key: bytes) -> bytes | None:
+        return self.index.get(index_key)
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self.states
+
+    def restart(self) -> None:
+        """Read the states as a worker does that starts."""
+        codec = Codec[Any](CATALOG.topics["state.movements"][0], 1)
+        states = States[Any](codec, index_keys)
+        states.values = {key: codec.encode(state) for key, state in self.states.items()}
+        states.reindex()
+        self.index = states._index
+
+    def put(self, projected: Projected[Any]) -> Outcome[Any]:
+        assert all(state == kept for state, kept in self._given)
+        self._given.clear()
+        key, before, outcome, link = projected
+        if outcome.state is not before:
+            self.states[key] = outcome.state
+        if link is not None:
+            self.states.update(link.others)
+            self.index.update(dict.fromkeys(link.index_keys, key))
+        return outcome
+
+
 class Folded(NamedTuple):
     """What is left after some events: states by key, all alerts and all flags in order."""
 
@@ -109,23 +153,34 @@ class Folded(NamedTuple):
 
     @property
     def state(self) -> Any:
-        (only,) = self.states.values()
+        """The only one that is no alias."""
+        (only,) = (state for state in self.states.values() if state.get("alias_of") is None)
         return only
 
 
-def fold(*events: dict[str, Any] | Arrived, account_key: str = ACCOUNT, times: int = 1) -> Folded:
+def fold(
+    *events: dict[str, Any] | Arrived,
+    account_key: str = ACCOUNT,
+    times: int = 1,
+    tables: dict[str, Memory] | None = None,
+) -> Folded:
     """Project events of one account as they come, received at their own time unless it is given; all of them `times`.
 
     The offset of each counts from 0 in its topic. Asserts on the way that a rule alters neither the event nor the state
     that it is given.
     """
+    tables = defaultdict(Memory) if tables is None else tables
     folded = Folded({}, [], [])
     for _ in range(times):
-        _fold_once(folded, events, account_key)
+        _fold_once(folded, events, account_key, tables)
+    for table in tables.values():
+        folded.states.update({key.decode(): state for key, state in table.states.items()})
     return folded
 
 
-def _fold_once(folded: Folded, events: tuple[dict[str, Any] | Arrived, ...], account_key: str) -> None:
+def _fold_once(
+    folded: Folded, events: tuple[dict[str, Any] | Arrived, ...], account_key: str, tables: dict[str, Memory]
+) -> None:
     offsets: dict[str, int] = {}
     for each in events:
         one, received_us = (
@@ -135,12 +190,10 @@ def _fold_once(folded: Folded, events: tuple[dict[str, Any] | Arrived, ...], acc
         projection = PROJECTIONS[biz_type]
         offset = offsets.get(biz_type, 0)
         offsets[biz_type] = offset + 1
-        key = projection.key(one, account_key)
         source = typed_at(biz_type, offset, received_us)
-        given = folded.states.get(key), one
-        kept = copy.deepcopy(given)
-        outcome: Outcome[Any] = projection.apply(*given, account_key, source)
-        assert given == kept
-        folded.states[key] = outcome.state
+        kept = copy.deepcopy(one)
+        table = tables[projection.topic]
+        outcome = table.put(projection.apply(table, one, account_key, source))
+        assert one == kept
         folded.alerts.extend(outcome.alerts)
         folded.flags.extend(outcome.flags)

@@ -45,7 +45,7 @@ class Folding:
             of = {"topic": topic, "partition": 0, "offset": offset, "key": ACCOUNT.encode(), "headers": None}
             of |= {"value": CODECS[topic].encode(event), "timestamp": (1, RECEIVED_MS + 1000 * offset)}
             record: Any = Mock(**{f"{name}.return_value": value for name, value in of.items()})
-            state_key, _, alerts = fold(TYPED[topic], record, tables, writer, 4_000_000, 300_000_000)
+            state_key, _, alerts, _ = fold(TYPED[topic], record, tables, writer, 4_000_000, 300_000_000)
             missing.note(record, state_key, alerts)
             for alert in alerts:
                 self.ids.append(alert.alert["alert_id"])

@@ -1,7 +1,7 @@
 from typing import Any
 
 import pytest
-from rules_events import ACCOUNT, HK, SECOND, account_update, event, fold, sample, typed_at
+from rules_events import ACCOUNT, HK, SECOND, Memory, account_update, event, fold, sample, typed_at
 
 from processors.rules import PROJECTIONS, Flag
 
@@ -145,9 +145,9 @@ def test_outcomes_of_info_update_and_close() -> None:
 def test_an_event_older_by_a_nanosecond_changes_nothing_and_is_counted(
     newest: dict[str, Any], late: dict[str, Any]
 ) -> None:
-    apply = PROJECTIONS[newest["biz_type"]].apply
-    state = apply(None, newest, ACCOUNT, typed_at(newest["biz_type"], 0, LATER_US)).state
-    outcome = apply(state, late, ACCOUNT, typed_at(late["biz_type"], 1, LATER_US))
+    apply, table = PROJECTIONS[newest["biz_type"]].apply, Memory()
+    table.put(apply(table, newest, ACCOUNT, typed_at(newest["biz_type"], 0, LATER_US)))
+    _, state, outcome, _ = apply(table, late, ACCOUNT, typed_at(late["biz_type"], 1, LATER_US))
     assert outcome.state is state
     assert outcome.alerts == ()
     assert outcome.flags == (Flag.STALE,)

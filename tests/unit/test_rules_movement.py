@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from rules_events import ACCOUNT, decimal, event, fold, sample, transfer
 
-from processors.rules import PROJECTIONS, Flag
+from processors.rules import Flag
 from processors.rules.movement import HISTORY_LIMIT, is_legal
 
 FUNDING = ("TRANSFER", "FEE_DEDUCTION", "CREDIT", "INSTANT_FUNDING", "INSTANT_EXCHANGE", "EXCHANGE")
@@ -43,7 +43,7 @@ def test_without_client_request_id_the_types_own_id_names_it_then_the_event(
     biz_type: str, ids: dict[str, str | None], named: str, absent: str | None
 ) -> None:
     one = event(biz_type, "documented-completed", ns=0, event_id="the-event", client_request_id=absent, **ids)
-    assert PROJECTIONS[biz_type].key(one, "K") == f"K/{biz_type}/{named}"
+    assert [*fold(one, account_key="K").states] == [f"K/{biz_type}/{named}"]
 
 
 @pytest.mark.parametrize(

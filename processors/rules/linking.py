@@ -1,0 +1,220 @@
+"""Which movement an event is about: a movement is known by every id that one of its events had.
+
+Events of one account key and biz_type that share an id of one kind are one movement, in any order of arrival. Ids of
+different kinds are never compared. The key of the movement's record has its first known id: client_request_id, then the
+type's own ids, then the event id; of several values the smallest. The key so depends on the ids, not on their order.
+
+An id leads to its movement in one of three ways. The record at the id's own key is the movement, or an alias of it. Or
+the movement's record says the id, which the table's index is made of. An alias is written at a key that was a
+movement's before, and for an id that the record no longer says because it has another value of that kind.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, cast
+
+from processors.rules.funding import FUNDING_TYPES, system_ids
+from processors.rules.movement import merge, movement
+from processors.rules.outcome import Flag, Link
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from processors.rules.funding import FundingEvent
+    from processors.rules.outcome import Projected, Source
+    from schemas.records import MovementState
+
+ALIAS: Final = "ALIAS"
+"""Status of an alias record."""
+_REQUEST: Final = "client_request_id"
+_EVENT: Final = "event_id"
+
+
+class _Id(NamedTuple):
+    """An id by the broker's name for it."""
+
+    kind: str
+    value: str
+
+
+class Movements(Protocol):
+    """The movements of one partition. `holder` returns the key of the record that was put with this index key."""
+
+    def get(self, key: bytes, /) -> MovementState | None: ...
+    def holder(self, index_key: bytes, /) -> bytes | None: ...
+    def __contains__(self, key: bytes, /) -> bool: ...
+
+
+def index_keys(state: MovementState) -> tuple[bytes, ...]:
+    """Return what leads to a record besides its key: every id that it says and that is not in its key."""
+    if state["alias_of"] is not None:
+        return ()
+    return tuple(_index_key(state["account_key"], state["biz_type"], *each) for each in _ids(state)[1:])
+
+
+def linked_movement(
+    table: Movements, event: FundingEvent, account_key: str, source: Source
+) -> Projected[MovementState]:
+    """Fold an event of any of the six types into its movement, and merge movements that it proves to be one."""
+    request, kinds = event["client_request_id"], FUNDING_TYPES[event["biz_type"]].system_ids
+    if not request:
+        return _Search(table, event, account_key).fold(source)
+    prefix = f"{account_key}/{event['biz_type']}/"
+    movement_id = f"{prefix}{request}"
+    key = movement_id.encode()
+    state = table.get(key)
+    is_known = state is None or (state["client_request_id"] == request and state["alias_of"] is None)
+    says = {} if state is None else state["system_ids"]
+    values = cast("Mapping[str, str | None]", event)
+    index = []
+    for kind in kinds:  # the common cases first: every other id is known to lead here, or to nowhere
+        value = values[kind]
+        if not value:
+            continue
+        if f"{prefix}{value}".encode() in table:
+            is_known = False
+        elif says.get(kind) != value:
+            index.append(_index_key(account_key, event["biz_type"], kind, value))
+            is_known = is_known and kind not in says and table.holder(index[-1]) is None
+    if not is_known:
+        return _Search(table, event, account_key).fold(source)
+    outcome = movement(state, event, account_key, source, movement_id)
+    return key, state, outcome, Link(tuple(index)) if index else None
+
+
+class _Search:
+    """An event whose ids may lead to several movements, or to none yet."""
+
+    def __init__(self, table: Movements, event: FundingEvent, account_key: str) -> None:
+        self._table, self._event, self._account_key = table, event, account_key
+        self._biz_type = event["biz_type"]
+        self._prefix = f"{account_key}/{self._biz_type}/"
+        self._ids = _event_ids(event)
+        self._found: dict[bytes, MovementState] = {}
+        self._written: dict[bytes, MovementState] = {}
+
+    def fold(self, source: Source) -> Projected[MovementState]:
+        self._find()
+        found = sorted(self._found.values(), key=lambda state: _rank(self._biz_type, _ids(state)[0]))
+        before = reduce(merge, found) if found else None
+        name = min(self._ids, key=lambda each: _rank(self._biz_type, each))
+        key, _ = self._record_named(name)
+        named = None if before is None else _named(before, name, key.decode())
+        outcome = movement(named, self._event, self._account_key, source, key.decode())
+        self._write_aliases(outcome.state, name)
+        outcome = outcome._replace(flags=outcome.flags + self._flags())
+        index = tuple(_index_key(self._account_key, self._biz_type, *each) for each in self._ids)
+        return key, self._found.get(key), outcome, Link(index, tuple(self._written.items()))
+
+    def _find(self) -> None:
+        """Follow the ids of the event, and of every movement found, to all movements that they lead to."""
+        for each in self._ids:  # grows
+            key, state = self._follow(each)
+            if state is None or key in self._found:
+                continue
+            self._found[key] = state
+            self._ids += [other for other in _ids(state) if other not in self._ids]
+
+    def _follow(self, each: _Id) -> tuple[bytes, MovementState | None]:
+        key, state = self._record_named(each)
+        if state is None:
+            holder = self._table.holder(_index_key(self._account_key, self._biz_type, *each))
+            if holder is not None:
+                key, state = holder, self._table.get(holder)
+        while state is not None and state["alias_of"] is not None:
+            key = state["alias_of"].encode()
+            state = self._table.get(key)
+        return key, state
+
+    def _record_named(self, each: _Id) -> tuple[bytes, MovementState | None]:
+        """Return key and record of an id; the key has the kind before it where an equal id of another kind took it."""
+        tail = each.value
+        while True:
+            key = f"{self._prefix}{tail}".encode()
+            state = self._written.get(key) or self._table.get(key)
+            if state is None or _ids(state)[0] == each:
+                return key, state
+            tail = f"{each.kind}/{tail}"
+
+    def _write_aliases(self, state: MovementState, name: _Id) -> None:
+        """Lead the ids here that have a record of their own, or that the state can't all say."""
+        self._written[state["movement_id"].encode()] = state
+        for each in self._ids:
+            place, record = self._record_named(each)
+            if each == name or (record is None and each.kind not in self._conflicts):
+                continue
+            if record is None or record["alias_of"] != state["movement_id"]:
+                self._written[place] = _alias(state, each, place.decode(), self._event)
+        del self._written[state["movement_id"].encode()]
+
+    @property
+    def _conflicts(self) -> set[str]:
+        """Kinds of which the movement has had more than one id."""
+        kinds = [each.kind for each in self._ids]
+        return {kind for kind in kinds if kinds.count(kind) > 1}
+
+    def _flags(self) -> tuple[Flag, ...]:
+        alerted = {found["returned_alert_id"] for found in self._found.values()} - {None}
+        conflicts = any(_ids(alias)[0].kind in self._conflicts for alias in self._written.values())
+        return (
+            *((Flag.MERGED,) if len(self._found) > 1 else ()),
+            *((Flag.ALERTED_TWICE,) if len(alerted) > 1 else ()),
+            *((Flag.ID_CONFLICT,) if conflicts else ()),
+        )
+
+
+def _event_ids(event: FundingEvent) -> list[_Id]:
+    ids = [_Id(kind, value) for kind, value in system_ids(event).items()]
+    if event["client_request_id"]:
+        ids.insert(0, _Id(_REQUEST, event["client_request_id"]))
+    return ids or [_Id(_EVENT, event["event_id"])]
+
+
+def _ids(state: MovementState) -> list[_Id]:
+    """Return the ids that a record says; the first is the one in its key."""
+    says = state["system_ids"]
+    ids = [_Id(kind, says[kind]) for kind in FUNDING_TYPES[state["biz_type"]].system_ids if kind in says]
+    if state["client_request_id"]:
+        ids.insert(0, _Id(_REQUEST, state["client_request_id"]))
+    return ids or [_Id(_EVENT, state["event_id"])]
+
+
+def _rank(biz_type: str, each: _Id) -> tuple[int, str]:
+    return (_REQUEST, *FUNDING_TYPES[biz_type].system_ids, _EVENT).index(each.kind), each.value
+
+
+def _index_key(account_key: str, biz_type: str, kind: str, value: str) -> bytes:
+    return f"{len(account_key)}/{account_key}/{biz_type}/{kind}/{value}".encode()
+
+
+def _named(state: MovementState, name: _Id, key: str) -> MovementState:
+    """Return the state with the id in its key; the same object where it has it."""
+    if state["movement_id"] == key and _ids(state)[0] == name:
+        return state
+    named = {**state, "movement_id": key}
+    if name.kind == _REQUEST:
+        named["client_request_id"] = name.value
+    elif name.kind != _EVENT:
+        named["system_ids"] = {**state["system_ids"], name.kind: name.value}
+    return cast("MovementState", named)
+
+
+def _alias(state: MovementState, each: _Id, place: str, event: FundingEvent) -> MovementState:
+    """Return the record at the key `place` of an id of the movement, by an event of the movement."""
+    alias = dict.fromkeys(state) | {
+        "movement_id": place,
+        "account_key": state["account_key"],
+        "account_id": state["account_id"],
+        "biz_type": state["biz_type"],
+        "client_request_id": each.value if each.kind == _REQUEST else None,
+        "system_ids": {} if each.kind == _REQUEST else {each.kind: each.value},
+        "status": ALIAS,
+        "event_time": event["event_time"],
+        "event_time_text": event["event_time_text"],
+        "event_id": event["event_id"],
+        "history": [],
+        "history_dropped": 0,
+        "alias_of": state["movement_id"],
+    }
+    return cast("MovementState", alias)

@@ -1,0 +1,252 @@
+"""A movement is known by every id that one of its events had: one record, one history, one alert, in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rules_events import ACCOUNT, SECOND, Folded, Memory, event, fold, transfer
+
+from processors.rules import Flag
+
+Event = dict[str, Any]
+KINDS = {
+    "TRANSFER": ("client_request_id", "transfer_id"),
+    "FEE_DEDUCTION": ("client_request_id", "fee_id", "instant_funding_id"),
+}
+STATUSES = ("PENDING", "COMPLETED", "RETURNED", "REJECTED")
+
+
+def moved(status: str, ns: int, request: str | None, its_id: str | None, **changes: Any) -> Event:
+    return transfer(status, ns=ns * SECOND, client_request_id=request, transfer_id=its_id, **changes)
+
+
+def key(tail: str, biz_type: str = "TRANSFER") -> str:
+    return f"{ACCOUNT}/{biz_type}/{tail}"
+
+
+def aliases(folded: Folded) -> dict[str, str]:
+    return {name: state["alias_of"] for name, state in folded.states.items() if state["alias_of"] is not None}
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)])
+def test_three_events_that_share_ids_in_pairs_are_one_movement(order: tuple[int, ...]) -> None:
+    events = (moved("PENDING", 0, None, "T"), moved("COMPLETED", 1, "R", "T"), moved("RETURNED", 2, "R", None))
+    folded = fold(*(events[number] for number in order))
+    state = folded.state
+    assert state["movement_id"] == key("R")
+    assert (state["client_request_id"], state["system_ids"]) == ("R", {"transfer_id": "T"})
+    assert [entry["status"] for entry in state["history"]] == ["PENDING", "COMPLETED", "RETURNED"]
+    assert state["completed"]["event_id"] == events[1]["event_id"]
+    assert set(aliases(folded)) <= {key("T")}
+    (alert,) = folded.alerts
+    assert alert["event_id"] == events[2]["event_id"]
+    assert alert["dedup_key"] == f"TRANSFER_RETURNED/{ACCOUNT}/R"
+
+
+def test_the_second_return_of_a_movement_is_not_alerted_whatever_id_it_has() -> None:
+    folded = fold(moved("RETURNED", 0, None, "T"), moved("RETURNED", 1, "R", "T"), moved("RETURNED", 2, "R", None))
+    assert [alert["subject"] for alert in folded.alerts] == ["T"]
+    assert folded.state["returned_alert_id"] == folded.alerts[0]["alert_id"]
+    assert Flag.ALERTED_TWICE not in folded.flags
+
+
+def test_two_returns_that_nothing_linked_are_two_alerts_and_counted_once_linked() -> None:
+    halves = (moved("RETURNED", 0, None, "T"), moved("RETURNED", 1, "R", None))
+    folded = fold(*halves, moved("COMPLETED", 2, "R", "T"))
+    assert [alert["subject"] for alert in folded.alerts] == ["T", "R"]
+    assert {Flag.MERGED, Flag.ALERTED_TWICE} <= set(folded.flags)
+    assert folded.state["returned_alert_id"] == folded.alerts[1]["alert_id"]
+    assert len(folded.state["history"]) == 3
+
+
+def test_a_key_that_was_a_movements_leads_to_it() -> None:
+    folded = fold(moved("COMPLETED", 0, None, "T"), moved("RETURNED", 1, "R", "T"))
+    alias = folded.states[key("T")]
+    assert (alias["alias_of"], alias["movement_id"], alias["status"]) == (key("R"), key("T"), "ALIAS")
+    assert (alias["system_ids"], alias["client_request_id"], alias["history"]) == ({"transfer_id": "T"}, None, [])
+    assert (alias["amount"], alias["completed"], alias["returned_alert_id"]) == (None, None, None)
+    assert folded.alerts[0]["transfer"] is not None
+    assert folded.alerts[0]["transfer"]["movement_id"] == key("R")
+
+
+def test_events_that_all_have_the_request_id_make_no_alias() -> None:
+    folded = fold(moved("COMPLETED", 0, "R", "T"), moved("RETURNED", 1, "R", "T"), moved("RETURNED", 2, "R", None))
+    assert list(folded.states) == [key("R")]
+
+
+def test_equal_ids_of_different_kinds_are_not_compared() -> None:
+    folded = fold(moved("RETURNED", 0, "X", None), moved("RETURNED", 1, None, "X"), moved("RETURNED", 2, "Y", "X"))
+    assert [alert["subject"] for alert in folded.alerts] == ["X", "X"]
+    assert {name for name, state in folded.states.items() if state["alias_of"] is None} == {key("X"), key("Y")}
+    assert aliases(folded) == {key("transfer_id/X"): key("Y")}
+
+
+def test_movements_of_other_accounts_and_types_are_others() -> None:
+    tables = {"state.movements": Memory()}
+    fold(moved("RETURNED", 0, "R", "T"), tables=tables, account_key="A")
+    fold(moved("RETURNED", 0, "R", "T"), tables=tables, account_key="A/TRANSFER")
+    fold(event("CREDIT", "documented", ns=0, client_request_id="R", credit_id="T"), tables=tables, account_key="A")
+    assert len(tables["state.movements"].states) == 3
+
+
+def test_a_second_value_of_a_kind_is_counted_and_leads_to_the_movement() -> None:
+    folded = fold(moved("COMPLETED", 0, "R", "S"), moved("COMPLETED", 1, "R", "T"), moved("RETURNED", 2, None, "S"))
+    assert set(folded.flags) == {Flag.ID_CONFLICT}
+    assert aliases(folded) == {key("S"): key("R"), key("T"): key("R")}
+    assert len(folded.state["history"]) == 3
+    two = fold(moved("COMPLETED", 0, "R", "T"), moved("COMPLETED", 1, "Q", "T"), moved("RETURNED", 2, "R", None))
+    assert Flag.ID_CONFLICT in two.flags
+    assert (two.state["movement_id"], aliases(two)) == (key("Q"), {key("R"): key("Q")})
+
+
+def test_halves_of_before_are_merged_by_the_next_event_with_both_ids() -> None:
+    """Records as version 0.1 wrote them: nothing led from one half to the other."""
+    tables = {"state.movements": Memory()}
+    fold(moved("COMPLETED", 0, "R", None), moved("RETURNED", 1, None, "T"), tables=tables)
+    states = tables["state.movements"].states
+    states[key("R").encode()]["system_ids"]["transfer_id"] = "T"
+    tables["state.movements"].restart()
+    folded = fold(moved("RETURNED", 2, "R", "T"), tables=tables)
+    assert folded.alerts == []
+    assert Flag.MERGED in folded.flags
+    assert [entry["status"] for entry in folded.state["history"]] == ["COMPLETED", "RETURNED", "RETURNED"]
+
+
+def test_merged_histories_keep_the_newest_in_order_and_say_what_they_lost() -> None:
+    one = [moved("PENDING", 2 * n, "R", None, event_id=f"r{n}") for n in range(30)]
+    other = [moved("PENDING", 2 * n + 1, None, "T", event_id=f"t{n}") for n in range(30)]
+    link = moved("COMPLETED", 100, "R", "T")
+    state = fold(*one, *other, link).state
+    expected = [f"{half}{n}" for n in range(30) for half in "rt"][-31:]
+    assert [entry["event_id"] for entry in state["history"]] == [*expected, link["event_id"]]
+    assert state["history_dropped"] == 29
+    for order in ((link, *other, *one), (*other, *one, link)):
+        assert {**fold(*order).state, "arrival": None} == {**state, "arrival": None}
+
+
+def components(events: Sequence[Event]) -> list[set[int]]:
+    """Sets of event numbers: those that share an id of one kind, directly or through others."""
+    found: list[tuple[set[int], set[tuple[str, str]]]] = []
+    for number, one in enumerate(events):
+        mine = {(kind, one[kind]) for kind in KINDS[one["biz_type"]] if one[kind]} or {("", one["event_id"])}
+        same = [each for each in found if each[1] & mine]
+        found = [each for each in found if each not in same]
+        found.append(({number}.union(*(s[0] for s in same)), mine.union(*(s[1] for s in same))))
+    return [numbers for numbers, _ in found]
+
+
+def expected_alerts(events: Sequence[Event]) -> tuple[int, int]:
+    """Alerts, and events that joined movements alerted before, in this order of arrival."""
+    alerts = twice = 0
+    alerted: set[int] = set()
+    for number, one in enumerate(events):
+        before = [each & alerted for each in components(events[:number])]
+        (mine,) = (each for each in components(events[: number + 1]) if number in each)
+        joined = [each for each in before if each and each <= mine]
+        twice += len(joined) > 1
+        if one["status"] == "RETURNED" and one["biz_type"] == "TRANSFER" and not joined:
+            alerts += 1
+            alerted.add(number)
+    return alerts, twice
+
+
+@st.composite
+def connected(draw: st.DrawFn) -> list[Event]:
+    """Events of one movement: each with some of its ids; together they are connected."""
+    biz_type = draw(st.sampled_from([*KINDS]))
+    kinds = KINDS[biz_type]
+    subsets = draw(st.lists(st.sets(st.sampled_from(kinds), min_size=1), min_size=1, max_size=7))
+    events = [
+        event(
+            biz_type,
+            "documented-completed",
+            ns=number * SECOND,
+            event_id=f"e{number}",
+            status=draw(st.sampled_from(STATUSES)),
+            **{kind: f"its {kind}" if kind in subset else None for kind in kinds},
+        )
+        for number, subset in enumerate(subsets)
+    ]
+    if len(components(events)) > 1:  # one event has them all
+        events.append({**events[0], "event_id": "all", **{kind: f"its {kind}" for kind in kinds}})
+    return events
+
+
+def fold_with_restarts(events: Sequence[Event], restarts: Sequence[bool]) -> tuple[Folded, dict[str, Memory]]:
+    tables = {"state.movements": Memory()}
+    alerts, flags = [], []
+    for one, restart in zip(events, restarts, strict=True):
+        if restart:
+            tables["state.movements"].restart()
+        step = fold(one, tables=tables)
+        alerts += step.alerts
+        flags += step.flags
+    return Folded(step.states, alerts, flags), tables
+
+
+@settings(max_examples=400)
+@given(connected(), st.data())
+def test_any_order_of_a_movements_events_gives_the_same_state(events: list[Event], data: st.DataObject) -> None:
+    events = [{**one, "event_time": one["event_time"] + n} for n, one in enumerate(events)]
+    order = data.draw(st.permutations(events))
+    restarts = data.draw(st.lists(st.booleans(), min_size=len(events), max_size=len(events)))
+    one, other = fold(*events), fold_with_restarts(order, restarts)[0]
+    assert {**one.state, "returned_alert_id": None} == {**other.state, "returned_alert_id": None}
+    assert Flag.ID_CONFLICT not in (*one.flags, *other.flags)
+    for given_order, folded in ((events, one), (order, other)):
+        alerts, twice = expected_alerts(given_order)
+        assert (len(folded.alerts), folded.flags.count(Flag.ALERTED_TWICE)) == (alerts, twice)
+        if twice == 0 and events[0]["biz_type"] == "TRANSFER":
+            assert len(folded.alerts) == any(one["status"] == "RETURNED" for one in events)
+
+
+ANY_IDS = st.fixed_dictionaries({"client_request_id": st.sampled_from([None, "", "a", "b", "c"])})
+FEES = st.builds(
+    lambda ids, fee, funding: {"biz_type": "FEE_DEDUCTION", **ids, "fee_id": fee, "instant_funding_id": funding},
+    ANY_IDS,
+    st.sampled_from([None, "a", "b"]),
+    st.sampled_from([None, "", "a", "b", "fee_id/a"]),
+)
+TRANSFERS = st.builds(
+    lambda ids, its_id, status: {"biz_type": "TRANSFER", **ids, "transfer_id": its_id, "status": status},
+    ANY_IDS,
+    st.sampled_from([None, "", "a", "b", "transfer_id/a"]),
+    st.sampled_from(STATUSES),
+)
+
+
+@settings(max_examples=600)
+@given(st.lists(st.one_of(FEES, TRANSFERS), min_size=1, max_size=9), st.data())
+def test_there_is_one_record_for_each_set_of_events_that_share_ids(drawn: list[Event], data: st.DataObject) -> None:
+    """Ids of any values: contradicting ones, equal ones of different kinds, ones that look like other keys."""
+    events = [
+        {**event(ids["biz_type"], "documented-completed", ns=number * SECOND), **ids, "event_id": f"e{number}"}
+        for number, ids in enumerate(drawn)
+    ]
+    order = data.draw(st.permutations(events))
+    restarts = data.draw(st.lists(st.booleans(), min_size=len(events), max_size=len(events)))
+    folded, tables = fold_with_restarts(order, restarts)
+    expected = {
+        frozenset(order[number]["event_id"] for number in each)
+        for biz_type in KINDS
+        for each in components([one if one["biz_type"] == biz_type else {**one, **NOTHING} for one in order])
+        if {order[number]["biz_type"] for number in each} == {biz_type}
+    }
+    states = {name: state for name, state in folded.states.items() if state["alias_of"] is None}
+    assert {frozenset(entry["event_id"] for entry in state["history"]) for state in states.values()} == expected
+    for name, state in folded.states.items():
+        assert state["movement_id"] == name
+        while state["alias_of"] is not None:
+            state = folded.states[state["alias_of"]]  # noqa: PLW2901 (to the movement)
+    transfers = [one for one in order if one["biz_type"] == "TRANSFER"]
+    assert (len(folded.alerts), folded.flags.count(Flag.ALERTED_TWICE)) == expected_alerts(transfers)
+    again = fold(*order, tables=tables)
+    assert again.alerts == []
+    assert {name: state for name, state in again.states.items() if state["alias_of"] is None} == states
+
+
+NOTHING: Event = {"client_request_id": None, "transfer_id": None, "fee_id": None, "instant_funding_id": None}
