@@ -52,10 +52,9 @@ def snapshot(event_id: str, account: str, at: str, *codes: str) -> bytes:
     return envelope(event_id, "ACCOUNT", payload | {"restrictions": codes}, at)
 
 
-def transfer(event_id: str, account: str, at: str, status: str) -> bytes:
-    payload = {
+def transfer(event_id: str, account: str, at: str, status: str, **ids: str) -> bytes:
+    payload = ids | {
         "account_id": account,
-        "client_request_id": "REQ-1",
         "transfer_type": "ACH",
         "amount": "1000.10",
         "currency": "USD",
@@ -167,12 +166,14 @@ def test_a_restarted_projector_fires_nothing_twice(pipeline: Pipeline, account: 
 
 
 def test_a_returned_transfer_names_the_completed_one(pipeline: Pipeline, account: str) -> None:
+    """By either of its ids, also after a restart."""
+    ids = {"client_request_id": "REQ-1", "transfer_id": "T-1"}
     with pipeline.worker("projector") as projector:
-        send(pipeline, account, transfer("done", account, "2026-01-31T09:30:00.5Z", "COMPLETED"))
+        send(pipeline, account, transfer("done", account, "2026-01-31T09:30:00.5Z", "COMPLETED", **ids))
         wait_for_state(pipeline, "state.movements", account, "done")
         assert projector.stop() == 0
     with pipeline.worker("projector"):
-        send(pipeline, account, transfer("back", account, "2026-02-02T09:30:00Z", "RETURNED"))
+        send(pipeline, account, transfer("back", account, "2026-02-02T09:30:00Z", "RETURNED", transfer_id="T-1"))
         (alert,) = wait_for_alerts(pipeline, account, 1)
     assert (alert.rule, alert.status, alert.event_id) == ("TRANSFER_RETURNED", "FIRING", "back")
     evidence = alert.transfer

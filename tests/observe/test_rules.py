@@ -37,6 +37,7 @@ WITHOUT_A_RULE = {
     "transaction_seconds": "slow ones are lag, failed ones TransactionsFailing",
     "commit_seconds": "as transaction_seconds",
     "lag_records": "lag_seconds says what it means",
+    "merged_movements": "an event that comes late with another id; what it harms is alerted_twice and id_conflicts",
     "rebalances": "a group that does not become stable is lag, or NothingAssigned",
     "restored_records": "a volume",
     "restore_seconds": "one that lasts is lag, or NothingAssigned",

@@ -87,6 +87,22 @@ def test_a_movement_with_a_cut_history_is_not_judged_where_events_are_deleted(fo
     assert len(compared(whole, table(k=state(history_dropped=0)), kept=kept(whole, "e1")).findings) == 1
 
 
+@pytest.mark.parametrize("side", ["live", "folded"])
+def test_an_alias_is_not_judged_where_events_are_deleted(side: str) -> None:
+    tables: dict[str, dict[bytes, bytes]] = {"live": {}, "folded": {}} | {side: table(k=state(alias_of="r"))}
+    assert compared(**tables, kept=kept(tables["live"], "e1")).unjudged == 1
+    assert len(compared(**tables).findings) == 1
+
+
+def test_a_movement_that_is_there_under_another_key_is_not_missing_where_events_are_deleted() -> None:
+    """The event that had both ids is deleted: without it the other events seem to be of another movement."""
+    live = table(r=state("e1", movement_id="r", history=[{"event_id": "gone"}]))
+    folded = table(t=state("e1", movement_id="t"), lost=state("e2", movement_id="lost"))
+    found = compared(live, folded, kept=kept(live, "e1", "e2"))
+    assert [(finding.key, finding.verdict) for finding in found.findings] == [(b"lost", Verdict.MISSING)]
+    assert found.unjudged == 2
+
+
 def test_a_missing_condition_of_a_doubtful_account_is_not_judged() -> None:
     accounts = table(A=state("gone"), B=state("e1"))
     doubtful = doubtful_accounts(accounts, orjson.loads, kept(accounts, "e1"))
