@@ -19,18 +19,20 @@ from runtime.quarantine_reader import QuarantineReader
 from runtime.record import Record, Records, TopicPartition, trace_headers
 from runtime.record_batch import RecordBatch
 from runtime.settings import Settings
-from runtime.topics import typed_size_limit
+from runtime.topics import MOST_AHEAD_MS, typed_size_limit
 from runtime.transaction import Transaction
 from schemas import native_code
 from schemas.catalog import RAW, Catalog, load_catalog
 from schemas.duplicate_window import DuplicateWindow
 from schemas.headers import RAW_OFFSET
-from schemas.invalid_event import InvalidEvent
+from schemas.invalid_event import InvalidEvent, Reason
 from schemas.oversized import marked
 
 log = logging.getLogger(__name__)
 
 NAME: Final = "router"
+# Kafka refuses a record that is further ahead of its clock, and the whole transaction with it; the clocks may differ.
+_MOST_AHEAD_MS: Final = MOST_AHEAD_MS - 300_000
 
 
 class Router(BatchProcessor):
@@ -57,6 +59,7 @@ class Router(BatchProcessor):
             log.info("records that need no judgement go past Python")
         self._windows: dict[int, DuplicateWindow] = {}
         self._received_ms: list[int] = []
+        self._latest_ms = 0  # time up to which a typed record is accepted
         self._duplicate_keys = 0
 
     def restore(
@@ -77,6 +80,9 @@ class Router(BatchProcessor):
     def process(self, batch: RecordBatch) -> None:
         routed: Counter[str] = Counter()
         duplicates: Counter[str] = Counter()
+        self._latest_ms = round(time.time() * 1000) + _MOST_AHEAD_MS
+        if self._writer is not None:
+            self._writer.take_until(self._latest_ms)
         for tp, records in batch.partitions.items():
             self._received_ms.append(records[0].timestamp()[1])
             self._process_partition(tp.partition, records, routed, duplicates)
@@ -103,8 +109,10 @@ class Router(BatchProcessor):
     def _process_record(
         self, record: Record, window: DuplicateWindow, routed: Counter[str], duplicates: Counter[str]
     ) -> None:
-        key = record.key()
+        key, at_ms = record.key(), record.timestamp()[1]
         try:
+            if not 0 < at_ms <= self._latest_ms:
+                raise InvalidEvent(Reason.BAD_TIME, "", f"the raw record has the time {at_ms} ms, no topic takes it")
             route, typed, traced = self._routing.type(record.value(), key, window)
         except InvalidEvent as problem:
             self._quarantine.put(self._transaction, record, marked(record.headers()) or problem)
@@ -120,7 +128,7 @@ class Router(BatchProcessor):
         headers: Headers = [(RAW_OFFSET, b"%d" % record.offset())]
         if traced:
             headers += trace_headers(record)
-        self._transaction.produce(route.topic, typed, key, record.partition(), headers, record.timestamp()[1])
+        self._transaction.produce(route.topic, typed, key, record.partition(), headers, at_ms)
         routed[route.biz_type] += 1
 
     def before_commit(self) -> None:

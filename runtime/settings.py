@@ -151,7 +151,13 @@ class Settings(BaseSettings):
         description="how much clocks may differ: an event stamped further ahead of its receipt is not ordered by its "
         "time, and the bridge stops where its own clock is further from the cluster's; the same for all workers",
     )
-    max_message_bytes: int = Field(8_388_608, ge=1_048_576, description="largest record that any topic takes")
+    # A derived record may be 4 times as large, and librdkafka's consumers end at a response above 100 MB by default.
+    max_message_bytes: int = Field(
+        8_388_608,
+        ge=1_048_576,
+        le=24_000_000,
+        description="largest record that raw takes; derived topics take 4 times as much",
+    )
     quarantine_limit_share: float = Field(
         0.5, ge=0, le=1, description="share of the last records, above which quarantine is an alarm; 1 is off"
     )

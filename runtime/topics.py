@@ -34,8 +34,18 @@ _OVERHEAD_BYTES: Final = 1024
 # What a quarantine record has more than the typed record in it: the key once more, coordinates, a detail.
 _QUARANTINE_BYTES: Final = MAX_ID_BYTES + 8192
 _REQUEST_TIMEOUT_S: Final = 15.0
+# How far a record's time may be ahead of the broker's clock: Kafka's own default since 3.6.
+MOST_AHEAD_MS: Final = 3_600_000
 # What can't be altered without changing what consumers see.
 _FIXED: Final = ("partitions", "cleanup.policy")
+# What workers rely on: these as planned, and of these no less. More is another worker's plan, or an operator's.
+_EXACT: Final = {*_FIXED, "message.timestamp.type"}
+_AT_LEAST: Final = {
+    "max.message.bytes",
+    "message.timestamp.before.max.ms",
+    "message.timestamp.after.max.ms",
+    "min.insync.replicas",
+}
 
 
 @dataclass(frozen=True)
@@ -61,6 +71,13 @@ class Difference(NamedTuple):
         """True where only recreating the topic would help."""
         return self.found is not None and self.what in _FIXED
 
+    @property
+    def stops_workers(self) -> bool:
+        """True where events would be lost, moved or refused."""
+        if self.found is None or self.what in _EXACT:
+            return True
+        return self.what in _AT_LEAST and (not self.found.isdigit() or int(self.found) < int(self.wanted))
+
     def __str__(self) -> str:
         if self.found is None:
             return f"{self.topic}: missing"
@@ -72,7 +89,14 @@ def plan_topics(catalog: Catalog, settings: Settings) -> tuple[TopicPlan, ...]:
     plans = []
     for name, (_, topic) in catalog.topics.items():
         factor = 1 if name == RAW else DERIVED_SIZE_FACTOR
-        config = {"cleanup.policy": topic.cleanup, "max.message.bytes": str(settings.max_message_bytes * factor)}
+        config = {
+            "cleanup.policy": topic.cleanup,
+            "max.message.bytes": str(settings.max_message_bytes * factor),
+            # A record derived from another has its time: Kafka must keep it, and take it however old it is.
+            "message.timestamp.type": "CreateTime",
+            "message.timestamp.before.max.ms": str(2**63 - 1),
+            "message.timestamp.after.max.ms": str(MOST_AHEAD_MS),
+        }
         if topic.cleanup == "compact":
             # A reader that was away for a week still sees the tombstones.
             config |= {"delete.retention.ms": str(7 * _DAY_MS), "min.cleanable.dirty.ratio": "0.2"}
@@ -111,7 +135,7 @@ def diff_topics(admin: AdminClient, plans: Sequence[TopicPlan]) -> list[Differen
             differences.append(Difference(plan.name, "topic", f"{plan.partitions} partitions", None))
             continue
         found = {"partitions": str(len(existing[plan.name].partitions))}
-        found |= {key: configs[plan.name][key] for key in plan.config}
+        found |= {key: configs[plan.name].get(key, "unknown to this Kafka") for key in plan.config}
         wanted = {"partitions": str(plan.partitions)} | plan.config
         differences += [
             Difference(plan.name, key, wanted[key], found[key]) for key in wanted if wanted[key] != found[key]
@@ -161,12 +185,12 @@ def apply_topics(admin: AdminClient, plans: Sequence[TopicPlan]) -> list[Differe
 
 
 def verify_topics(admin: AdminClient, plans: Sequence[TopicPlan]) -> None:
-    """Raise SettingsError unless every topic exists with the planned partition count, cleanup policy and size limit.
+    """Raise SettingsError unless every topic exists as the workers need it.
 
-    Other settings, such as retention, are the operator's to change.
+    Partition count, cleanup policy and kind of time have to be as planned; size limit, bounds of times and in-sync
+    replicas at least that. Other settings, such as retention, are the operator's to change.
     """
-    checked = {*_FIXED, "max.message.bytes"}
-    _refuse([d for d in diff_topics(admin, plans) if d.found is None or d.what in checked])
+    _refuse([difference for difference in diff_topics(admin, plans) if difference.stops_workers])
 
 
 def in_words(differences: Sequence[Difference]) -> Iterator[str]:
@@ -205,6 +229,6 @@ def _result(future: Future[T], what: str, otherwise: type[PipelineError]) -> T:
 
 def _refuse(differences: Sequence[Difference]) -> None:
     if differences:
-        missing = any(difference.found is None for difference in differences)
-        advice = " (create them with: broker-events topics apply)" if missing else ""
+        verb = "create" if any(difference.found is None for difference in differences) else "alter"
+        advice = "" if all(d.is_fixed for d in differences) else f" ({verb} them with: broker-events topics apply)"
         raise SettingsError("; ".join(in_words(differences)) + advice)

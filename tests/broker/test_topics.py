@@ -93,8 +93,17 @@ def test_a_smaller_size_limit_stops_workers(
     apply_topics(admin, plans)
     set_config(admin, pipeline.settings.topic("quarantine"), "max.message.bytes", "1000000")
     eventually(lambda: len(diff_topics(admin, plans)) == 1)
-    with pytest.raises(SettingsError, match=r"quarantine: max\.message\.bytes is 1000000, has to be"):
+    with pytest.raises(SettingsError, match=r"quarantine: max\.message\.bytes is 1000000, has to be .*topics apply"):
         verify_topics(admin, plans)
+    set_config(admin, pipeline.settings.topic("raw"), "message.timestamp.type", "LogAppendTime")
+    eventually(lambda: len(diff_topics(admin, plans)) == 2)
+    assert (
+        "raw: message.timestamp.type is LogAppendTime, has to be CreateTime"
+        in pipeline.command("topics", "diff").stdout
+    )
+    assert pipeline.command("topics", "apply").returncode == 0
+    eventually(lambda: diff_topics(admin, plans) == [])
+    verify_topics(admin, plans)
 
 
 @pytest.mark.parametrize("what", ["partitions", "cleanup.policy"])

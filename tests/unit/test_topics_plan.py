@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from runtime.settings import Settings
 from runtime.topics import DERIVED_SIZE_FACTOR, Difference, TopicPlan, in_words, plan_topics
 from schemas.catalog import load_catalog
@@ -58,6 +60,38 @@ def test_what_only_a_new_topic_would_mend() -> None:
     assert Difference("t", "cleanup.policy", "compact", "delete").is_fixed
     assert not Difference("t", "retention.ms", "1", "2").is_fixed
     assert not Difference("t", "topic", "8 partitions", None).is_fixed, "it can be created"
+
+
+def test_a_derived_record_keeps_its_time() -> None:
+    for plan in plans().values():
+        assert plan.config["message.timestamp.type"] == "CreateTime"
+        assert plan.config["message.timestamp.before.max.ms"] == str(2**63 - 1)
+        assert plan.config["message.timestamp.after.max.ms"] == "3600000"
+
+
+@pytest.mark.parametrize(
+    ("what", "wanted", "found", "stops"),
+    [
+        ("max.message.bytes", "100", "99", True),
+        ("max.message.bytes", "100", "101", False),  # raised before this worker is restarted
+        ("message.timestamp.type", "CreateTime", "LogAppendTime", True),
+        ("message.timestamp.after.max.ms", "3600000", "1", True),
+        ("message.timestamp.after.max.ms", "3600000", str(2**63 - 1), False),
+        ("message.timestamp.before.max.ms", str(2**63 - 1), "86400000", True),
+        ("message.timestamp.before.max.ms", str(2**63 - 1), "unknown to this Kafka", True),
+        ("min.insync.replicas", "2", "1", True),
+        ("retention.ms", "10", "5", False),
+        ("cleanup.policy", "compact", "delete", True),
+    ],
+)
+def test_what_stops_workers(what: str, wanted: str, found: str, *, stops: bool) -> None:
+    assert Difference("t", what, wanted, found).stops_workers == stops
+
+
+def test_a_derived_record_of_the_largest_raw_one_can_be_read_by_a_default_client() -> None:
+    """Limits: receive.message.max.bytes of librdkafka, socket.request.max.bytes of Kafka."""
+    [bound] = [each.le for each in Settings.model_fields["max_message_bytes"].metadata if hasattr(each, "le")]
+    assert bound * DERIVED_SIZE_FACTOR + 1_000_000 < 100_000_000
 
 
 def test_a_difference_says_both_values() -> None:

@@ -415,7 +415,7 @@ impl EventReader {
         let (mut written, mut known) = (vec![0; self.routes.len()], vec![0; self.routes.len()]);
         let mut out = Vec::with_capacity(1024);
         let mut next = first;
-        while let Some(message) = messages.get(next) {
+        while let Some(message) = messages.get(next).filter(|message| writer.takes(message)) {
             out.clear();
             let Some(Found { route, id, hidden, traced, body }) = self.write(message.value(), &mut out, &mut 0) else {
                 break;

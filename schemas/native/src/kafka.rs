@@ -17,6 +17,7 @@ use std::collections::HashMap;
 use std::ffi::{c_char, c_int, c_void, CStr, CString};
 use std::ptr::{null, null_mut};
 use std::slice::from_raw_parts;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -521,6 +522,7 @@ pub struct Writer {
     client: Py<Client>,
     topics: Vec<CString>,
     offset_header: CString,
+    latest_ms: AtomicI64,
 }
 
 #[pymethods]
@@ -529,11 +531,22 @@ impl Writer {
     #[new]
     fn new(client: Py<Client>, topics: Vec<String>, offset_header: String) -> PyResult<Self> {
         let topics = topics.into_iter().map(CString::new).collect::<Result<_, _>>()?;
-        Ok(Writer { client, topics, offset_header: CString::new(offset_header)? })
+        Ok(Writer { client, topics, offset_header: CString::new(offset_header)?, latest_ms: AtomicI64::new(i64::MAX) })
+    }
+
+    /// Take no record of a later time (ms since the epoch): Kafka would refuse it, and the transaction with it.
+    fn take_until(&self, latest_ms: i64) {
+        self.latest_ms.store(latest_ms, Ordering::Relaxed);
     }
 }
 
 impl Writer {
+    /// Whether Kafka takes a record of this one's time. That of 0 would become the present.
+    pub fn takes(&self, source: &Owned) -> bool {
+        let at_ms = FUNCTIONS.get().map_or(0, |kafka| source.timestamp(kafka).1);
+        at_ms > 0 && at_ms <= self.latest_ms.load(Ordering::Relaxed)
+    }
+
     /// Add the record that another becomes: its key, partition number and time. False where librdkafka has not taken it.
     pub fn write(&self, topic: usize, key: &[u8], value: &[u8], partition: i32, source: &Owned) -> bool {
         let (Some(topic), Some(kafka)) = (self.topics.get(topic), FUNCTIONS.get()) else {
