@@ -1,0 +1,187 @@
+"""Write the reference pages beside this file from the program: `python docs/reference/generate.py [--check]`.
+
+With `--check` nothing is written: the names of stale pages go to stderr, and the exit code is 1.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+import click
+from prometheus_client import Metric
+
+from broker_events.cli.main import COMMANDS, cli
+from broker_events.runtime.process import errors
+from broker_events.runtime.process.metrics import Metrics
+from broker_events.runtime.settings import PREFIX, Settings
+from broker_events.schemas.catalog import load_catalog
+from broker_events.schemas.invalid_event import Reason
+
+FOLDER: Final = Path(__file__).resolve().parent
+_WIDTH: Final = 100
+
+
+def pages() -> dict[str, str]:
+    """Text of each page, by file name."""
+    return {
+        "settings.md": settings_page(),
+        "commands.md": commands_page(),
+        "exit-codes.md": exit_codes_page(),
+        "metrics.md": metrics_page(),
+        "topics.md": topics_page(),
+        "quarantine-reasons.md": reasons_page(),
+    }
+
+
+def settings_page() -> str:
+    """Every setting with its default."""
+
+    def rows() -> Iterator[tuple[str, ...]]:
+        for name, field in Settings.model_fields.items():
+            yield f"`{PREFIX}{name.upper()}`", _default(name), field.description or ""
+
+    return _page(
+        "Settings",
+        f"""
+        Set a setting as `{PREFIX}<NAME>` in the environment, or as `name = value` in the TOML file that
+        `{PREFIX}CONFIG` names. The environment wins over the file. A wrong value stops the start with one line that
+        names the setting. """,
+        _table(("setting", "default", "meaning"), rows()),
+    )
+
+
+def _default(name: str) -> str:
+    field = Settings.model_fields[name]
+    if name == "instance_id":
+        return "host name"
+    value = field.get_default(call_default_factory=True, validated_data={})
+    if value is None:
+        return ""
+    text = ",".join(value) if isinstance(value, tuple) else str(value)
+    return f"`{text.lower() if isinstance(value, bool) else text}`"
+
+
+def commands_page() -> str:
+    """The help text of each command."""
+    parts = []
+    for name, module in COMMANDS.items():
+        command = importlib.import_module(module).command
+        parts += [f"## broker-events {name}\n\n{_help(command, f'broker-events {name}')}"]
+        if isinstance(command, click.Group):
+            for sub_name, sub in command.commands.items():
+                full = f"broker-events {name} {sub_name}"
+                parts += [f"### {full}\n\n{_help(sub, full)}"]
+    intro = "The help text of every command, as `--help` prints it."
+    return _page("Commands", intro, f"{_help(cli, 'broker-events')}\n\n" + "\n\n".join(parts))
+
+
+def _help(command: click.Command, name: str) -> str:
+    with click.Context(command, info_name=name, max_content_width=_WIDTH, terminal_width=_WIDTH) as context:
+        return f"```text\n{command.get_help(context)}\n```"
+
+
+def exit_codes_page() -> str:
+    """The exit code of each way that a process ends."""
+    found = {
+        0: "Success, or a clean stop after SIGTERM or Ctrl-C.",
+        1: "The command found what it looks for: a difference, a discrepancy, a record that is not there.",
+        130: "Ctrl-C ended the command before it was done.",
+    }
+    for error in vars(errors).values():  # in the order of their definition: the base class of a code comes first
+        if inspect.isclass(error) and issubclass(error, errors.PipelineError):
+            found.setdefault(error.exit_code, " ".join((inspect.getdoc(error) or "").split()))
+    rows = ((str(code), text) for code, text in sorted(found.items()))
+    return _page(
+        "Exit codes", "What the exit code of every `broker-events` command means.", _table(("code", "meaning"), rows)
+    )
+
+
+def metrics_page() -> str:
+    """Every metric of the pipeline's own."""
+
+    def rows() -> Iterator[tuple[str, ...]]:
+        families: list[Metric] = sorted(Metrics().registry.collect(), key=lambda family: family.name)
+        for family in families:
+            if family.name.startswith("broker_events_"):
+                yield f"`{family.name}`", family.type, family.documentation
+
+    return _page(
+        "Metrics",
+        """
+        Each worker serves these at `/metrics` in the Prometheus text format. The name of a counter ends with `_total`
+        there. No label ever holds an account or an event id.
+        """,
+        _table(("metric", "type", "meaning"), rows()),
+    )
+
+
+def topics_page() -> str:
+    """Every topic of the catalog."""
+
+    def rows() -> Iterator[tuple[str, ...]]:
+        for name, (contract, topic) in load_catalog().topics.items():
+            kept = "compacted" if topic.retention_days is None else f"{topic.retention_days} days"
+            value = "bytes" if contract.schema is None else f"Avro `{contract.schema['name']}`"
+            yield f"`{name}`", topic.key, value, kept, contract.description
+
+    return _page(
+        "Topics",
+        f"""
+        The Kafka name of a topic is `{PREFIX}TOPIC_PREFIX`, a dot and the name below: `broker.alerts` by default. Keys
+        are UTF-8 text. Avro values are in the Confluent wire format under the subject `<topic>-value`.
+        """,
+        _table(("topic", "key", "value", "kept", "content"), rows()),
+    )
+
+
+def reasons_page() -> str:
+    """Every reason of a quarantine record."""
+    return _page(
+        "Quarantine reasons",
+        "The field `reason` of a quarantine record, and the label `reason` of the quarantine metrics.",
+        _table(("reason", "meaning"), ((f"`{reason.value}`", _meaning(reason)) for reason in Reason)),
+    )
+
+
+def _meaning(reason: Reason) -> str:
+    lines = inspect.getsource(Reason).split("\n")
+    place = next(index for index, line in enumerate(lines) if line.strip() == f'{reason.name} = "{reason.value}"')
+    return lines[place + 1].strip().strip('"') if lines[place + 1].strip().startswith('"""') else ""
+
+
+def _page(title: str, intro: str, body: str) -> str:
+    note = "<!-- Written by docs/reference/generate.py. Run `make generate` to change it. -->"
+    return f"{note}\n\n# {title}\n\n{inspect.cleandoc(intro)}\n\n{body.rstrip()}\n"
+
+
+def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [header, ("---",) * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+def main(arguments: list[str]) -> int:
+    """Write the pages, or compare them where the arguments say `--check`. Returns the exit code."""
+    if arguments not in ([], ["--check"]):
+        sys.stderr.write("usage: python docs/reference/generate.py [--check]\n")
+        return 2
+    stale = []
+    for name, text in pages().items():
+        path = FOLDER / name
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            continue
+        if arguments:
+            stale.append(name)
+        else:
+            path.write_text(text, encoding="utf-8")
+    if stale:
+        sys.stderr.write(f"stale: {', '.join(stale)}; run `make generate`\n")
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
