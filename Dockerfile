@@ -15,7 +15,9 @@ COPY requirements.lock requirements-build.lock ./
 RUN python -m venv --without-pip /opt/broker-events \
     && pip --python /opt/broker-events/bin/python install --no-cache-dir --require-hashes -r requirements.lock \
     && pip install --no-cache-dir --require-hashes -r requirements-build.lock
-COPY pyproject.toml README.md ./
+COPY pyproject.toml setup.py README.md ./
+COPY broker_events broker_events
+COPY native native
 COPY schemas schemas
 COPY runtime runtime
 COPY ingest ingest
@@ -26,7 +28,7 @@ COPY cli cli
 # The native code is optional for the wheel, not for the image: the import fails where it was left out.
 RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir dist . \
     && pip --python /opt/broker-events/bin/python install --no-cache-dir --no-deps --no-index dist/*.whl \
-    && /opt/broker-events/bin/python -I -c "import schemas._native"
+    && /opt/broker-events/bin/python -I -c "import broker_events.native._native"
 
 FROM python:3.11.14-slim-trixie
 ARG VERSION=0.1.0

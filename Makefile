@@ -5,7 +5,7 @@ TEST_WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-NATIVE := schemas/native
+NATIVE := native
 AUDIT := $(VENV)/audit
 
 .DEFAULT_GOAL := help
@@ -59,15 +59,16 @@ check: $(READY) ## ruff, mypy --strict, import-linter; rustfmt and clippy where 
 	@$(BIN)/lint-imports
 	@if command -v cargo >/dev/null; then cd $(NATIVE) && cargo fmt --check && cargo clippy --quiet --locked --release -- -D warnings; fi
 
-generate: $(READY) ## models from the schemas, gRPC code from the proto, the chart's settings and topics
-	@$(BIN)/python -m schemas.generate
-	@$(BIN)/python -m ingest.sources.generate
-	@$(BIN)/python -m devstack.chart
+generate: $(READY) ## models, gRPC code, the chart's settings and topics, docs/reference
+	@$(BIN)/python -m broker_events.schemas.generate
+	@$(BIN)/python -m broker_events.ingest.sources.generate
+	@$(BIN)/python -m broker_events.devstack.chart
+	@$(BIN)/python docs/reference/generate.py
 
 lock: $(READY) ## the lock files from pyproject.toml (names no registry)
 	@$(BIN)/pip install --quiet uv
-	@$(BIN)/uv pip compile -q --python-version 3.11 --universal --generate-hashes --no-header --no-annotate --no-emit-index-url pyproject.toml -o requirements.lock
-	@$(BIN)/uv pip compile -q --python-version 3.11 --universal --generate-hashes --no-header --no-annotate --no-emit-index-url -c requirements.lock --extra stack --extra dev pyproject.toml -o requirements-dev.lock
+	@$(BIN)/uv pip compile -q --python-version 3.11 --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --extra workers pyproject.toml -o requirements.lock
+	@$(BIN)/uv pip compile -q --python-version 3.11 --universal --generate-hashes --no-header --no-annotate --no-emit-index-url -c requirements.lock --extra workers --extra stack --extra dev pyproject.toml -o requirements-dev.lock
 	@$(BIN)/uv pip compile -q --python-version 3.11 --universal --generate-hashes --no-header --no-annotate --no-emit-index-url -c requirements-dev.lock --group build -o requirements-build.lock
 
 audit: $(READY) ## known vulnerabilities in the locked Python packages, as OSV knows them

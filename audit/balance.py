@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 
-class Kind(StrEnum):
+class DiscrepancyKind(StrEnum):
     """How the outputs of a raw record can be wrong."""
 
     LOST = "lost"
@@ -31,7 +31,7 @@ class Kind(StrEnum):
 class Discrepancy(NamedTuple):
     """`raw_offset` is None where the output doesn't say it; `output` is topic[partition]@offset, None without one."""
 
-    kind: Kind
+    kind: DiscrepancyKind
     raw_offset: int | None
     output: str | None
 
@@ -51,7 +51,7 @@ class Balance:
     quarantined: int
     duplicates: int
     expired: int
-    discrepancies: Mapping[Kind, int]
+    discrepancies: Mapping[DiscrepancyKind, int]
     listed: list[Discrepancy]
 
     @property

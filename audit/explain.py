@@ -5,29 +5,29 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from audit.ledger import ROUTER
-from audit.way import Decoded, Found, mentions
-from processors.history import CLOCKS_MS
-from runtime.partitioner import partition_for
-from runtime.record import Record, TopicPartition, place_of
-from runtime.replay import RECOVERIES
-from runtime.settings import Settings
-from runtime.topic_reader import committed_offsets, offsets_at, read_to_end, topic_partitions
-from schemas.catalog import RAW, load_catalog
-from schemas.envelope import parse_event
-from schemas.invalid_event import InvalidEvent
-from schemas.models import QuarantinedEvent
-from schemas.models import Record as Model
+from broker_events.audit.event_trace import Decoded, EventRecords, mentions
+from broker_events.audit.ledger import ROUTER
+from broker_events.processors.duplicate_restore import CLOCKS_MS
+from broker_events.runtime.consume.record import KafkaRecord, TopicPartition, place_of
+from broker_events.runtime.events.pushed_event import parse_event
+from broker_events.runtime.kafka.partitioner import partition_for
+from broker_events.runtime.kafka.topic_reader import committed_offsets, offsets_at, read_to_end, topic_partitions
+from broker_events.runtime.quarantine.replay import RECOVERIES
+from broker_events.runtime.settings import Settings
+from broker_events.schemas.catalog import RAW, load_catalog
+from broker_events.schemas.invalid_event import InvalidEvent
+from broker_events.schemas.models import QuarantinedEvent
+from broker_events.schemas.models import Record as Model
 
 log = logging.getLogger(__name__)
 
 Decode = Callable[[bytes], Model]
 
 
-def find_event(settings: Settings, event_id: str, account: str | None, decode: Decode) -> Found:
+def find_event(settings: Settings, event_id: str, account: str | None, decode: Decode) -> EventRecords:
     """Search the partition of an account key, or all; `decode` raises ValueError for a value that it can't read.
 
-    Raises SettingsError where a topic is missing, MustRestart where Kafka doesn't answer.
+    Raises OperatorActionRequired where a topic is missing, RestartRequired where Kafka doesn't answer.
     """
     partitions = topic_partitions(settings, settings.topic(RAW))
     if account is not None:
@@ -49,7 +49,7 @@ def find_event(settings: Settings, event_id: str, account: str | None, decode: D
 
 class _Search:
     def __init__(self, settings: Settings, event_id: str, decode: Decode) -> None:
-        self.found = Found()
+        self.found = EventRecords()
         self._settings = settings
         self._event_id = event_id
         self._wanted = event_id.encode("utf-8", "backslashreplace")
@@ -76,7 +76,7 @@ class _Search:
         for records in read_to_end(self._settings, starts):
             for record in records:
                 self._keep(record)
-        present: dict[tuple[str, bytes | None], Record] = {}
+        present: dict[tuple[str, bytes | None], KafkaRecord] = {}
         for records in read_to_end(self._settings, {TopicPartition(topic, partition): 0 for topic in self._compacted}):
             for record in records:
                 present.pop((record.topic(), record.key()), None)
@@ -92,7 +92,7 @@ class _Search:
             for record in records:
                 self._keep(record)
 
-    def _keep(self, record: Record) -> None:
+    def _keep(self, record: KafkaRecord) -> None:
         """Keep a record of which the event's id is a part."""
         value = record.value() or b""
         if self._wanted not in value:
@@ -110,7 +110,7 @@ class _Search:
         if is_it:
             self.found.decoded.append(Decoded(record, model))
 
-    def _is_it(self, record: Record) -> bool:
+    def _is_it(self, record: KafkaRecord) -> bool:
         value = record.value() or b""
         if ("event_id", self._wanted) in (record.headers() or ()):
             return True

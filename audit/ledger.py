@@ -11,31 +11,37 @@ from dataclasses import replace
 from functools import partial
 from typing import Final, NamedTuple
 
-from audit.balance import Balance
-from audit.books import Books, Encode
-from audit.progress import Progress
-from processors.history import CLOCKS_MS
-from processors.routing import Routing
-from runtime.errors import SettingsError
-from runtime.garbage import collect_rarely
-from runtime.kafka import admin_client
-from runtime.logs import configure_logging
-from runtime.quarantine import QUARANTINE
-from runtime.quarantine_reader import QuarantineReader
-from runtime.record import TopicPartition
-from runtime.schema_ids import open_registry, registry_problem, resolve_schema_ids
-from runtime.schema_lookup import SchemaLookup
-from runtime.settings import Settings
-from runtime.topic_reader import committed_offsets, end_offsets, first_offsets, offsets_at, read_to_end
-from runtime.topics import retention_ms, typed_size_limit
-from schemas.catalog import RAW, ContractError, load_catalog
-from schemas.codec import DecodeError, writer_schema
-from schemas.duplicate_window import DuplicateWindow, duplicate_window
-from schemas.event_reader import EventReader, Readable
-from schemas.frame import frame
-from schemas.headers import raw_offset
-from schemas.registry import RegistryError, SchemaNotRegistered
-from schemas.transcoder import Transcoder
+from broker_events.audit.balance import Balance
+from broker_events.audit.progress import Progress
+from broker_events.audit.reconciliation import Encode, Reconciliation
+from broker_events.processors.duplicate_restore import CLOCKS_MS
+from broker_events.processors.routing import Routing
+from broker_events.runtime.consume.record import TopicPartition
+from broker_events.runtime.events.duplicate_window import DuplicateWindow, duplicate_window
+from broker_events.runtime.events.event_reader import EventReader, Readable
+from broker_events.runtime.events.transcoder import Transcoder
+from broker_events.runtime.kafka.clients import admin_client
+from broker_events.runtime.kafka.topic_reader import (
+    committed_offsets,
+    end_offsets,
+    first_offsets,
+    offsets_at,
+    read_to_end,
+)
+from broker_events.runtime.kafka.topics import retention_ms, typed_size_limit
+from broker_events.runtime.process.errors import OperatorActionRequired
+from broker_events.runtime.process.logs import configure_logging
+from broker_events.runtime.process.memory import collect_rarely
+from broker_events.runtime.quarantine.reader import QuarantineReader
+from broker_events.runtime.quarantine.writer import QUARANTINE
+from broker_events.runtime.schema_ids import open_registry, registry_problem, resolve_schema_ids
+from broker_events.runtime.schema_lookup import SchemaLookup
+from broker_events.runtime.settings import Settings
+from broker_events.schemas.catalog import RAW, ContractError, load_catalog
+from broker_events.schemas.codec import DecodeError, writer_schema
+from broker_events.schemas.frame import frame
+from broker_events.schemas.headers import raw_offset
+from broker_events.schemas.registry import RegistryError, SchemaNotRegistered
 
 log = logging.getLogger(__name__)
 
@@ -58,13 +64,14 @@ def settled_ranges(
     """What the router is done with, of all that these raw partitions hold, or of what is from `starts` to `ends`.
 
     Outputs commit together with the group's offset: of what is below it, every output is there that there will be.
-    Raises SettingsError where the group has no offset for a partition that holds records: nothing would be judged.
+    Raises OperatorActionRequired where the group has no offset for a partition that holds records: nothing would be
+    judged.
     """
     group = settings.group(ROUTER)
     committed = committed_offsets(settings, group, partitions)
     firsts, lasts = first_offsets(settings, partitions), end_offsets(settings, partitions)
     if unread := [tp for tp in partitions if committed[tp] is None and firsts[tp] < lasts[tp]]:
-        raise SettingsError(
+        raise OperatorActionRequired(
             f"the group {group} has no offset for {unread[0].topic} in partitions "
             f"{', '.join(str(tp.partition) for tp in unread)}, which hold records: nothing of them can be judged. Is "
             "TOPIC_PREFIX that of the routers? If it is, they have not committed there yet (run it again once they "
@@ -102,8 +109,8 @@ def audit_ranges(
 class Auditor:
     """Reads one partition after another.
 
-    Raises SettingsError where the registry lacks a schema, MustRestart where Kafka or the registry don't answer, or
-    Kafka deletes what is being read.
+    Raises OperatorActionRequired where the registry lacks a schema, RestartRequired where Kafka or the registry don't
+    answer, or Kafka deletes what is being read.
     """
 
     def __init__(self, settings: Settings, *, deep: bool) -> None:
@@ -132,7 +139,7 @@ class Auditor:
         ends = end_offsets(self._settings, [*outputs, quarantine])
         raw_end = end_offsets(self._settings, [raw])[raw]
         raw_first, window = first_offsets(self._settings, [raw])[raw], self._settings.duplicate_window
-        books = Books(*judged, window, self._biz_types, self._read, self._encode, raw_end, raw_first)
+        books = Reconciliation(*judged, window, self._biz_types, self._read, self._encode, raw_end, raw_first)
         progress = Progress("partition {}, offsets {} to {}: read".format(*judged))
         if judged.start < judged.end:
             for records in read_to_end(self._settings, {raw: books.origin}, {raw: judged.end}):
@@ -166,7 +173,7 @@ class Auditor:
         progress.done()
         return books.close(kept_from, quarantine_kept_from)
 
-    def _compare_others(self, books: Books, judged: Range, progress: Progress) -> None:
+    def _compare_others(self, books: Reconciliation, judged: Range, progress: Progress) -> None:
         """Read the raw records once more if another version wrote typed values; its schema was not known before."""
         if not books.other_schemas:
             return

@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from processors.alert_record import AlertRecord
-from processors.rules import active_change
-from runtime.record import Record, TopicPartition, partition_of
+from broker_events.processors.alert_record import AlertRecord
+from broker_events.processors.rules import active_change
+from broker_events.runtime.consume.record import KafkaRecord, TopicPartition, partition_of
 
 
 class Missing(NamedTuple):
@@ -35,7 +35,7 @@ class MissingAlerts:
     """Alerts that may be missing, or rest on deleted events, or may have been deleted themselves."""
     _seen: set[tuple[str, bytes]] = field(default_factory=set)
 
-    def note(self, record: Record, state_key: bytes, alerts: list[AlertRecord]) -> None:
+    def note(self, record: KafkaRecord, state_key: bytes, alerts: list[AlertRecord]) -> None:
         """These are the alerts of an event, which is about the state `state_key`."""
         is_first = False
         if (tp := partition_of(record)) in self.cut:  # what came before the first event of a state is unknown

@@ -12,40 +12,40 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from audit.comparison import Comparison, Finding, Kept, compare, doubtful_accounts
-from audit.identity import typed_id
-from audit.missing_alerts import MissingAlerts
-from audit.progress import Progress
-from audit.repair import Output
-from processors.active_alerts import ACTIVE_ALERTS
-from processors.alert_record import AlertRecord, AlertWriter
-from processors.cloudevents import alert_headers
-from processors.fold import fold, typed_topics
-from processors.projector import ALERTS, NAME, TABLES, source_uri
-from processors.rules import INDEX_KEYS, active_change
-from runtime.errors import SettingsError
-from runtime.kafka import Headers
-from runtime.record import Record, TopicPartition
-from runtime.schema_ids import open_registry, registry_problem, resolve_schema_ids
-from runtime.schema_lookup import SchemaLookup
-from runtime.settings import Settings
-from runtime.states import States
-from runtime.topic_reader import committed_offsets, first_offsets, read_to_end
-from runtime.topics import derived_size_limit
-from schemas.catalog import load_catalog
-from schemas.codec import Codec
-from schemas.invalid_event import InvalidEvent
-from schemas.registry import RegistryError
+from broker_events.audit.fingerprint import typed_id
+from broker_events.audit.missing_alerts import MissingAlerts
+from broker_events.audit.progress import Progress
+from broker_events.audit.repair import Output
+from broker_events.audit.state_diff import Comparison, Kept, StateDifference, compare, doubtful_accounts
+from broker_events.processors.active_alerts import ACTIVE_ALERTS
+from broker_events.processors.alert_record import AlertRecord, AlertWriter
+from broker_events.processors.cloudevents import alert_headers
+from broker_events.processors.fold import fold, typed_topics
+from broker_events.processors.projector import ALERTS, NAME, TABLES, source_uri
+from broker_events.processors.rules import INDEX_KEYS, active_change
+from broker_events.runtime.consume.record import KafkaRecord, TopicPartition
+from broker_events.runtime.kafka.clients import Headers
+from broker_events.runtime.kafka.topic_reader import committed_offsets, first_offsets, read_to_end
+from broker_events.runtime.kafka.topics import derived_size_limit
+from broker_events.runtime.process.errors import OperatorActionRequired
+from broker_events.runtime.schema_ids import open_registry, registry_problem, resolve_schema_ids
+from broker_events.runtime.schema_lookup import SchemaLookup
+from broker_events.runtime.settings import Settings
+from broker_events.runtime.state.partition_state import PartitionState
+from broker_events.schemas.catalog import load_catalog
+from broker_events.schemas.codec import Codec
+from broker_events.schemas.invalid_event import InvalidEvent
+from broker_events.schemas.registry import RegistryError
 
 Values = dict[bytes, bytes]
-Note = Callable[[Record, bytes, list[AlertRecord]], None]
+Note = Callable[[KafkaRecord, bytes, list[AlertRecord]], None]
 
 
 class Rebuild:
     """Folds and compares one partition number after another.
 
-    Raises SettingsError where the registry lacks a schema or the projectors' offsets are gone, MustRestart where Kafka
-    or the registry don't answer.
+    Raises OperatorActionRequired where the registry lacks a schema or the projectors' offsets are gone, RestartRequired
+    where Kafka or the registry don't answer.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -131,7 +131,7 @@ class Rebuild:
                     ids.add(self._codecs[ACTIVE_ALERTS].decode(record.value() or b"")["alert_id"])
         return ids, since_ms
 
-    def headers(self, finding: Finding) -> Headers | None:
+    def headers(self, finding: StateDifference) -> Headers | None:
         """What the projector would have put beside a value: an active alert has CloudEvents attributes."""
         return self._active_headers(finding.value) if finding.table == ACTIVE_ALERTS else None
 
@@ -171,7 +171,9 @@ class Rebuild:
         note: Note | None = None,
     ) -> tuple[dict[str, Values], dict[str, set[bytes]]]:
         """Tables of one partition number as of the offsets `after`, and the keys changed since `before`."""
-        folded: dict[str, States[Any]] = {name: States(self._codecs[name], INDEX_KEYS.get(name)) for name in TABLES}
+        folded: dict[str, PartitionState[Any]] = {
+            name: PartitionState(self._codecs[name], INDEX_KEYS.get(name)) for name in TABLES
+        }
         active: Values = {}
         moving: dict[str, set[bytes]] = {name: set() for name in self._codecs}
         for tp, end in after.items():
@@ -189,8 +191,8 @@ class Rebuild:
 
     def _fold_one(
         self,
-        record: Record,
-        tables: Mapping[str, Mapping[int, States[Any]]],
+        record: KafkaRecord,
+        tables: Mapping[str, Mapping[int, PartitionState[Any]]],
         active: Values,
         kept: Kept | None,
         note: Note | None,
@@ -223,13 +225,13 @@ class Rebuild:
 def refuse_without_offsets(
     group: str, partition: int, offsets: Mapping[TopicPartition, int | None], live: Mapping[str, Values]
 ) -> None:
-    """Raise SettingsError where a partition has state, but the group (Kafka name) no offset on any typed topic.
+    """Refuse a partition that has state while the group (Kafka name) has no offset on any typed topic.
 
-    Nothing would be folded, and all that is live would look as if no event had made it.
+    Nothing would be folded, and every live state would look as if no event had made it. Raises OperatorActionRequired.
     """
     keys = sum(map(len, live.values()))
     if keys and all(offset is None for offset in offsets.values()):
-        raise SettingsError(
+        raise OperatorActionRequired(
             f"the group {group} has no offset on any typed topic in partition {partition}, yet the tables hold "
             f"{keys:,} keys: its offsets have expired, or the tables are another cluster's. Set them to the beginning "
             "(kafka-consumer-groups --reset-offsets --to-earliest), start the projectors, and run it again once they "

@@ -9,16 +9,16 @@ from typing import Final, NamedTuple
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
-from audit.comparison import Finding
-from processors.projector import NAME
-from runtime.errors import SettingsError
-from runtime.kafka import Headers, admin_client, refused
-from runtime.record import TopicPartition
-from runtime.settings import Settings
-from runtime.startup import keep_trying
-from runtime.topic_reader import committed_offsets
-from runtime.topics import DERIVED_SIZE_FACTOR
-from runtime.transaction import Transaction
+from broker_events.audit.state_diff import StateDifference
+from broker_events.processors.projector import NAME
+from broker_events.runtime.consume.record import TopicPartition
+from broker_events.runtime.kafka.clients import Headers, admin_client, refused
+from broker_events.runtime.kafka.topic_reader import committed_offsets
+from broker_events.runtime.kafka.topics import DERIVED_SIZE_FACTOR
+from broker_events.runtime.kafka.transaction import Transaction
+from broker_events.runtime.process.errors import OperatorActionRequired
+from broker_events.runtime.process.retry import keep_trying
+from broker_events.runtime.settings import Settings
 
 ROLE: Final = "repairer"
 _REQUEST_TIMEOUT_S: Final = 15.0
@@ -35,7 +35,7 @@ class Output(NamedTuple):
 
 
 class Repair:
-    """Refuses, with SettingsError, while the projectors' group has a member.
+    """Refuses, with OperatorActionRequired, while the projectors' group has a member.
 
     A projector that starts meanwhile can't get between: it joins the group before it reads the tables, and reads them
     to the end of every open transaction. So a transaction that is written in full before the group is seen to be empty
@@ -51,19 +51,19 @@ class Repair:
         self._transaction.init()
 
     def refuse_if_live(self) -> None:
-        """Raise SettingsError where a projector is at work."""
+        """Raise OperatorActionRequired where a projector is at work."""
         members = _members(self._admin, self._settings, self._group)
         if members:
-            raise SettingsError(
+            raise OperatorActionRequired(
                 f"members in the group {self._group}: {members}. Stop every projector (scale to 0, or SIGTERM) and run "
                 "it again. One that was killed counts until its session has timed out"
             )
 
     def apply(
         self,
-        findings: Iterable[Finding],
+        findings: Iterable[StateDifference],
         offsets: Mapping[TopicPartition, int],
-        headers: Callable[[Finding], Headers | None],
+        headers: Callable[[StateDifference], Headers | None],
     ) -> int:
         """Write what each key has to have, as `write` does; `headers` are those of the new record."""
         outputs = (Output(each.table, each.partition, each.key, each.value, headers(each)) for each in findings)
@@ -72,8 +72,9 @@ class Repair:
     def write(self, outputs: Iterable[Output], offsets: Mapping[TopicPartition, int]) -> int:
         """Write these records and return how many that were.
 
-        `offsets`: the projectors' offsets that they hold for. Raises SettingsError where the offsets have moved or a
-        projector has come, MustRestart where Kafka doesn't answer; what transactions before have written stays.
+        `offsets`: the projectors' offsets that they hold for. Raises OperatorActionRequired where the offsets have
+        moved or a projector has come, RestartRequired where Kafka doesn't answer; what transactions before have written
+        stays.
         """
         waiting, written = iter(outputs), 0
         while chunk := [*islice(waiting, self._settings.transaction_records)]:
@@ -95,7 +96,7 @@ class Repair:
         self.refuse_if_live()
         found = committed_offsets(self._settings, self._group, [*offsets])
         if {tp: offset or 0 for tp, offset in found.items()} != offsets:
-            raise SettingsError("a projector has been at work since the tables were compared: run it again")
+            raise OperatorActionRequired("a projector has been at work since the tables were compared: run it again")
 
 
 def _members(admin: AdminClient, settings: Settings, group: str) -> int:

@@ -11,17 +11,17 @@ from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from bench.corpus import Corpus
-from ingest.envelope import EVENT_ID
-from runtime.kafka import Headers, admin_client, client_config, producer_config
-from runtime.offset_moves import accept_offsets, topic_ids
-from runtime.record import Record, TopicPartition
-from runtime.schema_ids import open_registry, resolve_schema_ids
-from runtime.settings import Settings
-from runtime.topic_reader import end_offsets, read_to_end
-from runtime.topics import TopicPlan, apply_topics, plan_topics
-from runtime.transaction import Transaction
-from schemas.catalog import Catalog
-from schemas.registry import desired_subjects
+from broker_events.ingest.raw_record import EVENT_ID
+from broker_events.runtime.consume.offset_moves import accept_offsets, topic_ids
+from broker_events.runtime.consume.record import KafkaRecord, TopicPartition
+from broker_events.runtime.kafka.clients import Headers, admin_client, client_config, producer_config
+from broker_events.runtime.kafka.topic_reader import end_offsets, read_to_end
+from broker_events.runtime.kafka.topics import TopicPlan, apply_topics, plan_topics
+from broker_events.runtime.kafka.transaction import Transaction
+from broker_events.runtime.schema_ids import open_registry, resolve_schema_ids
+from broker_events.runtime.settings import Settings
+from broker_events.schemas.catalog import Catalog
+from broker_events.schemas.registry import desired_subjects
 
 _PATIENCE_S: Final = 30.0
 _TIMEOUT_S: Final = 15.0
@@ -183,13 +183,13 @@ class Pipeline:
         found: Mapping[str, Any] = self.admin.list_topics(timeout=_TIMEOUT_S).topics
         return [topic for topic in found if topic.startswith(prefix)]
 
-    def read(self, starts: Mapping[TopicPartition, int]) -> Iterable[Record]:
+    def read(self, starts: Mapping[TopicPartition, int]) -> Iterable[KafkaRecord]:
         """Committed records from these offsets to the present end."""
         for batch in read_to_end(self.settings, starts):
             yield from batch
 
 
-def digest(records: Iterable[Record]) -> Digest:
+def digest(records: Iterable[KafkaRecord]) -> Digest:
     """Topic, partition, key, value and headers of every record; a hash is good within this process alone."""
     count = total = 0
     for record in records:

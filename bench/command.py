@@ -18,8 +18,8 @@ from bench.peers.environment import set_up
 from bench.report import table, write_reports
 from bench.run import machine, run_sections
 from bench.sections import SECTIONS, Plan
-from devstack.artifacts import StackError
-from devstack.stack import Stack
+from broker_events.devstack.artifacts import StackError
+from broker_events.devstack.stack import Stack
 
 EVENTS: Final = 375_000  # 300,000 of them after the warm-up
 QUICK_EVENTS: Final = 80_000
@@ -83,7 +83,10 @@ def command(
     def progress(line: str) -> None:
         click.echo(f"{time.monotonic() - began:6.0f} s  {line}", err=True)
 
-    for chatty in ("librdkafka", "runtime.startup"):  # what both say while a new topic gets its leader
+    for chatty in (
+        "librdkafka",
+        "broker_events.runtime.process.retry",
+    ):  # what both say while a new topic gets its leader
         logging.getLogger(chatty).setLevel(logging.ERROR)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

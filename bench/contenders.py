@@ -15,8 +15,8 @@ from typing import Any, Final
 from bench.cluster import Pipeline
 from bench.measurement import Work
 from bench.peers.environment import Peers
-from devstack.pipeline import environment
-from runtime.settings import Settings
+from broker_events.devstack.pipeline import environment
+from broker_events.runtime.settings import Settings
 
 # What every contender has in common.
 COMMIT_INTERVAL_MS: Final = 100
@@ -73,7 +73,9 @@ def python_peer(
 
 
 def own(app: str) -> Contender:
-    return Contender("ours", f"ours: {app}, one worker", lambda _peers, _job: [sys.executable, "-m", "cli", app])
+    return Contender(
+        "ours", f"ours: {app}, one worker", lambda _peers, _job: [sys.executable, "-m", "broker_events.cli", app]
+    )
 
 
 LIMIT: Final = Contender(

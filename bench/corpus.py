@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from devstack.simulator.event import EVENT_TYPES
-from devstack.simulator.positions import Positions
-from devstack.simulator.simulator import BASE_TIME_NS, STEP_NS
-from devstack.simulator.traffic import Traffic
-from ingest.envelope import to_raw
-from ingest.sources.source import Received
-from runtime.kafka import Headers
-from schemas.catalog import Catalog
-from schemas.transcoder import Transcoder
+from broker_events.devstack.simulator.event import EVENT_TYPES
+from broker_events.devstack.simulator.positions import Positions
+from broker_events.devstack.simulator.simulator import BASE_TIME_NS, STEP_NS
+from broker_events.devstack.simulator.traffic import Traffic
+from broker_events.ingest.raw_record import to_raw
+from broker_events.ingest.sources.source import Received
+from broker_events.runtime.events.transcoder import Transcoder
+from broker_events.runtime.kafka.clients import Headers
+from broker_events.schemas.catalog import Catalog
 
 SEED: Final = 1
 

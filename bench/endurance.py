@@ -24,7 +24,7 @@ def memory_over(
     Samples: seconds since the start, committed events, resident bytes. Two passes at most are waiting at any time.
     """
     group = pipeline.settings.group("router")
-    command = [sys.executable, "-m", "cli", "router"]
+    command = [sys.executable, "-m", "broker_events.cli", "router"]
     samples: list[tuple[float, int, int]] = []
     loaded = passes = 0
     with Work("router-long", command, settings_environment(pipeline.settings), folder) as work:

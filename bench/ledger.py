@@ -39,7 +39,7 @@ def proofs(
     """Route at least so many events, then prove them, plainly and deep in turns. `broker`: its process id."""
     variables = settings_environment(pipeline.settings)
     total = pipeline.load_raw_passes(corpus, events)
-    with Work("router-ledger", [sys.executable, "-m", "cli", "router"], variables, folder) as work:
+    with Work("router-ledger", [sys.executable, "-m", "broker_events.cli", "router"], variables, folder) as work:
         measure(pipeline, pipeline.settings.group("router"), total, [work])
     found: dict[str, list[Proof]] = {"ledger": [], "ledger --deep": []}
     for _ in range(rounds):
@@ -54,7 +54,7 @@ def proofs(
 def _prove(command: list[str], variables: Mapping[str, str], broker: int) -> Proof:
     began, used, broker_used = time.monotonic(), _childrens_cpu_s(), cpu_s(broker)
     done = subprocess.run(
-        [sys.executable, "-m", "cli", *command],
+        [sys.executable, "-m", "broker_events.cli", *command],
         check=False,
         env=variables,
         capture_output=True,

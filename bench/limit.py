@@ -16,8 +16,8 @@ from pathlib import Path
 
 from confluent_kafka import Consumer, KafkaException, Producer
 
-from runtime.kafka import consumer_config, producer_config
-from runtime.settings import Settings, load_settings
+from broker_events.runtime.kafka.clients import consumer_config, producer_config
+from broker_events.runtime.settings import Settings, load_settings
 
 
 def main() -> None:

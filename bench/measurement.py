@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, Self
 
 from bench.cluster import Pipeline
-from devstack.guarded import GuardedProcess
+from broker_events.devstack.child_process import GuardedProcess
 
 WARM_UP_SHARE: Final = 0.2
 _SAMPLE_S: Final = 0.05

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 from bench.cluster import Digest, Pipeline, digest
 from bench.contenders import Contender
 from bench.corpus import Corpus
-from runtime.record import Record, TopicPartition
+from broker_events.runtime.consume.record import KafkaRecord, TopicPartition
 
 EQUAL: Final = "equal"
 _STATE: Final = ("state.accounts", "state.movements")
@@ -85,11 +85,11 @@ class ProjectedOutputs:
         ]
         return "; ".join(different) or EQUAL
 
-    def _read(self, topics: list[str]) -> Iterator[Record]:
+    def _read(self, topics: list[str]) -> Iterator[KafkaRecord]:
         yield from self._pipeline.read(dict.fromkeys(self._pipeline.partitions_of(topics), 0))
 
 
-def _table(records: Iterable[Record]) -> Digest:
+def _table(records: Iterable[KafkaRecord]) -> Digest:
     last = {(record.partition(), record.key()): record.value() for record in records}
     return Digest(len(last), sum(hash(item) for item in last.items()))
 

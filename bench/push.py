@@ -16,11 +16,11 @@ from bench.cluster import Pipeline
 from bench.contenders import settings_environment
 from bench.measurement import WARM_UP_SHARE, ProcessFailed, Work
 from bench.throughput import Progress
-from runtime.kafka import consumer_config
-from runtime.record import Record
-from runtime.topic_reader import end_offsets
-from schemas.codec import Codec
-from schemas.records import Alert
+from broker_events.runtime.consume.record import KafkaRecord
+from broker_events.runtime.kafka.clients import consumer_config
+from broker_events.runtime.kafka.topic_reader import end_offsets
+from broker_events.schemas.codec import Codec
+from broker_events.schemas.storage_types import Alert
 
 _KEY: Final = "bench"
 _SECRET: Final = "bench-secret"  # noqa: S105 (it protects nothing)
@@ -40,7 +40,9 @@ def bridge_rate(pipeline: Pipeline, events: int, accounts: int, folder: Path) ->
         environment = _push_environment(pipeline, _target(server))
         before = sum(pipeline.stable_ends(partitions).values())
         samples: list[tuple[float, int, float]] = []
-        with Work("bridge", [sys.executable, "-m", "cli", "ingest", "--source", "grpc"], environment, folder) as bridge:
+        with Work(
+            "bridge", [sys.executable, "-m", "broker_events.cli", "ingest", "--source", "grpc"], environment, folder
+        ) as bridge:
             began = time.monotonic()
             while not samples or samples[-1][1] < events:
                 seen = sum(pipeline.stable_ends(partitions).values()) - before
@@ -72,7 +74,7 @@ def push_to_alert(
         "--app-secret",
         _SECRET,
     ]
-    cli = [sys.executable, "-m", "cli"]
+    cli = [sys.executable, "-m", "broker_events.cli"]
     with (
         Work("router", [*cli, "router"], variables, folder) as router,
         Work("projector", [*cli, "projector"], variables, folder) as projector,
@@ -118,7 +120,7 @@ def _watch_alerts(pipeline: Pipeline, seconds: float) -> list[float]:
         if message is not None:
             began = began or time.monotonic()
             if time.monotonic() - began >= seconds * WARM_UP_SHARE:
-                alert = codec.decode(cast("Record", message).value() or b"")
+                alert = codec.decode(cast("KafkaRecord", message).value() or b"")
                 latencies.append((now - alert["event_time"] / 1e6) * 1000)
         elif began is None and time.monotonic() > limit:
             break

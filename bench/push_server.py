@@ -11,13 +11,13 @@ import signal
 import sys
 
 from bench.corpus import SEED
-from devstack.simulator.access import Access
-from devstack.simulator.event_log import EventLog
-from devstack.simulator.faults import FaultPlan
-from devstack.simulator.http2 import Http2Server
-from devstack.simulator.service import EventService, StreamRules
-from devstack.simulator.simulator import BASE_TIME_NS, STEP_NS
-from devstack.simulator.traffic import Traffic
+from broker_events.devstack.simulator.access import Access
+from broker_events.devstack.simulator.event_log import EventLog
+from broker_events.devstack.simulator.faults import FaultPlan
+from broker_events.devstack.simulator.http2 import Http2Server
+from broker_events.devstack.simulator.service import EventService, StreamRules
+from broker_events.devstack.simulator.simulator import BASE_TIME_NS, STEP_NS
+from broker_events.devstack.simulator.traffic import Traffic
 
 
 async def serve(count: int, accounts: int, app_key: str, app_secret: str) -> None:

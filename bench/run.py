@@ -14,8 +14,8 @@ from bench.contenders import COMMIT_INTERVAL_MS
 from bench.peers.environment import Peers
 from bench.sections import ACCOUNTS, PARTITIONS, SECTIONS, Bench, Plan
 from bench.throughput import Progress
-from devstack.kafka import SERVER_HEAP_MB
-from devstack.stack import Stack
+from broker_events.devstack.kafka import SERVER_HEAP_MB
+from broker_events.devstack.stack import Stack
 
 
 def run_sections(

@@ -31,9 +31,9 @@ from bench.push import bridge_rate, push_to_alert
 from bench.stages import stage_costs
 from bench.state import with_accounts
 from bench.throughput import Arena, Progress
-from devstack.stack import Stack
-from runtime.settings import load_settings
-from schemas.catalog import load_catalog
+from broker_events.devstack.stack import Stack
+from broker_events.runtime.settings import load_settings
+from broker_events.schemas.catalog import load_catalog
 
 ACCOUNTS: Final = 10_000
 PARTITIONS: Final = 8
@@ -217,7 +217,7 @@ def partitions(bench: Bench) -> dict[str, Any]:
 def two_workers(bench: Bench) -> dict[str, Any]:
     """Two routers on disjoint partitions, assigned before the events are there and frozen while these are written."""
     pipeline = bench.pipeline("two")
-    group, command = pipeline.settings.group("router"), [sys.executable, "-m", "cli", "router"]
+    group, command = pipeline.settings.group("router"), [sys.executable, "-m", "broker_events.cli", "router"]
     with ExitStack() as stack:
         workers = []
         for number in (1, 2):

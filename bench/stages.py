@@ -8,14 +8,14 @@ from typing import Any, Final
 
 from bench.cluster import Pipeline
 from bench.corpus import Corpus
-from ingest.envelope import to_raw
-from ingest.sources.source import Received
-from processors.routing import Routing
-from processors.rules import PROJECTIONS, Source
-from processors.rules.outcome import Projected
-from schemas.codec import Codec
-from schemas.duplicate_window import duplicate_window
-from schemas.event_reader import EventReader, Readable
+from broker_events.ingest.raw_record import to_raw
+from broker_events.ingest.sources.source import Received
+from broker_events.processors.routing import Routing
+from broker_events.processors.rules import PROJECTIONS, RecordOrigin
+from broker_events.processors.rules.outcome import Projected
+from broker_events.runtime.events.duplicate_window import duplicate_window
+from broker_events.runtime.events.event_reader import EventReader, Readable
+from broker_events.schemas.codec import Codec
 
 _EVENTS: Final = 50_000
 _REPEATS: Final = 3
@@ -62,7 +62,7 @@ def stage_costs(pipeline: Pipeline, corpus: Corpus) -> dict[str, dict[str, float
     projected = [(PROJECTIONS[biz_type], key, event) for biz_type, key, event in decoded]
     before: list[tuple[Codec[Any], bytes]] = []
     after: list[tuple[Codec[Any], Any]] = []
-    origin = Source("topic", 0, 0, received_us=1_800_000_000_000_000, max_skew_us=60_000_000)
+    origin = RecordOrigin("topic", 0, 0, received_us=1_800_000_000_000_000, max_skew_us=60_000_000)
     memory = {name: _Memory() for name in tables}
     for projection, key, event in projected:
         codec = tables[projection.topic]

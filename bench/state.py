@@ -15,11 +15,11 @@ from bench.corpus import SEED, Corpus
 from bench.measurement import Work, measure
 from bench.peers.environment import Peers
 from bench.throughput import Progress
-from devstack.simulator.account_traffic import Account, AccountTraffic
-from processors.rules import PROJECTIONS, Source
-from runtime.partitioner import partition_for
-from schemas.codec import Codec
-from schemas.records import AccountState, AccountUpdate
+from broker_events.devstack.simulator.account_traffic import Account, AccountTraffic
+from broker_events.processors.rules import PROJECTIONS, RecordOrigin
+from broker_events.runtime.kafka.partitioner import partition_for
+from broker_events.schemas.codec import Codec
+from broker_events.schemas.storage_types import AccountState, AccountUpdate
 
 _RESTORED: Final = re.compile(r"restored \S+state\.accounts: \d+ partitions, (\d+) records in ([0-9.]+) s")
 _SETTLE_S: Final = 2.0
@@ -97,7 +97,7 @@ def _state(account: Account) -> AccountState:
         "update_time_text": "2026-01-01T00:00:00.000Z",
         "extra": {},
     }
-    source = Source("", 0, 0, received_us=1_800_000_000_000_000, max_skew_us=60_000_000)
+    source = RecordOrigin("", 0, 0, received_us=1_800_000_000_000_000, max_skew_us=60_000_000)
     outcome = PROJECTIONS["ACCOUNT_UPDATE"].apply(None, event, account.account_id, source)
     state: AccountState = outcome.state
     return state

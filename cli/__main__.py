@@ -1,5 +1,5 @@
-"""`python -m cli` is `broker-events`."""
+"""`python -m broker_events.cli` is `broker-events`."""
 
-from cli.main import main
+from broker_events.cli.entry_point import main
 
 main()

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from runtime import schema_ids
-from runtime.settings import Settings
-from schemas.codec import DecodeError
-from schemas.models import Record
-from schemas.registry import RegistryError, SchemaNotRegistered
+from broker_events.runtime import schema_ids
+from broker_events.runtime.settings import Settings
+from broker_events.schemas.codec import DecodeError
+from broker_events.schemas.models import Record
+from broker_events.schemas.registry import RegistryError, SchemaNotRegistered
 
 
 def open_decoder(settings: Settings) -> Callable[[bytes], Record]:
     """Return what decodes the values of every topic with a schema, by the registry's ids.
 
-    It raises ValueError for a value that can't be decoded, SettingsError or MustRestart as `registry_problem` says.
+    It raises ValueError for a value that can't be decoded, OperatorActionRequired or RestartRequired as
+    `registry_problem` says.
     """
     decoder = schema_ids.open_decoder(settings)
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from cli.output import printable
+from broker_events.cli.output import printable
 
 _INDENT: Final = "  "
 _DUMP_BYTES: Final = 16
@@ -15,11 +15,11 @@ _TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},:]|[^\s\[\]{},:"]+')
 
 def readable(value: bytes) -> str:
     """Return JSON indented, other UTF-8 text as it is, anything else as a hex dump."""
-    from schemas import exact_json
-    from schemas.invalid_event import InvalidEvent, Reason
+    from broker_events.runtime.events import lossless_json
+    from broker_events.schemas.invalid_event import InvalidEvent, Reason
 
     try:
-        exact_json.parse(value)
+        lossless_json.parse(value)
     except InvalidEvent as problem:
         if problem.reason is Reason.NOT_UTF8:
             return "\n".join(_dump(value))

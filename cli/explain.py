@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from cli.output import json_line, printable, reader_may_leave, write_lines
+from broker_events.cli.output import json_line, printable, reader_may_leave, write_lines
 
 if TYPE_CHECKING:
-    from audit.way import Step
+    from broker_events.audit.event_trace import Step
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -35,11 +35,11 @@ def command(*, event_id: str, account: str | None, as_json: bool) -> None:
       broker-events explain event_0198c2b4-77f0-7c3e-9c55-3f1f0c8c1a55 --account 1234567890
       broker-events explain EVENT_ID --json | jq -c 'select(.what == "typed") | .record'
     """
-    from audit.explain import find_event
-    from audit.way import steps
-    from cli.decoding import open_decoder
-    from runtime.logs import configure_logging
-    from runtime.settings import load_settings
+    from broker_events.audit.event_trace import steps
+    from broker_events.audit.explain import find_event
+    from broker_events.cli.decoding import open_decoder
+    from broker_events.runtime.process.logs import configure_logging
+    from broker_events.runtime.settings import load_settings
 
     settings = load_settings()
     configure_logging(settings, "explain")

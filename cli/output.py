@@ -1,6 +1,6 @@
 """How the commands that look into topics print: one JSON document a line, everything exact.
 
-What a terminal would obey is escaped where it leaves: standard output and error are `runtime.terminal`'s.
+What a terminal would obey is escaped where it leaves: standard output and error are `runtime.process.terminal`'s.
 """
 
 from __future__ import annotations

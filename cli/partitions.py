@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 if TYPE_CHECKING:
-    from runtime.record import TopicPartition
-    from runtime.settings import Settings
+    from broker_events.runtime.consume.record import TopicPartition
+    from broker_events.runtime.settings import Settings
 
 choosing_partitions: Final = click.option(
     "--partition",
@@ -22,7 +22,7 @@ choosing_partitions: Final = click.option(
 
 def chosen_partitions(settings: Settings, topic: str, numbers: Iterable[int]) -> list[TopicPartition]:
     """These partitions of a topic (Kafka name), or all without a number. Raises UsageError where it lacks one."""
-    from runtime.topic_reader import topic_partitions
+    from broker_events.runtime.kafka.topic_reader import topic_partitions
 
     partitions = topic_partitions(settings, topic)
     wanted = set(numbers)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from cli.worker import run_worker_command, worker_options
-from runtime.settings import checked_place
+from broker_events.cli.worker import run_worker_command, worker_options
+from broker_events.runtime.settings import checked_place
 
 
 def _places(_context: click.Context, _option: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
@@ -44,7 +44,7 @@ def command(instance_id: str | None, http_port: int | None, skipped: tuple[str, 
         broker-events projector --instance-id projector-0 --http-port 9464
       broker-events projector --skip broker.event.transfer:3:4711 --reason "written by a test, confirmed by ops"
     """
-    from processors import projector
+    from broker_events.processors import projector
 
     if skipped and not (reason or "").strip():
         raise click.UsageError("--skip needs --reason TEXT: it is kept with the record in quarantine")

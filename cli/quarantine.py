@@ -9,14 +9,23 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from cli.event_text import readable
-from cli.output import aligned, iso_millis, json_line, plural, printable, reader_may_leave, text_or_base64, write_lines
-from cli.quarantine_records import Choice, choosing, read_chosen
-from cli.quarantine_replay import replay
+from broker_events.cli.event_text import readable
+from broker_events.cli.output import (
+    aligned,
+    iso_millis,
+    json_line,
+    plural,
+    printable,
+    reader_may_leave,
+    text_or_base64,
+    write_lines,
+)
+from broker_events.cli.quarantine_records import Choice, choosing, read_chosen
+from broker_events.cli.quarantine_replay import replay
 
 if TYPE_CHECKING:
-    from runtime.replay import Quarantined
-    from runtime.settings import Settings
+    from broker_events.runtime.quarantine.replay import Quarantined
+    from broker_events.runtime.settings import Settings
 
 _DETAIL: Final = 60
 
@@ -61,8 +70,8 @@ def list_(*, choice: Choice, limit: int | None, as_json: bool) -> None:
       broker-events quarantine list --reason unknown_biz_type --since "2h ago"
       broker-events quarantine list --json | jq -r 'select(.stage == "router") | .place'
     """
-    from runtime.replay import read_recoveries
-    from runtime.settings import load_settings
+    from broker_events.runtime.quarantine.replay import read_recoveries
+    from broker_events.runtime.settings import load_settings
 
     settings = load_settings()
     found = sorted(read_chosen(settings, choice), key=lambda quarantined: quarantined.time_ms)
@@ -92,7 +101,7 @@ def show(*, place: tuple[int, int] | None, choice: Choice, limit: int | None) ->
       broker-events quarantine show 3:17
       broker-events quarantine show --event-id 4711
     """
-    from runtime.settings import load_settings
+    from broker_events.runtime.settings import load_settings
 
     settings = load_settings()
     if place is not None:
@@ -115,8 +124,8 @@ def _read_one(settings: Settings, partition: int, offset: int) -> Quarantined:
 
 def _replay_times(settings: Settings, recoveries: dict[str, bytes], shown: Iterable[Quarantined]) -> dict[str, str]:
     """When each of these was replayed, by name; without an entry for one that wasn't."""
-    from cli.decoding import open_decoder
-    from schemas.models import QuarantineRecovery
+    from broker_events.cli.decoding import open_decoder
+    from broker_events.schemas.models import QuarantineRecovery
 
     decode = open_decoder(settings)
     times = {}
@@ -155,7 +164,7 @@ def _table(rows: list[dict[str, str | None]]) -> Iterator[str]:
 
 def _description(quarantined: Quarantined) -> Iterator[str]:
     """Every member of the quarantine record, the headers and the value on lines of their own."""
-    from runtime.record import place_of
+    from broker_events.runtime.consume.record import place_of
 
     record, event = quarantined
     yield f"{'quarantined':<15}{place_of(record)}"

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
-from cli.moments import EXAMPLES, Moment
-from schemas.invalid_event import FORMER_REASONS, Reason
+from broker_events.cli.time_arguments import EXAMPLES, Moment
+from broker_events.schemas.invalid_event import FORMER_REASONS, Reason
 
 if TYPE_CHECKING:
-    from runtime.record import TopicPartition
-    from runtime.replay import Quarantined
-    from runtime.settings import Settings
+    from broker_events.runtime.consume.record import TopicPartition
+    from broker_events.runtime.quarantine.replay import Quarantined
+    from broker_events.runtime.settings import Settings
 
 _OFFSETS: Final = re.compile(r"([0-9]*):([0-9]*)")
 
@@ -90,8 +90,8 @@ def choosing(command: Callable[..., None]) -> Callable[..., None]:
 
 def read_chosen(settings: Settings, choice: Choice) -> Iterator[Quarantined]:
     """The chosen records, in order within a partition. Raises click.UsageError for a partition that isn't there."""
-    from runtime.quarantine import QUARANTINE
-    from runtime.topic_reader import end_offsets, offsets_at, topic_partitions
+    from broker_events.runtime.kafka.topic_reader import end_offsets, offsets_at, topic_partitions
+    from broker_events.runtime.quarantine.writer import QUARANTINE
 
     topic = settings.topic(QUARANTINE)
     partitions = [
@@ -116,11 +116,11 @@ def read_quarantined(
     settings: Settings, starts: dict[TopicPartition, int], ends: dict[TopicPartition, int]
 ) -> Iterator[Quarantined]:
     """The quarantine records from each start to each end; one that nobody of ours has written is named and left out."""
-    from cli.decoding import open_decoder
-    from runtime.record import place_of
-    from runtime.replay import Quarantined
-    from runtime.topic_reader import read_to_end
-    from schemas.models import QuarantinedEvent
+    from broker_events.cli.decoding import open_decoder
+    from broker_events.runtime.consume.record import place_of
+    from broker_events.runtime.kafka.topic_reader import read_to_end
+    from broker_events.runtime.quarantine.replay import Quarantined
+    from broker_events.schemas.models import QuarantinedEvent
 
     decode = open_decoder(settings)
     for record in chain.from_iterable(read_to_end(settings, starts, ends)):

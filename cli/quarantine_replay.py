@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
 
-from cli.output import aligned, plural, printable
-from cli.quarantine_records import Choice, choosing, read_chosen, read_quarantined
+from broker_events.cli.output import aligned, plural, printable
+from broker_events.cli.quarantine_records import Choice, choosing, read_chosen, read_quarantined
 
 if TYPE_CHECKING:
-    from runtime.replay import Quarantined
-    from runtime.settings import Settings
-    from schemas.catalog import Catalog
+    from broker_events.runtime.quarantine.replay import Quarantined
+    from broker_events.runtime.settings import Settings
+    from broker_events.schemas.catalog import Catalog
 
 _REPLAYED: Final = "replayed already, left out"
 _TYPED: Final = "typed already, left out: see `broker-events rebuild`"
@@ -35,7 +35,7 @@ class Line(NamedTuple):
     outcome: str
 
 
-class Plan(NamedTuple):
+class ReplayPlan(NamedTuple):
     """What a replay would do: how many of what, and the records to be replayed."""
 
     counts: Counter[Line]
@@ -85,15 +85,15 @@ def replay(
       broker-events quarantine replay --biz-type DIVIDEND --limit 10 --note "first dividends"
       broker-events quarantine replay --since 2026-01-31T09:30:00Z --until "2h ago" --yes
     """
-    from runtime.access import verify_access
-    from runtime.kafka import admin_client
-    from runtime.quarantine import QUARANTINE
-    from runtime.replay import RECOVERIES, ROLE, Replay
-    from runtime.schema_ids import resolve_schema_ids
-    from runtime.settings import load_settings
-    from schemas.catalog import RAW, load_catalog
-    from schemas.codec import Codec
-    from schemas.records import QuarantineRecovery
+    from broker_events.runtime.kafka.acls import verify_access
+    from broker_events.runtime.kafka.clients import admin_client
+    from broker_events.runtime.quarantine.replay import RECOVERIES, ROLE, Replay
+    from broker_events.runtime.quarantine.writer import QUARANTINE
+    from broker_events.runtime.schema_ids import resolve_schema_ids
+    from broker_events.runtime.settings import load_settings
+    from broker_events.schemas.catalog import RAW, load_catalog
+    from broker_events.schemas.codec import Codec
+    from broker_events.schemas.storage_types import QuarantineRecovery
 
     settings, catalog = load_settings(), load_catalog()
     if dry_run:
@@ -125,19 +125,21 @@ def replay(
     sys.exit(0 if sent else 1)
 
 
-def _plan(settings: Settings, catalog: Catalog, choice: Choice, limit: int | None, *, include_rejected: bool) -> Plan:
+def _plan(
+    settings: Settings, catalog: Catalog, choice: Choice, limit: int | None, *, include_rejected: bool
+) -> ReplayPlan:
     """Look at every chosen record; of those that can be replayed the oldest `limit` are planned."""
-    from processors.forecast import REFUSED, Forecast
-    from processors.routing import Routing
-    from runtime.replay import is_too_large, read_recoveries
-    from runtime.topics import typed_size_limit
-    from schemas.catalog import RAW
-    from schemas.oversized import marked
+    from broker_events.processors.replay_preview import REFUSED, ReplayPreview
+    from broker_events.processors.routing import Routing
+    from broker_events.runtime.kafka.topics import typed_size_limit
+    from broker_events.runtime.quarantine.replay import is_too_large, read_recoveries
+    from broker_events.schemas.catalog import RAW
+    from broker_events.schemas.oversized import marked
 
     replayed = read_recoveries(settings).keys()
     # Ids of schemas don't matter: the records are not written.
     ids = dict.fromkeys(catalog.topics, 0)
-    forecast = Forecast(
+    forecast = ReplayPreview(
         Routing(catalog.events, ids, settings.topic, typed_size_limit(settings)), settings.duplicate_window
     )
     counts: Counter[Line] = Counter()
@@ -169,11 +171,11 @@ def _plan(settings: Settings, catalog: Catalog, choice: Choice, limit: int | Non
     for _, partition, offset, line in candidates[:limit]:
         offsets[partition].add(offset)
         counts[line] += 1
-    return Plan(counts, offsets, len(candidates[:limit]), rejected)
+    return ReplayPlan(counts, offsets, len(candidates[:limit]), rejected)
 
 
-def _print(plan: Plan) -> None:
-    from processors.forecast import TYPED
+def _print(plan: ReplayPlan) -> None:
+    from broker_events.processors.replay_preview import TYPED
 
     rows = [(str(count), *line) for line, count in sorted(plan.counts.items(), key=lambda item: (-item[1], item[0]))]
     for line in aligned([("count", *Line._fields), *rows]):
@@ -188,9 +190,9 @@ def _print(plan: Plan) -> None:
         )
 
 
-def _planned(settings: Settings, plan: Plan) -> Iterator[Quarantined]:
-    from runtime.quarantine import QUARANTINE
-    from runtime.record import TopicPartition
+def _planned(settings: Settings, plan: ReplayPlan) -> Iterator[Quarantined]:
+    from broker_events.runtime.consume.record import TopicPartition
+    from broker_events.runtime.quarantine.writer import QUARANTINE
 
     topic = settings.topic(QUARANTINE)
     starts = {TopicPartition(topic, partition): min(offsets) for partition, offsets in plan.offsets.items()}

@@ -8,12 +8,20 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from cli.missing_alerts import emit_alerts
-from cli.output import aligned, json_line, plural, printable, reader_may_leave, text_or_base64, write_lines
-from cli.partitions import choosing_partitions, chosen_partitions
+from broker_events.cli.missing_alerts import emit_alerts
+from broker_events.cli.output import (
+    aligned,
+    json_line,
+    plural,
+    printable,
+    reader_may_leave,
+    text_or_base64,
+    write_lines,
+)
+from broker_events.cli.partitions import choosing_partitions, chosen_partitions
 
 if TYPE_CHECKING:
-    from audit.comparison import Comparison, Finding
+    from broker_events.audit.state_diff import Comparison, StateDifference
 
 _COLUMNS: Final = ("table", "partition", "equal", "missing", "extra", "different", "moving", "unjudged")
 _LISTED: Final = 100
@@ -64,11 +72,11 @@ def command(
       broker-events rebuild --emit-alerts
       broker-events rebuild --emit-alerts --apply
     """
-    from audit.rebuild import Rebuild
-    from audit.repair import Repair
-    from processors.projector import TABLES
-    from runtime.logs import configure_logging
-    from runtime.settings import load_settings
+    from broker_events.audit.rebuild import Rebuild
+    from broker_events.audit.repair import Repair
+    from broker_events.processors.projector import TABLES
+    from broker_events.runtime.process.logs import configure_logging
+    from broker_events.runtime.settings import load_settings
 
     if delete_extra and not is_applied:
         raise click.UsageError("--delete-extra goes with --apply")
@@ -97,8 +105,8 @@ def command(
     sys.exit(1 if differing > repaired else 0)
 
 
-def _to_write(findings: list[Finding], *, delete_extra: bool) -> list[Finding]:
-    from audit.comparison import Verdict
+def _to_write(findings: list[StateDifference], *, delete_extra: bool) -> list[StateDifference]:
+    from broker_events.audit.state_diff import Verdict
 
     return [finding for finding in findings if delete_extra or finding.verdict is not Verdict.EXTRA]
 
@@ -113,7 +121,7 @@ def _outcome(repaired: int, extra: int) -> Iterator[str]:
 
 
 def _row(comparison: Comparison) -> dict[str, str | int]:
-    from audit.comparison import Verdict
+    from broker_events.audit.state_diff import Verdict
 
     verdicts = [finding.verdict for finding in comparison.findings]
     return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cli.worker import run_worker_command, worker_options
+from broker_events.cli.worker import run_worker_command, worker_options
 
 
 @click.command("router")
@@ -21,6 +21,6 @@ def command(instance_id: str | None, http_port: int | None) -> None:
       broker-events router --instance-id router-0 &
       broker-events router --instance-id router-1 &
     """
-    from processors import router
+    from broker_events.processors import router
 
     run_worker_command(router.NAME, router.run, instance_id=instance_id, http_port=http_port)

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from runtime.errors import SettingsError
-from runtime.settings import load_settings
+from broker_events.runtime.process.errors import OperatorActionRequired
+from broker_events.runtime.settings import load_settings
 
 if TYPE_CHECKING:
-    from devstack.full_run import Outcome
-    from devstack.picture import Display
-    from runtime.settings import Settings
+    from broker_events.devstack.full_run import RunResult
+    from broker_events.devstack.run_snapshot import Display
+    from broker_events.runtime.settings import Settings
 
 _STARTED: Final = time.monotonic()
 _DEFAULT_FAULTS: Final = ("duplicate=0.002", "malformed=0.005")
@@ -29,7 +29,7 @@ _INTERRUPTED: Final = 130
 
 def _checked_faults(context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
     """Refuse here what the simulator would refuse after everything else has started."""
-    from cli.simulate import parse_faults
+    from broker_events.cli.simulate import parse_faults
 
     parse_faults(context, parameter, texts)
     return texts
@@ -91,8 +91,8 @@ def command(
       broker-events run --rate 3000 --seconds 60 --fault disconnect=@50000 --fault replay:500=/20000
       broker-events run --file events.ndjson.gz --folder logs
     """
-    from devstack.full_run import FullRun, Plan
-    from devstack.sources import Traffic, new_seed
+    from broker_events.devstack.full_run import FullRun, RunPlan
+    from broker_events.devstack.sources import Traffic, new_seed
 
     settings = load_settings()
     embedded = _is_embedded(settings)
@@ -103,7 +103,7 @@ def command(
     if seed is None:
         seed = _DEFAULT_SEED if embedded else new_seed()
     logs = _log_folder(folder)
-    plan = Plan(
+    plan = RunPlan(
         settings=settings,
         embedded=embedded,
         folder=logs,
@@ -122,11 +122,11 @@ def command(
 
 
 def _is_embedded(settings: Settings) -> bool:
-    """False where a cluster is configured; raises SettingsError where half of one is."""
+    """False where a cluster is configured; raises OperatorActionRequired where half of one is."""
     needed = ("kafka_bootstrap_servers", "schema_registry_url")
     missing = [name for name in needed if name not in settings.model_fields_set]
     if len(missing) == 1:
-        raise SettingsError(f"PIPELINE_{missing[0].upper()}: needed with the other address of the cluster")
+        raise OperatorActionRequired(f"PIPELINE_{missing[0].upper()}: needed with the other address of the cluster")
     return bool(missing)
 
 
@@ -146,20 +146,20 @@ def _log_to(file: Path, level: str) -> None:
 
 def _display(*, terminal: bool) -> Display:
     if terminal:
-        from devstack.live_view import LiveView
+        from broker_events.devstack.live_view import LiveView
 
         return LiveView(_STARTED)
-    from devstack.line_view import LineView
+    from broker_events.devstack.line_view import LineView
 
     return LineView(_STARTED)
 
 
-def _report(outcome: Outcome) -> int:
+def _report(outcome: RunResult) -> int:
     """Print the summary and return the exit code."""
-    from devstack.balance import broken
-    from devstack.summary import summary
-    from runtime.console import EscapingConsole
-    from runtime.errors import PipelineError
+    from broker_events.devstack.balance import broken
+    from broker_events.devstack.summary import summary
+    from broker_events.runtime.process.console import EscapingConsole
+    from broker_events.runtime.process.errors import PipelineError
 
     console = EscapingConsole(soft_wrap=True)
     console.file.reconfigure(errors="replace")  # type: ignore[attr-defined]  # a terminal without ✓ gets ? instead

@@ -6,11 +6,11 @@ import sys
 
 import click
 
-from cli.output import plural
-from runtime.schema_ids import open_registry, registry_problem
-from runtime.settings import load_settings
-from schemas.catalog import load_catalog
-from schemas.registry import RegistryError, desired_subjects
+from broker_events.cli.output import plural
+from broker_events.runtime.schema_ids import open_registry, registry_problem
+from broker_events.runtime.settings import load_settings
+from broker_events.schemas.catalog import load_catalog
+from broker_events.schemas.registry import RegistryError, desired_subjects
 
 
 @click.group("schemas")

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from runtime.addresses import host_port
+from broker_events.runtime.process.addresses import host_port
 
 if TYPE_CHECKING:
-    from devstack.simulator.event_log import PayloadForm
-    from devstack.simulator.faults import Fault
+    from broker_events.devstack.simulator.event_log import PayloadForm
+    from broker_events.devstack.simulator.faults import Fault
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 SECONDS = click.FloatRange(min=0, min_open=True)
 
 
 def parse_faults(_context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> tuple[Fault, ...]:
-    from devstack.simulator.faults import InvalidFault, parse_fault
-    from devstack.simulator.malformed import MALFORMED_REASONS
+    from broker_events.devstack.simulator.faults import InvalidFault, parse_fault
+    from broker_events.devstack.simulator.malformed import MALFORMED_REASONS
 
     try:
         return tuple(parse_fault(text, MALFORMED_REASONS) for text in texts)
@@ -150,8 +150,8 @@ def command(
       broker-events simulate --fault disconnect=0.0001 --fault malformed=0.01 --fault silence:200s=@60s
       broker-events simulate --count 100000 --rate 50000 --fault replay:500=/10000 --journal events.ndjson
     """
-    from devstack.simulator.service import StreamRules
-    from devstack.simulator.simulator import SimulatorSettings, serve
+    from broker_events.devstack.simulator.service import StreamRules
+    from broker_events.devstack.simulator.simulator import SimulatorSettings, serve
 
     if (tls_cert is None) != (tls_key is None):
         raise click.UsageError("--tls-cert and --tls-key go together")

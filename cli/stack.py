@@ -9,7 +9,7 @@ from typing import Final
 
 import click
 
-from runtime.settings import load_settings
+from broker_events.runtime.settings import load_settings
 
 _STARTED: Final = time.monotonic()
 _POLL_S: Final = 0.2
@@ -36,13 +36,13 @@ def command(*, folder: Path | None, bare: bool) -> None:
       export PIPELINE_KAFKA_BOOTSTRAP_SERVERS=... PIPELINE_SCHEMA_REGISTRY_URL=...   # as printed
       broker-events router
     """
-    from devstack.artifacts import StackError
-    from devstack.interrupts import Interrupted, Interrupts
-    from devstack.line_view import Say
-    from devstack.preparation import exports, prepare_embedded
-    from devstack.stack import Stack
-    from runtime.errors import PipelineError
-    from schemas.catalog import load_catalog
+    from broker_events.devstack.artifacts import StackError
+    from broker_events.devstack.interrupts import Interrupted, Interrupts
+    from broker_events.devstack.line_view import Say
+    from broker_events.devstack.preparation import exports, prepare_embedded
+    from broker_events.devstack.stack import Stack
+    from broker_events.runtime.process.errors import PipelineError
+    from broker_events.schemas.catalog import load_catalog
 
     load_settings()  # a wrong one stops here, before anything is started
     say = Say(_STARTED, sys.stderr).say

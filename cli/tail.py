@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from cli.moments import EXAMPLES, moment_ms
-from cli.output import in_base64, iso_millis, json_line, reader_may_leave, text_or_base64, write_lines
+from broker_events.cli.output import in_base64, iso_millis, json_line, reader_may_leave, text_or_base64, write_lines
+from broker_events.cli.time_arguments import EXAMPLES, moment_ms
 
 if TYPE_CHECKING:
-    from runtime.record import Record, TopicPartition
-    from runtime.settings import Settings
+    from broker_events.runtime.consume.record import KafkaRecord, TopicPartition
+    from broker_events.runtime.settings import Settings
 
 CURSORS: Final = "ingest.cursors"
 
@@ -43,9 +43,9 @@ def command(*, topic: str, start: str | None, follow: bool, key: str | None, lim
       broker-events tail event.transfer --from "1h ago" | jq -r '.value.amount'
       broker-events tail raw --key 1234567890 --limit 10
     """
-    from runtime.settings import load_settings
-    from runtime.topic_reader import follow as read_on
-    from runtime.topic_reader import read_to_end, topic_partitions
+    from broker_events.runtime.kafka.topic_reader import follow as read_on
+    from broker_events.runtime.kafka.topic_reader import read_to_end, topic_partitions
+    from broker_events.runtime.settings import load_settings
 
     settings = load_settings()
     name = _catalog_name(topic, settings.topic_prefix)
@@ -65,7 +65,7 @@ def command(*, topic: str, start: str | None, follow: bool, key: str | None, lim
 
 
 def _catalog_name(topic: str, prefix: str) -> str:
-    from schemas.catalog import load_catalog
+    from broker_events.schemas.catalog import load_catalog
 
     known = load_catalog().topics
     for name in (topic, topic.removeprefix(f"{prefix}.")):
@@ -76,7 +76,7 @@ def _catalog_name(topic: str, prefix: str) -> str:
 
 def _starts(settings: Settings, partitions: list[TopicPartition], start: str) -> Starts:
     """Offset to begin with in each partition."""
-    from runtime.topic_reader import end_offsets, first_offsets, offsets_at
+    from broker_events.runtime.kafka.topic_reader import end_offsets, first_offsets, offsets_at
 
     ends = end_offsets(settings, partitions)
     if start == "end":
@@ -98,10 +98,10 @@ def _time_ms(text: str) -> int:
 
 def _decoder(settings: Settings, name: str) -> Callable[[bytes], object]:
     """How the values of this topic are read: a function that raises ValueError where it can't."""
-    from schemas.catalog import load_catalog
+    from broker_events.schemas.catalog import load_catalog
 
     if load_catalog().topics[name][0].schema is not None:
-        from cli.decoding import open_decoder
+        from broker_events.cli.decoding import open_decoder
 
         decode = open_decoder(settings)
         return lambda value: decode(value).model_dump()
@@ -112,7 +112,7 @@ def _decoder(settings: Settings, name: str) -> Callable[[bytes], object]:
     return text_or_base64
 
 
-def _chosen(batch: list[Record], key: str | None, limit: int | None) -> Iterator[Record]:
+def _chosen(batch: list[KafkaRecord], key: str | None, limit: int | None) -> Iterator[KafkaRecord]:
     wanted = None if key is None else key.encode()
     for record in batch:
         if limit == 0:
@@ -122,7 +122,7 @@ def _chosen(batch: list[Record], key: str | None, limit: int | None) -> Iterator
             yield record
 
 
-def _line(record: Record, decode: Callable[[bytes], object]) -> str:
+def _line(record: KafkaRecord, decode: Callable[[bytes], object]) -> str:
     document: dict[str, object] = {
         "topic": record.topic(),
         "partition": record.partition(),

@@ -7,12 +7,12 @@ import sys
 
 import click
 
-from cli.output import plural
-from runtime.access import ROLES, Grant, grants, user
-from runtime.kafka import admin_client
-from runtime.settings import load_settings
-from runtime.topics import apply_topics, diff_topics, plan_topics
-from schemas.catalog import load_catalog
+from broker_events.cli.output import plural
+from broker_events.runtime.kafka.acls import ROLES, Grant, grants, user
+from broker_events.runtime.kafka.clients import admin_client
+from broker_events.runtime.kafka.topics import apply_topics, diff_topics, plan_topics
+from broker_events.runtime.settings import load_settings
+from broker_events.schemas.catalog import load_catalog
 
 
 @click.group("topics")

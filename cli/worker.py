@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from runtime.instance import with_own_instance_id
-from runtime.process import run_process
-from runtime.settings import Settings, load_settings
+from broker_events.runtime.process.instance import with_own_instance_id
+from broker_events.runtime.process.lifecycle import run_process
+from broker_events.runtime.settings import Settings, load_settings
 
 
 def worker_options(command: Callable[..., Any]) -> Callable[..., Any]:

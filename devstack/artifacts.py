@@ -27,8 +27,8 @@ from jgo.constants import MAVEN_CENTRAL_URL
 from jgo.maven import MavenContext, PythonResolver
 from jgo.parse import Coordinate
 
-from runtime.errors import SettingsError
-from schemas.urls import without_userinfo
+from broker_events.runtime.process.errors import OperatorActionRequired
+from broker_events.schemas.urls import without_userinfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -124,7 +124,7 @@ def ensure(artifact: Artifact, progress: Progress) -> list[Path]:
         try:
             cache.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise SettingsError(
+            raise OperatorActionRequired(
                 f"{cache}: {error.strerror}; {artifact.title} is kept there: set XDG_CACHE_HOME to a folder that can "
                 "be written"
             ) from None

@@ -1,7 +1,7 @@
 """Write what the Helm chart repeats from the program: the settings that its values may set, and the topics.
 
-`python -m devstack.chart` rewrites `$defs` of helm/values.schema.json that begin with `settings`, `secrets` or `files`,
-and helm/topics.json.
+`python -m broker_events.devstack.chart` rewrites helm/topics.json, and those `$defs` of helm/values.schema.json that
+begin with `settings`, `secrets` or `files`.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from runtime.settings import Settings
-from runtime.topics import plan_topics
-from schemas.catalog import load_catalog
+from broker_events.runtime.kafka.topics import plan_topics
+from broker_events.runtime.settings import Settings
+from broker_events.schemas.catalog import load_catalog
 
-HELM: Final = Path(__file__).parents[1] / "helm"
+HELM: Final = Path(__file__).resolve().parents[1] / "helm"
 SCHEMA: Final = HELM / "values.schema.json"
 TOPICS: Final = HELM / "topics.json"
 

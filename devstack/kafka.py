@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, Self
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from devstack.artifacts import KAFKA, StackError, ensure
-from devstack.java import JavaProgram, free_ports, prepare
+from broker_events.devstack.artifacts import KAFKA, StackError, ensure
+from broker_events.devstack.java import JavaProgram, free_ports, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from devstack.artifacts import Progress
+    from broker_events.devstack.artifacts import Progress
 
 READY_TIMEOUT_S = 60.0
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024

@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Final, TextIO
 
-from devstack.picture import Health, Picture
+from broker_events.devstack.run_snapshot import RunSnapshot, WorkerHealth
 
 EVERY_S: Final = 2.5
 
@@ -35,7 +35,7 @@ class LineView(Say):
         self._due = 0.0
         self._phase = ""
 
-    def show(self, picture: Picture) -> None:
+    def show(self, picture: RunSnapshot) -> None:
         now = time.monotonic()
         if now < self._due and picture.phase == self._phase:
             return
@@ -46,7 +46,7 @@ class LineView(Say):
         """Nothing is held back."""
 
 
-def line(picture: Picture) -> str:
+def line(picture: RunSnapshot) -> str:
     """Return the counts as one line."""
     seen = picture.seen
     parts = [
@@ -59,5 +59,5 @@ def line(picture: Picture) -> str:
     ]
     if picture.shows_latency and seen.p99_ms is not None:
         parts.append(f"push to alert p50 {seen.p50_ms} p99 {seen.p99_ms} ms")
-    parts += [f"{part.name} {part.doing}" for part in picture.parts if part.health is Health.BAD]
+    parts += [f"{part.name} {part.doing}" for part in picture.parts if part.health is WorkerHealth.BAD]
     return f"{picture.phase}: " + ", ".join(parts)

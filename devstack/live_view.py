@@ -14,10 +14,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from devstack.line_view import Say
-from devstack.picture import Health, PartView, Picture
-from devstack.tally import OTHER, RETURNED
-from runtime.console import EscapingConsole
+from broker_events.devstack.counters import OTHER, RETURNED
+from broker_events.devstack.line_view import Say
+from broker_events.devstack.run_snapshot import PartView, RunSnapshot, WorkerHealth
+from broker_events.runtime.process.console import EscapingConsole
 
 REDRAW_S: Final = 0.25
 HEADER_ROWS: Final = 5
@@ -28,7 +28,7 @@ EVENTS_WIDTH: Final = 62
 ALERT_TIME_WIDTH: Final = 56  # of the alerts pane; narrower ones leave the time of day out
 SLOW_MS: Final = 500
 
-_HEALTH: Final = {Health.WELL: "green", Health.BUSY: "yellow", Health.BAD: "bold red"}
+_HEALTH: Final = {WorkerHealth.WELL: "green", WorkerHealth.BUSY: "yellow", WorkerHealth.BAD: "bold red"}
 _STATUS: Final = {"FIRING": "bold red", "RESOLVED": "green", RETURNED: "yellow"}
 
 
@@ -41,7 +41,7 @@ class LiveView(Say):
         self._live: Live | None = None
         self._due = 0.0
 
-    def show(self, picture: Picture) -> None:
+    def show(self, picture: RunSnapshot) -> None:
         now = time.monotonic()
         if now < self._due:
             return
@@ -56,7 +56,7 @@ class LiveView(Say):
             self._live.stop()
 
 
-def screen(picture: Picture, width: int, height: int) -> RenderableType:
+def screen(picture: RunSnapshot, width: int, height: int) -> RenderableType:
     """Return the whole screen for a terminal of this size (columns, rows)."""
     event_rows = len(picture.topics) + MORE_EVENT_ROWS
     rest = height - HEADER_ROWS - event_rows
@@ -80,7 +80,7 @@ def _panel(title: str | Text, content: RenderableType) -> Panel:
     return Panel(content, title=title, title_align="left", border_style="bright_black", box=box.ROUNDED)
 
 
-def _header(picture: Picture) -> RenderableType:
+def _header(picture: RunSnapshot) -> RenderableType:
     minutes, seconds = divmod(int(picture.elapsed_s), 60)
     first = Table.grid(expand=True, padding=(0, 1, 0, 0))
     first.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
@@ -97,25 +97,25 @@ def _header(picture: Picture) -> RenderableType:
     return Group(first, _parts(picture), *_places(picture))
 
 
-def _places(picture: Picture) -> list[Text]:
+def _places(picture: RunSnapshot) -> list[Text]:
     """Where it can be looked into; from the first column, as it is pasted into a shell."""
     places = (*picture.exports, f"logs {picture.folder}")
     return [Text(place, style="bright_black", no_wrap=True, overflow="ignore") for place in places]
 
 
-def _parts(picture: Picture) -> Text:
+def _parts(picture: RunSnapshot) -> Text:
     return Text("   ", no_wrap=True, overflow="ellipsis").join(_part(part) for part in picture.parts)
 
 
 def _part(part: PartView) -> Text:
-    doing = "" if part.health is Health.WELL else f" {part.doing}"
+    doing = "" if part.health is WorkerHealth.WELL else f" {part.doing}"
     text = Text.assemble((" ● ", _HEALTH[part.health]), part.name, (doing, _HEALTH[part.health]))
     if part.restarts:
         text.append(f" ({part.restarts} restarts)" if part.restarts > 1 else " (1 restart)", style="yellow")
     return text
 
 
-def _events(picture: Picture) -> Table:
+def _events(picture: RunSnapshot) -> Table:
     seen, simulated = picture.seen, picture.numbers.simulated
     table = Table(box=None, expand=True, padding=(0, 1, 0, 0), header_style="bright_black")
     table.add_column("typed topic", no_wrap=True)
@@ -139,12 +139,12 @@ def _events(picture: Picture) -> Table:
     return table
 
 
-def _alerts_title(picture: Picture) -> Text:
+def _alerts_title(picture: RunSnapshot) -> Text:
     count, active = sum(picture.seen.alerts.values()), sum(picture.seen.active.values())
     return Text.assemble("alerts ", (f"{count:,}", "bold"), " · active ", (f"{active:,}", "bold red" if active else ""))
 
 
-def _alerts(picture: Picture, rows: int, width: int) -> RenderableType:
+def _alerts(picture: RunSnapshot, rows: int, width: int) -> RenderableType:
     table = Table.grid(expand=True, padding=(0, 1, 0, 0))
     with_time = width >= ALERT_TIME_WIDTH
     if with_time:
@@ -161,7 +161,7 @@ def _alerts(picture: Picture, rows: int, width: int) -> RenderableType:
     return table if picture.seen.recent else Text("none so far", style="bright_black")
 
 
-def _quarantine(picture: Picture, rows: int) -> RenderableType:
+def _quarantine(picture: RunSnapshot, rows: int) -> RenderableType:
     reasons = sorted(picture.seen.quarantined.items(), key=lambda item: (-item[1], item[0]))
     if not reasons:
         return Text("nothing", style="bright_black")
@@ -177,7 +177,7 @@ def _quarantine(picture: Picture, rows: int) -> RenderableType:
     return table
 
 
-def _speed(picture: Picture) -> Table:
+def _speed(picture: RunSnapshot) -> Table:
     seen = picture.seen
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True, style="bright_black")
@@ -192,7 +192,7 @@ def _speed(picture: Picture) -> Table:
     return table
 
 
-def _latency(picture: Picture) -> tuple[Text, ...]:
+def _latency(picture: RunSnapshot) -> tuple[Text, ...]:
     """Percentiles over the whole run."""
     seen = picture.seen
     if seen.p50_ms is None or seen.p99_ms is None:
@@ -205,7 +205,7 @@ def _latency(picture: Picture) -> tuple[Text, ...]:
     )
 
 
-def _small(picture: Picture, height: int) -> RenderableType:
+def _small(picture: RunSnapshot, height: int) -> RenderableType:
     """Only totals and the newest alerts: for a terminal too small for the tables."""
     seen = picture.seen
     minutes, seconds = divmod(int(picture.elapsed_s), 60)

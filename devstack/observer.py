@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from devstack.balance import Numbers
-from devstack.picture import Health, PartView, Picture, Rates
-from devstack.pipeline import Part, State
-from devstack.probe import Probe
-from devstack.sources import Source
-from devstack.stack import Stack
-from devstack.watcher import Watcher
+from broker_events.devstack.balance import Numbers
+from broker_events.devstack.pipeline import Part, State
+from broker_events.devstack.probe import Probe
+from broker_events.devstack.run_snapshot import PartView, Rates, RunSnapshot, WorkerHealth
+from broker_events.devstack.sources import Source
+from broker_events.devstack.stack import Stack
+from broker_events.devstack.watcher import Watcher
 
 _RAW: Final = "/raw"  # no biz_type
 
@@ -33,7 +33,7 @@ class Observer:
         self._rates = Rates()
         self._probe = Probe(self._parts)
 
-    def picture(self, *, elapsed_s: float, phase: str, folder: Path, exports: tuple[str, ...]) -> Picture:
+    def picture(self, *, elapsed_s: float, phase: str, folder: Path, exports: tuple[str, ...]) -> RunSnapshot:
         """Return how it is now."""
         seen, simulated = self._watcher.seen(), self._source.simulated()
         received, exact = self._source.received(self._probe.received(self._source.bridge))
@@ -55,7 +55,7 @@ class Observer:
         if simulated is not None:
             behind = {"bridge": max(simulated.events - seen.distinct, 0), **behind}
         rates = self._rates.add(time.monotonic(), {_RAW: seen.raw, **seen.typed})
-        return Picture(
+        return RunSnapshot(
             elapsed_s=elapsed_s,
             phase=phase,
             folder=folder,
@@ -95,10 +95,10 @@ class Observer:
     def _view(self, part: Part) -> PartView:
         match part.state:
             case State.RUNNING if part.http_port is None or self._probe.reading(part).problem is None:
-                return PartView(part.name, "running", Health.WELL, part.restarts)
+                return PartView(part.name, "running", WorkerHealth.WELL, part.restarts)
             case State.RUNNING:
-                return PartView(part.name, self._probe.reading(part).problem or "", Health.BUSY, part.restarts)
+                return PartView(part.name, self._probe.reading(part).problem or "", WorkerHealth.BUSY, part.restarts)
             case State.RESTARTING:
-                return PartView(part.name, part.state.value, Health.BAD, part.restarts)
+                return PartView(part.name, part.state.value, WorkerHealth.BAD, part.restarts)
             case _:
-                return PartView(part.name, part.state.value, Health.BUSY, part.restarts)
+                return PartView(part.name, part.state.value, WorkerHealth.BUSY, part.restarts)

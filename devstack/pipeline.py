@@ -11,8 +11,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from devstack.guarded import GuardedProcess
-from runtime.errors import Fenced, MustRestart, PipelineError, QuarantineLimitExceeded, SettingsError
+from broker_events.devstack.child_process import GuardedProcess
+from broker_events.runtime.process.errors import (
+    Fenced,
+    OperatorActionRequired,
+    PipelineError,
+    QuarantineLimitExceeded,
+    RestartRequired,
+)
 
 GRACE_S: Final = 12.0  # more than a process gives itself (runtime.process)
 ORPHAN_GRACE_S: Final = 10.0  # its broker goes at the same time: there is little that it could still do
@@ -22,7 +28,7 @@ MOST_FAILURES: Final = 5
 # A process that has lived this long was well: its end isn't one more failure of the same kind.
 HEALTHY_S: Final = 30.0
 # Ends that a restart doesn't help: a person has to act, or another process has taken over.
-FOR_A_PERSON: Final = (SettingsError.exit_code, QuarantineLimitExceeded.exit_code, Fenced.exit_code)
+FOR_A_PERSON: Final = (OperatorActionRequired.exit_code, QuarantineLimitExceeded.exit_code, Fenced.exit_code)
 
 
 class State(StrEnum):
@@ -78,7 +84,7 @@ class Part:
         self.http_port = http_port
         self.state = State.WAITING
         self.restarts = 0
-        self._command = [sys.executable, "-m", "cli", *arguments]
+        self._command = [sys.executable, "-m", "broker_events.cli", *arguments]
         self._environment = environment
         self._may_finish = may_finish
         self._grace_s = grace_s
@@ -122,7 +128,7 @@ class Part:
             raise PartFailed(
                 f"the {self.name} ended with exit code {code}, {self._failures} times in a row; {self.log} ends:\n"
                 f"{self.log_tail()}",
-                code if code in FOR_A_PERSON else MustRestart.exit_code,
+                code if code in FOR_A_PERSON else RestartRequired.exit_code,
             )
         self._start_again_at = time.monotonic() + pause_s
         self.state = State.RESTARTING

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from devstack.interrupts import Background, Interrupts
-from devstack.stack import Stack
-from runtime.kafka import admin_client
-from runtime.schema_ids import open_registry, registry_problem
-from runtime.settings import Settings, load_settings
-from runtime.topics import apply_topics, plan_topics
-from schemas.catalog import Catalog
-from schemas.registry import RegistryError, desired_subjects
+from broker_events.devstack.interrupts import Background, Interrupts
+from broker_events.devstack.stack import Stack
+from broker_events.runtime.kafka.clients import admin_client
+from broker_events.runtime.kafka.topics import apply_topics, plan_topics
+from broker_events.runtime.schema_ids import open_registry, registry_problem
+from broker_events.runtime.settings import Settings, load_settings
+from broker_events.schemas.catalog import Catalog
+from broker_events.schemas.registry import RegistryError, desired_subjects
 
 Say = Callable[[str], None]
 

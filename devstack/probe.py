@@ -10,8 +10,8 @@ from typing import Final, NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from devstack.local_http import open_local
-from devstack.pipeline import Part
+from broker_events.devstack.local_http import open_local
+from broker_events.devstack.pipeline import Part
 
 _EVERY_S: Final = 0.5
 _TIMEOUT_S: Final = 2.0

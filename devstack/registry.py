@@ -9,12 +9,12 @@ import urllib.error
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from devstack.artifacts import REGISTRY
-from devstack.java import JavaProgram, free_ports, prepare
-from devstack.local_http import open_local
+from broker_events.devstack.artifacts import REGISTRY
+from broker_events.devstack.java import JavaProgram, free_ports, prepare
+from broker_events.devstack.local_http import open_local
 
 if TYPE_CHECKING:
-    from devstack.artifacts import Progress
+    from broker_events.devstack.artifacts import Progress
 
 READY_TIMEOUT_S = 60.0
 REMEMBERED = "ports.json"

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from devstack.balance import Simulated
-from devstack.java import free_ports
-from devstack.pipeline import GRACE_S, Part, environment
+from broker_events.devstack.balance import Simulated
+from broker_events.devstack.java import free_ports
+from broker_events.devstack.pipeline import GRACE_S, Part, environment
 
 _IMPORTED: Final = re.compile(r"INFO +ingest (\d+) events? imported(?:;|$)", re.MULTILINE)
 _LISTENING: Final = re.compile(r"^listening on ", re.MULTILINE)

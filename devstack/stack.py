@@ -8,14 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
-from devstack.kafka import EmbeddedKafka
-from devstack.registry import EmbeddedRegistry
+from broker_events.devstack.kafka import EmbeddedKafka
+from broker_events.devstack.registry import EmbeddedRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from devstack.artifacts import Progress
+    from broker_events.devstack.artifacts import Progress
 
 
 class Stack:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
-from devstack.balance import alert_counts, balance, broken
-from devstack.picture import Picture
+from broker_events.devstack.balance import alert_counts, balance, broken
+from broker_events.devstack.run_snapshot import RunSnapshot
 
 _GOOD = ("✓ ", "green")
 _REASONS_A_LINE = 4
@@ -23,7 +23,7 @@ class Timing:
     flowed_s: float
 
 
-def summary(picture: Picture, timing: Timing, restarts: Mapping[str, int]) -> list[Text]:
+def summary(picture: RunSnapshot, timing: Timing, restarts: Mapping[str, int]) -> list[Text]:
     """Return the lines: equations, alerts, latency, throughput, restarts, verdict."""
     numbers, seen = picture.numbers, picture.seen
     checks = balance(numbers)

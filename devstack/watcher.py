@@ -10,20 +10,20 @@ from typing import Final, cast
 import confluent_kafka
 from confluent_kafka import Consumer, KafkaException
 
-from devstack.tally import Seen, Tally
-from processors.routing import Routing
-from runtime.errors import PipelineError
-from runtime.kafka import consumer_config, raise_if_hopeless
-from runtime.record import Record
-from runtime.schema_ids import open_decoder
-from runtime.settings import Settings
-from runtime.topic_reader import end_offsets, topic_partitions
-from schemas.catalog import RAW, Catalog
-from schemas.codec import DecodeError
-from schemas.duplicate_window import duplicate_window
-from schemas.invalid_event import InvalidEvent
-from schemas.models import Alert, QuarantinedEvent
-from schemas.registry import RegistryError
+from broker_events.devstack.counters import RunCounters, Seen
+from broker_events.processors.routing import Routing
+from broker_events.runtime.consume.record import KafkaRecord
+from broker_events.runtime.events.duplicate_window import duplicate_window
+from broker_events.runtime.kafka.clients import consumer_config, raise_if_hopeless
+from broker_events.runtime.kafka.topic_reader import end_offsets, topic_partitions
+from broker_events.runtime.process.errors import PipelineError
+from broker_events.runtime.schema_ids import open_decoder
+from broker_events.runtime.settings import Settings
+from broker_events.schemas.catalog import RAW, Catalog
+from broker_events.schemas.codec import DecodeError
+from broker_events.schemas.invalid_event import InvalidEvent
+from broker_events.schemas.models import Alert, QuarantinedEvent
+from broker_events.schemas.registry import RegistryError
 
 _BATCH_RECORDS: Final = 5000
 # How much later than it comes a record may be seen; also how often the loop comes round when there is little to do.
@@ -40,9 +40,9 @@ class Watcher:
     def __init__(self, settings: Settings, catalog: Catalog) -> None:
         self.failure: PipelineError | None = None
         self.first_typed_at: float | None = None  # monotonic
-        self._tally = Tally(frozenset(catalog.events), _judge(settings, catalog))
+        self._tally = RunCounters(frozenset(catalog.events), _judge(settings, catalog))
         self._decoder = open_decoder(settings)
-        self._count: dict[str, Callable[[Record], None]] = {
+        self._count: dict[str, Callable[[KafkaRecord], None]] = {
             settings.topic(RAW): self._tally.raw,
             settings.topic("quarantine"): self._quarantined,
             settings.topic("alerts"): self._alert,
@@ -80,7 +80,7 @@ class Watcher:
                         if error is not None:
                             raise_if_hopeless(error, message.topic(), self._group)
                             continue
-                        record = cast("Record", message)
+                        record = cast("KafkaRecord", message)
                         self._count[record.topic()](record)
         except PipelineError as error:
             self.failure = error
@@ -89,26 +89,26 @@ class Watcher:
         finally:
             self._consumer.close()
 
-    def _typed(self, biz_type: str) -> Callable[[Record], None]:
-        def count(_: Record) -> None:
+    def _typed(self, biz_type: str) -> Callable[[KafkaRecord], None]:
+        def count(_: KafkaRecord) -> None:
             if self.first_typed_at is None:
                 self.first_typed_at = time.monotonic()
             self._tally.typed(biz_type)
 
         return count
 
-    def _quarantined(self, record: Record) -> None:
+    def _quarantined(self, record: KafkaRecord) -> None:
         decoded = self._decode(record)
         self._tally.quarantined(decoded.reason if isinstance(decoded, QuarantinedEvent) else UNDECODABLE)
 
-    def _alert(self, record: Record) -> None:
+    def _alert(self, record: KafkaRecord) -> None:
         seen_at = time.time()
         alert = self._decode(record)
         if not isinstance(alert, Alert):
             raise PipelineError(f"{record.topic()}: partition {record.partition()}, offset {record.offset()}: no alert")
         self._tally.alert(alert, seen_at)
 
-    def _decode(self, record: Record) -> object:
+    def _decode(self, record: KafkaRecord) -> object:
         try:
             return self._decoder.decode(record.value() or b"")
         except DecodeError:

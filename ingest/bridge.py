@@ -12,25 +12,25 @@ from typing import Final
 
 from confluent_kafka import KafkaException
 
-from ingest.cursors import PARTITION, Cursor, cursor_key, read_positions
-from ingest.cursors import TOPIC as CURSORS
-from ingest.envelope import RawRecord, to_raw
-from ingest.inbox import Inbox
-from ingest.intake_metrics import IntakeMetrics
-from ingest.marker import to_marker
-from ingest.sources.source import Received, Source
-from runtime.access import verify_access
-from runtime.commit_rule import CommitRule
-from runtime.errors import Fenced, MustRestart
-from runtime.health import Health
-from runtime.kafka import admin_client
-from runtime.metrics import Metrics
-from runtime.settings import Settings
-from runtime.startup import keep_trying
-from runtime.topics import plan_topics, verify_topics
-from runtime.transaction import Transaction
-from schemas.catalog import RAW, Catalog
-from schemas.oversized import ERROR
+from broker_events.ingest.cursors import PARTITION, Cursor, cursor_key, read_positions
+from broker_events.ingest.cursors import TOPIC as CURSORS
+from broker_events.ingest.handoff_queue import HandoffQueue
+from broker_events.ingest.intake_metrics import IntakeMetrics
+from broker_events.ingest.marker import to_marker
+from broker_events.ingest.raw_record import RawRecord, to_raw
+from broker_events.ingest.sources.source import EventSource, Received
+from broker_events.runtime.consume.commit_rule import CommitRule
+from broker_events.runtime.kafka.acls import verify_access
+from broker_events.runtime.kafka.clients import admin_client
+from broker_events.runtime.kafka.topics import plan_topics, verify_topics
+from broker_events.runtime.kafka.transaction import Transaction
+from broker_events.runtime.process.errors import Fenced, RestartRequired
+from broker_events.runtime.process.health import Health
+from broker_events.runtime.process.metrics import Metrics
+from broker_events.runtime.process.retry import keep_trying
+from broker_events.runtime.settings import Settings
+from broker_events.schemas.catalog import RAW, Catalog
+from broker_events.schemas.oversized import ERROR
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,9 @@ def largest_event(settings: Settings) -> int:
 class Bridge:
     """Runs one source once: `run` returns when the source is exhausted or a stop is asked for."""
 
-    def __init__(self, settings: Settings, source: Source, catalog: Catalog, metrics: Metrics, health: Health) -> None:
+    def __init__(
+        self, settings: Settings, source: EventSource, catalog: Catalog, metrics: Metrics, health: Health
+    ) -> None:
         self.committed = 0
         self.markers = 0
         self._settings = settings
@@ -65,7 +67,7 @@ class Bridge:
         self._raw_topic = settings.topic(RAW)
         self._largest = largest_event(settings)
         self._cursor_topic = settings.topic(CURSORS)
-        self._inbox = Inbox()
+        self._inbox = HandoffQueue()
         self._commit_rule = CommitRule(
             settings.commit_interval_ms / 1000, settings.transaction_records, settings.transaction_timeout_ms / 1000
         )
@@ -78,8 +80,8 @@ class Bridge:
     def run(self, stop: threading.Event, tick: Callable[[], None] = lambda: None) -> None:
         """Bridge until the source ends or `stop` is set; `tick` is called several times a second.
 
-        Raises Fenced when another bridge of this source has started, MustRestart when Kafka is gone for too long,
-        SettingsError when a person has to act. What was received before an error of the source is committed.
+        Raises Fenced when another bridge of this source has started, RestartRequired when Kafka is gone for too long,
+        OperatorActionRequired when a person has to act. What was received before an error of the source is committed.
         """
         writer = threading.Thread(target=self._guard, args=(self._write, stop), name="writer", daemon=True)
         writer.start()
@@ -115,7 +117,7 @@ class Bridge:
                 f"topic {self._cursor_topic}",
                 lambda: read_positions(self._settings, name),
                 self._settings.start_timeout_s,
-                (MustRestart,),  # a topic that was created just now has no leader yet
+                (RestartRequired,),  # a topic that was created just now has no leader yet
             )
             threading.Thread(target=self._guard, args=(self._receive,), name="receiver", daemon=True).start()
             while not stop.is_set():
@@ -138,7 +140,7 @@ class Bridge:
         except Fenced as error:
             raise Fenced(f"another bridge of source {name} has taken over ({error})") from None
         except KafkaException as error:
-            raise MustRestart(f"Kafka producer: {error}") from None
+            raise RestartRequired(f"Kafka producer: {error}") from None
         finally:
             self._inbox.close()
             transaction.abort()

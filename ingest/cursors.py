@@ -9,11 +9,11 @@ from typing import Final, NamedTuple
 
 import orjson
 
-from ingest.envelope import iso_micros
-from runtime.errors import SettingsError
-from runtime.record import TopicPartition
-from runtime.settings import Settings
-from runtime.topic_reader import read_to_end
+from broker_events.ingest.raw_record import iso_micros
+from broker_events.runtime.consume.record import TopicPartition
+from broker_events.runtime.kafka.topic_reader import read_to_end
+from broker_events.runtime.process.errors import OperatorActionRequired
+from broker_events.runtime.settings import Settings
 
 TOPIC: Final = "ingest.cursors"
 PARTITION: Final = 0
@@ -38,8 +38,8 @@ def cursor_key(source: str, stream: str) -> str:
 def read_positions(settings: Settings, source: str) -> dict[str, str]:
     """Committed position of every stream of the source.
 
-    To be called after the older bridge of this source is fenced: then nobody moves them any more. Raises SettingsError
-    when a cursor isn't readable, MustRestart when the topic isn't.
+    To be called after the older bridge of this source is fenced: then nobody moves them any more. Raises
+    OperatorActionRequired when a cursor isn't readable, RestartRequired when the topic isn't.
     """
     topic = settings.topic(TOPIC)
     prefix = cursor_key(source, "")
@@ -60,5 +60,7 @@ def _position(value: bytes, topic: str, key: str) -> str:
     except (orjson.JSONDecodeError, KeyError, TypeError):
         position = None
     if not isinstance(position, str):
-        raise SettingsError(f"{topic}: the cursor {key!r} holds no position: write a correct one, or a tombstone")
+        raise OperatorActionRequired(
+            f"{topic}: the cursor {key!r} holds no position: write a correct one, or a tombstone"
+        )
     return position

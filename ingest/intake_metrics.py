@@ -5,11 +5,11 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
-from ingest.envelope import RawRecord
-from ingest.sources.source import Received
-from runtime.metrics import Metrics
-from runtime.settings import Settings
-from schemas.catalog import Catalog
+from broker_events.ingest.raw_record import RawRecord
+from broker_events.ingest.sources.source import Received
+from broker_events.runtime.process.metrics import Metrics
+from broker_events.runtime.settings import Settings
+from broker_events.schemas.catalog import Catalog
 
 OTHER: Final = "other"
 

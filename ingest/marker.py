@@ -5,12 +5,12 @@ import json
 import re
 from typing import Any, Final
 
-from ingest import envelope
-from ingest.envelope import RawRecord, iso_micros
-from ingest.sources.source import Received
-from schemas.account_key import account_key
-from schemas.invalid_event import Reason
-from schemas.oversized import CONTENT_BYTES, CONTENT_SHA256, ERROR
+from broker_events.ingest import raw_record
+from broker_events.ingest.raw_record import RawRecord, iso_micros
+from broker_events.ingest.sources.source import Received
+from broker_events.runtime.events.account_key import account_key
+from broker_events.schemas.invalid_event import Reason
+from broker_events.schemas.oversized import CONTENT_BYTES, CONTENT_SHA256, ERROR
 
 HEAD_BYTES: Final = 64 * 1024
 """How much of the event is looked at for its id, types, position and account."""
@@ -60,22 +60,22 @@ def to_marker(received: Received, source: str, limit: int) -> RawRecord:
     }
     members |= {"too_large": {name: content for name, content in about.items() if content}}
     fields = (
-        (envelope.SOURCE, source),
-        (envelope.RECEIVED_AT, iso_micros(received.received_at)),
-        (envelope.EVENT_ID, event_id),
-        (envelope.EVENT_TYPE, event_type),
-        (envelope.BIZ_TYPE, biz_type),
-        (envelope.POSITION, position),
-        (envelope.VERSION, _bounded(received.version)),
-        (envelope.FILE, received.file),
-        (envelope.LINE, str(received.line or "")),
+        (raw_record.SOURCE, source),
+        (raw_record.RECEIVED_AT, iso_micros(received.received_at)),
+        (raw_record.EVENT_ID, event_id),
+        (raw_record.EVENT_TYPE, event_type),
+        (raw_record.BIZ_TYPE, biz_type),
+        (raw_record.POSITION, position),
+        (raw_record.VERSION, _bounded(received.version)),
+        (raw_record.FILE, received.file),
+        (raw_record.LINE, str(received.line or "")),
         (CONTENT_BYTES, str(size)),
         (CONTENT_SHA256, digest),
         (ERROR, f"{Reason.TOO_LARGE}: {detail}"),
     )
     value = json.dumps({name: content for name, content in members.items() if content}).encode()
     key = _bounded(account_key(payload)) or None
-    return envelope.record(value, key, fields, (event_id, event_type, biz_type, position))
+    return raw_record.record(value, key, fields, (event_id, event_type, biz_type, position))
 
 
 def _bounded(text: object) -> str:

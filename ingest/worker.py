@@ -4,16 +4,16 @@ import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ingest.bridge import Bridge
-from ingest.sources.broker_push import BrokerPush
-from ingest.sources.ndjson import NdjsonFiles
-from ingest.sources.push_stream import check_push_settings
-from ingest.sources.source import Source
-from runtime.health import Health, HealthServer
-from runtime.instance import superseded
-from runtime.metrics import Metrics
-from runtime.settings import Settings
-from schemas.catalog import load_catalog
+from broker_events.ingest.bridge import Bridge
+from broker_events.ingest.sources.broker_push import BrokerPush
+from broker_events.ingest.sources.ndjson import NdjsonFiles
+from broker_events.ingest.sources.push_stream import check_push_settings
+from broker_events.ingest.sources.source import EventSource
+from broker_events.runtime.process.health import Health, HealthServer
+from broker_events.runtime.process.instance import superseded
+from broker_events.runtime.process.metrics import Metrics
+from broker_events.runtime.settings import Settings
+from broker_events.schemas.catalog import load_catalog
 
 # Called several times a second with the number of events committed so far.
 Watch = Callable[[int], None]
@@ -44,7 +44,7 @@ def run_files(settings: Settings, stop: threading.Event, files: NdjsonFiles, wat
 def _run(
     settings: Settings,
     stop: threading.Event,
-    source: Source,
+    source: EventSource,
     metrics: Metrics,
     health: Health,
     watch: Watch,

@@ -6,11 +6,11 @@ import threading
 from collections import Counter
 from typing import Final
 
-from processors.rules.alerting import CONDITIONS
-from runtime.metrics import Metrics
-from runtime.record import TopicPartition
-from runtime.settings import Settings
-from runtime.topic_reader import read_to_end
+from broker_events.processors.rules.alerting import CONDITIONS
+from broker_events.runtime.consume.record import TopicPartition
+from broker_events.runtime.kafka.topic_reader import read_to_end
+from broker_events.runtime.process.metrics import Metrics
+from broker_events.runtime.settings import Settings
 
 ACTIVE_ALERTS: Final = "alerts.active"
 
@@ -30,7 +30,7 @@ class ActiveAlerts:
     def restore(self, partitions: set[int], kept: set[int]) -> None:
         """Hold these partitions and no others; read all but the `kept` ones from the topic.
 
-        Raises MustRestart, and Stopped when it was ended early.
+        Raises RestartRequired, and Stopped when it was ended early.
         """
         self._keys = {number: self._keys[number] if number in kept else set() for number in partitions}
         self._counts = Counter(_rule(key) for keys in self._keys.values() for key in keys)

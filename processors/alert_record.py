@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from processors.cloudevents import alert_headers
-from runtime.kafka import Headers
-from schemas.codec import Codec
-from schemas.records import Alert
+from broker_events.processors.cloudevents import alert_headers
+from broker_events.runtime.kafka.clients import Headers
+from broker_events.schemas.codec import Codec
+from broker_events.schemas.storage_types import Alert
 
 
 class AlertRecord(NamedTuple):

@@ -12,23 +12,23 @@ from typing import Any
 import faust
 from faust.app import BootStrategy
 
-from runtime.access import verify_access
-from runtime.garbage import collect_rarely
-from runtime.health import Health, HealthServer
-from runtime.instance import superseded
-from runtime.kafka import admin_client
-from runtime.metrics import Metrics
-from runtime.quarantine import QUARANTINE, Quarantine
-from runtime.record_batch import RecordBatch
-from runtime.record_source import Processor, RecordSource
-from runtime.schema_ids import resolve_schema_ids
-from runtime.settings import Settings
-from runtime.topics import DERIVED_SIZE_FACTOR, plan_topics, verify_topics
-from runtime.transaction import Transaction
-from schemas import native_code
-from schemas.catalog import Catalog
-from schemas.codec import Codec
-from schemas.records import QuarantinedEvent
+from broker_events.native import extension
+from broker_events.runtime.consume.record_batch import RecordBatch
+from broker_events.runtime.consume.record_source import Processor, RecordSource
+from broker_events.runtime.kafka.acls import verify_access
+from broker_events.runtime.kafka.clients import admin_client
+from broker_events.runtime.kafka.topics import DERIVED_SIZE_FACTOR, plan_topics, verify_topics
+from broker_events.runtime.kafka.transaction import Transaction
+from broker_events.runtime.process.health import Health, HealthServer
+from broker_events.runtime.process.instance import superseded
+from broker_events.runtime.process.memory import collect_rarely
+from broker_events.runtime.process.metrics import Metrics
+from broker_events.runtime.quarantine.writer import QUARANTINE, Quarantine
+from broker_events.runtime.schema_ids import resolve_schema_ids
+from broker_events.runtime.settings import Settings
+from broker_events.schemas.catalog import Catalog
+from broker_events.schemas.codec import Codec
+from broker_events.schemas.storage_types import QuarantinedEvent
 
 log = logging.getLogger(__name__)
 
@@ -68,15 +68,18 @@ def run_worker(
     build: Build,
     stop: threading.Event,
     *,
-    past_python: bool = False,
+    native_passthrough: bool = False,
 ) -> None:
-    """Run one worker of the consumer group `name` until `stop` is set; `past_python`: see RecordSource and Transaction.
+    """Run one worker of the consumer group `name` until `stop` is set.
+
+    `native_passthrough`: see RecordSource and Transaction.
 
     Verifies the topics and resolves the schema ids first; `build(schema ids by topic, quarantine, transaction,
-    metrics)` then makes the processor. Raises SettingsError where they aren't as the catalog says, MustRestart when the
-    worker can't go on, Fenced where another has taken over, QuarantineLimitExceeded where it is set to end then.
+    metrics)` then makes the processor. Raises OperatorActionRequired where they aren't as the catalog says,
+    RestartRequired when the worker can't go on, Fenced where another has taken over, QuarantineLimitExceeded where it
+    is set to end then.
     """
-    if native_code.native is None:
+    if extension.native is None:
         log.warning("installed without native code, as no Rust compiler was there: several times slower, else the same")
     metrics, health = Metrics(), Health(settings.start_timeout_s)
     metrics.identify(name, settings.instance_id)
@@ -89,7 +92,7 @@ def run_worker(
         verify_topics(admin, plans)
         schema_ids = resolve_schema_ids(settings, catalog, stop)
         transaction = Transaction(
-            settings, settings.transactional_id(name), DERIVED_SIZE_FACTOR, past_python=past_python
+            settings, settings.transactional_id(name), DERIVED_SIZE_FACTOR, native_passthrough=native_passthrough
         )
         codec: Codec[QuarantinedEvent] = Codec(catalog.topics[QUARANTINE][0], schema_ids[QUARANTINE])
         quarantine = Quarantine(settings, name, codec, metrics, health)
@@ -117,7 +120,7 @@ def run_worker(
                 metrics,
                 health,
                 stop,
-                past_python=past_python,
+                native_passthrough=native_passthrough,
             )
             await _serve(app, source)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
-from schemas.records import Alert
+from broker_events.schemas.storage_types import Alert
 
 _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 (without an offset in its text)
 

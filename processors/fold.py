@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, Protocol
 
-from processors.alert_record import AlertRecord, AlertWriter
-from processors.rules import PROJECTIONS, Flag, Outcome, Projection, Source
-from processors.rules.recency import is_far_ahead
-from runtime.kafka import Headers
-from runtime.quarantine import internal_error
-from runtime.record import Record, trace_headers
-from runtime.states import States
-from schemas.catalog import Catalog
-from schemas.codec import Codec
-from schemas.invalid_event import InvalidEvent, Reason
-from schemas.registry import RegistryError
-from schemas.trace_context import TRACEPARENT
+from broker_events.processors.alert_record import AlertRecord, AlertWriter
+from broker_events.processors.rules import PROJECTIONS, Flag, Outcome, Projection, RecordOrigin
+from broker_events.processors.rules.recency import is_far_ahead
+from broker_events.runtime.consume.record import KafkaRecord, trace_headers
+from broker_events.runtime.events.trace_context import TRACEPARENT
+from broker_events.runtime.kafka.clients import Headers
+from broker_events.runtime.quarantine.writer import internal_error
+from broker_events.runtime.state.partition_state import PartitionState
+from broker_events.schemas.catalog import Catalog
+from broker_events.schemas.codec import Codec
+from broker_events.schemas.invalid_event import InvalidEvent, Reason
+from broker_events.schemas.registry import RegistryError
 
 # An event adds its bytes to a state so many times at most, besides what each of its alerts has too.
 _MOST_OFTEN: Final = 64
@@ -48,7 +48,7 @@ class Folded(NamedTuple):
 class Table(Protocol):
     """The states of a table's partitions."""
 
-    def __getitem__(self, partition: int, /) -> States[Any]: ...
+    def __getitem__(self, partition: int, /) -> PartitionState[Any]: ...
 
 
 def typed_topics(
@@ -61,7 +61,7 @@ def typed_topics(
 
 def fold(
     typed: TypedTopic,
-    record: Record,
+    record: KafkaRecord,
     tables: Mapping[str, Table],
     writer: AlertWriter,
     size_limit: int,
@@ -81,7 +81,7 @@ def fold(
     partition = record.partition()
     states = tables[typed.projection.topic][partition]
     received_us = min(max(record.timestamp()[1] * 1000, 0), _END_US - 1)  # whatever a foreign producer has put there
-    source = Source(record.topic(), partition, record.offset(), received_us, max_skew_us)
+    source = RecordOrigin(record.topic(), partition, record.offset(), received_us, max_skew_us)
     # Reading a record's headers costs as much as a tenth of all else: only where the event says it has one.
     traced = bool(event["extra"]) and f"/{TRACEPARENT}" in event["extra"]
     headers = trace_headers(record) if traced else []
@@ -104,7 +104,7 @@ def fold(
     return Folded(state_key, outcome, alerts, () if link is None else tuple(key for key, _ in link.others))
 
 
-def _read(typed: TypedTopic, record: Record, value: bytes, key: bytes) -> tuple[Any, str]:
+def _read(typed: TypedTopic, record: KafkaRecord, value: bytes, key: bytes) -> tuple[Any, str]:
     """Event and account key. Raises InvalidEvent where the record isn't of this topic, RegistryError."""
     try:
         return typed.codec.decode(value), key.decode()
@@ -131,7 +131,7 @@ def _alert_records(
     return alerts, alert_bytes
 
 
-def _put_all(states: States[Any], puts: list[tuple[bytes, Any]], headers: Headers, size_limit: int) -> None:
+def _put_all(states: PartitionState[Any], puts: list[tuple[bytes, Any]], headers: Headers, size_limit: int) -> None:
     """Put all these states or none."""
     for key, state in puts:
         states.encode(key, state, size_limit)

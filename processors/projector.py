@@ -9,34 +9,34 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
-from processors.active_alerts import ACTIVE_ALERTS, ActiveAlerts
-from processors.alert_record import AlertRecord, AlertWriter
-from processors.app import BatchProcessor, run_worker
-from processors.fold import TypedTopic, fold, typed_topics
-from processors.rules import INDEX_KEYS, PROJECTIONS, Flag, active_change
-from processors.rules.alerting import RULES
-from runtime.errors import MustRestart, SettingsError
-from runtime.failed_record import RecordFailed
-from runtime.kafka import Headers
-from runtime.metrics import Metrics
-from runtime.operator import operator
-from runtime.quarantine import Quarantine
-from runtime.record import Record, TopicPartition, partition_of, place_of
-from runtime.record_batch import RecordBatch
-from runtime.schema_ids import open_registry
-from runtime.schema_lookup import SchemaLookup
-from runtime.settings import Settings
-from runtime.start_offsets import refusal
-from runtime.state_table import StateTable
-from runtime.topic_reader import first_offsets
-from runtime.topics import derived_size_limit
-from runtime.transaction import Transaction
-from schemas.catalog import Catalog, load_catalog
-from schemas.codec import Codec
-from schemas.headers import SKIP_REASON, SKIPPED_BY
-from schemas.invalid_event import InvalidEvent, Reason
-from schemas.records import Alert
-from schemas.registry import RegistryError
+from broker_events.processors.active_alerts import ACTIVE_ALERTS, ActiveAlerts
+from broker_events.processors.alert_record import AlertRecord, AlertWriter
+from broker_events.processors.app import BatchProcessor, run_worker
+from broker_events.processors.fold import TypedTopic, fold, typed_topics
+from broker_events.processors.rules import INDEX_KEYS, PROJECTIONS, Flag, active_change
+from broker_events.processors.rules.alerting import RULES
+from broker_events.runtime.consume.failed_record import RecordFailed
+from broker_events.runtime.consume.record import KafkaRecord, TopicPartition, partition_of, place_of
+from broker_events.runtime.consume.record_batch import RecordBatch
+from broker_events.runtime.consume.starting_offsets import refusal
+from broker_events.runtime.kafka.clients import Headers
+from broker_events.runtime.kafka.topic_reader import first_offsets
+from broker_events.runtime.kafka.topics import derived_size_limit
+from broker_events.runtime.kafka.transaction import Transaction
+from broker_events.runtime.process.errors import OperatorActionRequired, RestartRequired
+from broker_events.runtime.process.metrics import Metrics
+from broker_events.runtime.process.operator import operator
+from broker_events.runtime.quarantine.writer import Quarantine
+from broker_events.runtime.schema_ids import open_registry
+from broker_events.runtime.schema_lookup import SchemaLookup
+from broker_events.runtime.settings import Settings
+from broker_events.runtime.state.state_table import StateTable
+from broker_events.schemas.catalog import Catalog, load_catalog
+from broker_events.schemas.codec import Codec
+from broker_events.schemas.headers import SKIP_REASON, SKIPPED_BY
+from broker_events.schemas.invalid_event import InvalidEvent, Reason
+from broker_events.schemas.registry import RegistryError
+from broker_events.schemas.storage_types import Alert
 
 log = logging.getLogger(__name__)
 
@@ -95,10 +95,11 @@ class Projector(BatchProcessor):
         kept = {number for number in numbers if all((topic, number) in unmoved for topic in self._typed)}
         split = {number for number in numbers if any((topic, number) not in positions for topic in self._typed)}
         if split:
-            raise MustRestart(f"partitions {sorted(split)} of the typed topics are not all assigned to this worker")
+            raise RestartRequired(f"partitions {sorted(split)} of the typed topics are not all assigned to this worker")
         firsts = first_offsets(self._settings, foreign)
         for tp in sorted(foreign):
-            # States don't name the offsets that they come from. From the beginning, what is older changes nothing.
+            # PartitionState don't name the offsets that they come from. From the beginning, what is older changes
+            # nothing.
             if positions[tp] > firsts[tp]:
                 raise refusal(tp, positions[tp], NAME, "events before it may never have been projected")
         for table in self._tables.values():
@@ -121,7 +122,7 @@ class Projector(BatchProcessor):
                     self._refuse(record, problem)
                     continue
                 except RegistryError as error:
-                    raise MustRestart(f"looking up a schema: {error}") from None
+                    raise RestartRequired(f"looking up a schema: {error}") from None
                 projected[typed.biz_type] += 1
                 for alert_record in written:
                     self._produce_alert(alert_record, record)
@@ -137,7 +138,7 @@ class Projector(BatchProcessor):
         for (flag, biz_type), count in flags.items():
             self._counter_of(flag).labels(biz_type).inc(count)
 
-    def _refuse(self, record: Record, problem: InvalidEvent) -> None:
+    def _refuse(self, record: KafkaRecord, problem: InvalidEvent) -> None:
         """Quarantine what is wrong in the event, or what the operator skips. Raises RecordFailed otherwise."""
         audit: Headers = []
         if problem.reason in _STOPPING:
@@ -150,7 +151,7 @@ class Projector(BatchProcessor):
             audit = [(SKIPPED_BY, operator()), (SKIP_REASON, self._skip_reason)]
         self._quarantine.put(self._transaction, record, problem, audit)
 
-    def _produce_alert(self, alert_record: AlertRecord, record: Record) -> None:
+    def _produce_alert(self, alert_record: AlertRecord, record: KafkaRecord) -> None:
         alert, value, headers = alert_record
         partition = record.partition()
         self._transaction.produce(self._alerts_topic, value, record.key(), partition, headers)
@@ -191,7 +192,7 @@ def source_uri(settings: Settings) -> str:
 
 
 def run(settings: Settings, stop: threading.Event, catalog: Catalog | None = None) -> None:
-    """Run a projector until `stop` is set. Raises SettingsError, MustRestart or RecordBlocks."""
+    """Run a projector until `stop` is set. Raises OperatorActionRequired, RestartRequired or RecordBlocks."""
     contracts = catalog or load_catalog()
     lookup = SchemaLookup(open_registry(settings).schema_text, settings.transaction_timeout_ms / 3000)
 
@@ -211,5 +212,5 @@ def run(settings: Settings, stop: threading.Event, catalog: Catalog | None = Non
     sources = [settings.topic(contracts.events[biz_type].topics[0].name) for biz_type in PROJECTIONS]
     for place in settings.projector_skip:
         if place.partition(":")[0] not in sources:
-            raise SettingsError(f"PIPELINE_PROJECTOR_SKIP: {place}: no projector reads this topic")
+            raise OperatorActionRequired(f"PIPELINE_PROJECTOR_SKIP: {place}: no projector reads this topic")
     run_worker(settings, NAME, contracts, sources, [settings.topic(name) for name in TABLES], build, stop)

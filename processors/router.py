@@ -9,24 +9,24 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
-from processors.app import BatchProcessor, run_worker
-from processors.history import History
-from processors.routing import Routing
-from runtime.kafka import Headers
-from runtime.metrics import Metrics
-from runtime.quarantine import QUARANTINE, Quarantine, internal_error
-from runtime.quarantine_reader import QuarantineReader
-from runtime.record import Record, Records, TopicPartition, trace_headers
-from runtime.record_batch import RecordBatch
-from runtime.settings import Settings
-from runtime.topics import MOST_AHEAD_MS, typed_size_limit
-from runtime.transaction import Transaction
-from schemas import native_code
-from schemas.catalog import RAW, Catalog, load_catalog
-from schemas.duplicate_window import DuplicateWindow
-from schemas.headers import RAW_OFFSET
-from schemas.invalid_event import InvalidEvent, Reason
-from schemas.oversized import marked
+from broker_events.native import extension
+from broker_events.processors.app import BatchProcessor, run_worker
+from broker_events.processors.duplicate_restore import DuplicateRestore
+from broker_events.processors.routing import Routing
+from broker_events.runtime.consume.record import KafkaRecord, KafkaRecords, TopicPartition, trace_headers
+from broker_events.runtime.consume.record_batch import RecordBatch
+from broker_events.runtime.events.duplicate_window import DuplicateWindow
+from broker_events.runtime.kafka.clients import Headers
+from broker_events.runtime.kafka.topics import MOST_AHEAD_MS, typed_size_limit
+from broker_events.runtime.kafka.transaction import Transaction
+from broker_events.runtime.process.metrics import Metrics
+from broker_events.runtime.quarantine.reader import QuarantineReader
+from broker_events.runtime.quarantine.writer import QUARANTINE, Quarantine, internal_error
+from broker_events.runtime.settings import Settings
+from broker_events.schemas.catalog import RAW, Catalog, load_catalog
+from broker_events.schemas.headers import RAW_OFFSET
+from broker_events.schemas.invalid_event import InvalidEvent, Reason
+from broker_events.schemas.oversized import marked
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class Router(BatchProcessor):
     def __init__(
         self,
         routing: Routing,
-        history: History,
+        history: DuplicateRestore,
         quarantine: Quarantine,
         transaction: Transaction,
         metrics: Metrics,
@@ -92,11 +92,11 @@ class Router(BatchProcessor):
             self._metrics.duplicates.labels(biz_type).inc(count)
 
     def _process_partition(
-        self, partition: int, records: Records, routed: Counter[str], duplicates: Counter[str]
+        self, partition: int, records: KafkaRecords, routed: Counter[str], duplicates: Counter[str]
     ) -> None:
         window, left = self._windows[partition], 0
         while left < len(records):
-            if self._writer is not None and isinstance(records, native_code.native.Records):
+            if self._writer is not None and isinstance(records, extension.native.Records):
                 left, written, known = self._routing.type_all(records, left, window, self._writer)
                 self._transaction.written(sum(written.values()))
                 routed.update(written)
@@ -107,7 +107,7 @@ class Router(BatchProcessor):
             left += 1
 
     def _process_record(
-        self, record: Record, window: DuplicateWindow, routed: Counter[str], duplicates: Counter[str]
+        self, record: KafkaRecord, window: DuplicateWindow, routed: Counter[str], duplicates: Counter[str]
     ) -> None:
         key, at_ms = record.key(), record.timestamp()[1]
         try:
@@ -146,7 +146,7 @@ class Router(BatchProcessor):
 
 
 def run(settings: Settings, stop: threading.Event, catalog: Catalog | None = None) -> None:
-    """Run a router until `stop` is set. Raises SettingsError or MustRestart."""
+    """Run a router until `stop` is set. Raises OperatorActionRequired or RestartRequired."""
     contracts = catalog or load_catalog()
 
     def build(
@@ -154,7 +154,7 @@ def run(settings: Settings, stop: threading.Event, catalog: Catalog | None = Non
     ) -> Router:
         routing = Routing(contracts.events, schema_ids, settings.topic, typed_size_limit(settings))
         refused = QuarantineReader(settings, contracts, schema_ids[QUARANTINE], NAME, settings.topic(RAW))
-        return Router(routing, History(settings, routing, refused, stop), quarantine, transaction, metrics)
+        return Router(routing, DuplicateRestore(settings, routing, refused, stop), quarantine, transaction, metrics)
 
     outputs = [settings.topic(contract.topics[0].name) for contract in contracts.events.values()]
-    run_worker(settings, NAME, contracts, [settings.topic(RAW)], outputs, build, stop, past_python=True)
+    run_worker(settings, NAME, contracts, [settings.topic(RAW)], outputs, build, stop, native_passthrough=True)

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from schemas.account_key import check_key, missing_key
-from schemas.body_hash import body_hash
-from schemas.catalog import Contract
-from schemas.duplicate_window import DuplicateWindow, duplicate_window
-from schemas.envelope import parse_event
-from schemas.event_reader import EventReader, Readable, Routed
-from schemas.exact_json import excerpt, refuse_ambiguous
-from schemas.invalid_event import InvalidEvent, Reason
-from schemas.trace_context import TRACEPARENT
-from schemas.transcoder import Transcoder
+from broker_events.runtime.events.account_key import check_key, missing_key
+from broker_events.runtime.events.body_hash import body_hash
+from broker_events.runtime.events.duplicate_window import DuplicateWindow, duplicate_window
+from broker_events.runtime.events.event_reader import EventReader, Readable, Routed
+from broker_events.runtime.events.lossless_json import excerpt, refuse_ambiguous
+from broker_events.runtime.events.pushed_event import parse_event
+from broker_events.runtime.events.trace_context import TRACEPARENT
+from broker_events.runtime.events.transcoder import Transcoder
+from broker_events.schemas.catalog import Contract
+from broker_events.schemas.invalid_event import InvalidEvent, Reason
 
 if TYPE_CHECKING:
-    from schemas._native import Records, Writer
+    from broker_events.native._native import Records, Writer
 
 
 class Route(NamedTuple):
@@ -123,7 +123,7 @@ class Routing:
 
 
 def find_route(event: dict[str, Any], routes: Mapping[str, Route]) -> Route:
-    """The route of a parsed event (see schemas.envelope), by `payload.biz_type`.
+    """The route of a parsed event (see runtime.events.pushed_event), by `payload.biz_type`.
 
     Raises InvalidEvent for a biz_type without a contract, or one that came under another event_type than documented.
     """

@@ -6,13 +6,13 @@ import threading
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from runtime.addresses import is_loopback
-from runtime.errors import MustRestart, PipelineError, SettingsError
-from runtime.settings import Settings
-from runtime.startup import keep_trying
-from schemas.catalog import Catalog
-from schemas.codec import EventDecoder
-from schemas.registry import (
+from broker_events.runtime.process.addresses import is_loopback
+from broker_events.runtime.process.errors import OperatorActionRequired, PipelineError, RestartRequired
+from broker_events.runtime.process.retry import keep_trying
+from broker_events.runtime.settings import Settings
+from broker_events.schemas.catalog import Catalog
+from broker_events.schemas.codec import EventDecoder
+from broker_events.schemas.registry import (
     CredentialsRefused,
     IncompatibleSchema,
     Registry,
@@ -36,26 +36,26 @@ _FOR_A_PERSON: Final = {
 
 
 def open_registry(settings: Settings) -> Registry:
-    """A client of the registry that the settings name; nothing is asked yet. Raises SettingsError."""
+    """A client of the registry that the settings name; nothing is asked yet. Raises OperatorActionRequired."""
     return _open(Registry, settings)
 
 
 def open_decoder(settings: Settings) -> EventDecoder:
-    """A decoder of every topic's values by the schemas of the registry that the settings name. Raises SettingsError."""
+    """Return a decoder of every topic's values, by the registry of the settings. Raises OperatorActionRequired."""
     return _open(EventDecoder, settings)
 
 
 def registry_problem(error: RegistryError) -> PipelineError:
-    """What a process ends with that met this error: SettingsError where a restart would not help, else MustRestart."""
+    """Return the error to end with: OperatorActionRequired if a restart would not help, otherwise RestartRequired."""
     setting = _FOR_A_PERSON.get(type(error))
-    return MustRestart(str(error)) if setting is None else SettingsError(f"{setting}{error}")
+    return RestartRequired(str(error)) if setting is None else OperatorActionRequired(f"{setting}{error}")
 
 
 def resolve_schema_ids(settings: Settings, catalog: Catalog, stop: threading.Event | None = None) -> dict[str, int]:
     """Id of each topic's schema, by topic name without the prefix.
 
     Waits for a registry that doesn't answer, or whose address answers as no registry does: it may be starting. Raises
-    SettingsError where a schema isn't registered or that answer stays, MustRestart where none comes within
+    OperatorActionRequired where a schema isn't registered or that answer stays, RestartRequired where none comes within
     `start_timeout_s`.
     """
     registry = open_registry(settings)
@@ -77,7 +77,7 @@ def resolve_schema_ids(settings: Settings, catalog: Catalog, stop: threading.Eve
     what = f"schema registry at {settings.schema_registry_url}"
     try:
         return keep_trying(what, resolve, settings.start_timeout_s, (RegistryError,), stop)
-    except MustRestart:
+    except RestartRequired:
         if refusal is not None:
             raise registry_problem(refusal) from None
         raise
@@ -92,7 +92,7 @@ def _open(kind: Callable[[str, str | None, str | None, str | None], T], settings
     try:
         return kind(settings.schema_registry_url, secret, None if ca is None else str(ca), proxy)
     except RegistryError as error:
-        raise SettingsError(str(error)) from None
+        raise OperatorActionRequired(str(error)) from None
 
 
 def _topic(settings: Settings, subject: str) -> str:

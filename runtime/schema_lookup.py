@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from schemas.registry import SchemaNotRegistered
+from broker_events.schemas.registry import SchemaNotRegistered
 
 log = logging.getLogger(__name__)
 

@@ -22,8 +22,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from runtime.errors import SettingsError
-from schemas.urls import split_userinfo
+from broker_events.runtime.process.errors import OperatorActionRequired
+from broker_events.schemas.urls import split_userinfo
 
 log = logging.getLogger(__name__)
 
@@ -305,14 +305,14 @@ class Settings(BaseSettings):
 def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 (each value is validated by its field)
     """Settings from overrides (command line), environment and config file, in this order.
 
-    Raises SettingsError with one line that names each wrong setting; secret values are never in it.
+    Raises OperatorActionRequired with one line that names each wrong setting; secret values are never in it.
     """
     known = {name.upper(): name for name in Settings.model_fields}
     given = {name.removeprefix(PREFIX) for name, value in os.environ.items() if name.startswith(PREFIX) and value}
     names = {*known, CONFIG_FILE.removeprefix(PREFIX)}
     for name in sorted(given - names):
         if near := difflib.get_close_matches(name, names, 1, _MISSPELT):
-            raise SettingsError(f"{PREFIX}{name}: there is no such setting; did you mean {PREFIX}{near[0]}?")
+            raise OperatorActionRequired(f"{PREFIX}{name}: there is no such setting; did you mean {PREFIX}{near[0]}?")
         near = difflib.get_close_matches(name, names, 1)
         question = f"; did you mean {PREFIX}{near[0]}?" if near else ""
         log.warning("%s%s: ignored, there is no such setting%s", PREFIX, name, question)
@@ -326,7 +326,7 @@ def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 (each value is 
         problem = "; ".join(_one_line(problem) for problem in error.errors())
     except pydantic_settings.SettingsError as error:  # one that has to be JSON isn't
         problem = f"{PREFIX}KAFKA_EXTRA: is not JSON: {type(error.__cause__).__name__}"
-    raise SettingsError(problem)  # here: the context of an error that is raised above would hold the values
+    raise OperatorActionRequired(problem)  # here: the context of an error that is raised above would hold the values
 
 
 def _read_config_file(path: str | None) -> dict[str, Any]:
@@ -338,7 +338,7 @@ def _read_config_file(path: str | None) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         problem = str(error)
     if problem is not None:  # here: the context of an error that is raised above would hold the file's text
-        raise SettingsError(f"{CONFIG_FILE}: {path}: {problem}")
+        raise OperatorActionRequired(f"{CONFIG_FILE}: {path}: {problem}")
     return {name: value for name, value in values.items() if value != ""}
 
 

@@ -21,7 +21,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from schemas.schema_rules import ContractError, read_schema, records
+from broker_events.schemas.schema_rules import ContractError, read_schema, records
 
 __all__ = ["RAW", "Catalog", "Contract", "ContractError", "TopicContract", "load_catalog"]
 

@@ -8,13 +8,13 @@ from typing import Any, Generic, TypeVar, cast, overload
 import fastavro
 from pydantic import ValidationError
 
-from schemas import native_code
-from schemas.catalog import Contract, load_catalog
-from schemas.field_types import Json, type_changes
-from schemas.frame import FRAME_BYTES, frame
-from schemas.models import RECORDS, Record
-from schemas.registry import Registry, SchemaNotRegistered
-from schemas.storage_schema import storage_schema
+from broker_events.native import extension
+from broker_events.schemas.catalog import Contract, load_catalog
+from broker_events.schemas.field_types import Json, type_changes
+from broker_events.schemas.frame import FRAME_BYTES, frame
+from broker_events.schemas.models import RECORDS, Record
+from broker_events.schemas.registry import Registry, SchemaNotRegistered
+from broker_events.schemas.storage_schema import storage_schema
 
 R = TypeVar("R")
 
@@ -28,7 +28,7 @@ class UnknownSchema(DecodeError):
 
 
 class Codec(Generic[R]):
-    """Encodes and decodes one contract's records in storage form; `R` is its TypedDict in `schemas.records`.
+    """Encodes and decodes one contract's records in storage form; `R` is its TypedDict in `schemas.storage_types`.
 
     `schema_id` is the id of the contract's schema under the topic's subject. `schema_text` fetches the JSON text of
     another id (`Registry.schema_text`): records that an older or newer version has written are read through it.
@@ -48,7 +48,7 @@ class Codec(Generic[R]):
         self._schema_text = schema_text
         self._writers: dict[int, Any] = {schema_id: self._schema}
         self._refused: dict[int, DecodeError] = {}
-        native = native_code.native
+        native = extension.native
         self._native = None if native is None else native.RecordCodec(storage_schema(contract.schema), self._frame)
 
     def encode(self, record: R) -> bytes:

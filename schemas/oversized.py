@@ -8,7 +8,7 @@ is left out where it could not be read within bounds. The event itself is not in
 from collections.abc import Iterable
 from typing import Final
 
-from schemas.invalid_event import InvalidEvent, Reason
+from broker_events.schemas.invalid_event import InvalidEvent, Reason
 
 CONTENT_BYTES: Final = "content_bytes"
 """Header: size of the event as received, decimal."""

@@ -13,9 +13,9 @@ from typing import Literal, TypeVar
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
-from schemas.catalog import Catalog
-from schemas.field_types import Json, type_changes
-from schemas.urls import split_userinfo, without_userinfo
+from broker_events.schemas.catalog import Catalog
+from broker_events.schemas.field_types import Json, type_changes
+from broker_events.schemas.urls import split_userinfo, without_userinfo
 
 LEVEL = "FULL_TRANSITIVE"
 _TIMEOUT_S = 10
@@ -79,7 +79,7 @@ class Registration:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class SubjectState:
     """What `check` found wrong with a subject. `register` puts everything right that is not `incompatible`."""
 
     subject: str
@@ -150,21 +150,21 @@ class Registry:
             raise IncompatibleSchema(f"nothing was registered; {'; '.join(broken)}")
         return [self._register(subject) for subject in wanted]
 
-    def check(self, subjects: Iterable[Subject]) -> list[Finding]:
+    def check(self, subjects: Iterable[Subject]) -> list[SubjectState]:
         """Compare the registry with what should be there, without changing it. An empty list means all is well."""
         findings = []
         for subject in subjects:
             level = self._level(subject.name)
             if not self._versions(subject.name):
-                findings.append(Finding(subject.name, "missing", "the subject has no schema yet"))
+                findings.append(SubjectState(subject.name, "missing", "the subject has no schema yet"))
                 continue
             if level != LEVEL:
-                findings.append(Finding(subject.name, "wrong level", f"compatibility is {level}, not {LEVEL}"))
+                findings.append(SubjectState(subject.name, "wrong level", f"compatibility is {level}, not {LEVEL}"))
             conflicts = self._conflicts(subject)
-            findings += [Finding(subject.name, "incompatible", conflict) for conflict in conflicts]
+            findings += [SubjectState(subject.name, "incompatible", conflict) for conflict in conflicts]
             if not conflicts and self._id(subject) is None:
                 detail = "our schema is compatible with every registered version, but not registered yet"
-                findings.append(Finding(subject.name, "new version", detail))
+                findings.append(SubjectState(subject.name, "new version", detail))
         return findings
 
     def resolve(self, subject: str, schema: str) -> int:

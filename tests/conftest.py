@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck
 from kafka_cluster import BROKERS, KafkaCluster, chosen_broker
 
-from devstack.artifacts import StackError
+from broker_events.devstack.artifacts import StackError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,11 +16,11 @@ from confluent_kafka.admin import AdminClient
 from docker.errors import DockerException  # type: ignore[import-untyped]
 from testcontainers.core.container import DockerContainer
 
-from devstack.java import free_ports
-from devstack.stack import Stack
-from runtime.errors import SettingsError
-from runtime.kafka import client_config
-from runtime.settings import Settings, load_settings
+from broker_events.devstack.java import free_ports
+from broker_events.devstack.stack import Stack
+from broker_events.runtime.kafka.clients import client_config
+from broker_events.runtime.process.errors import OperatorActionRequired
+from broker_events.runtime.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -122,7 +122,7 @@ def external() -> Iterator[KafkaCluster]:
     try:
         settings = load_settings()
         missing = {"kafka_bootstrap_servers", "schema_registry_url"} - settings.model_fields_set
-    except SettingsError as error:
+    except OperatorActionRequired as error:
         raise pytest.UsageError(f"TEST_BROKER=external: {error}") from error
     if missing:
         names = " and ".join(f"PIPELINE_{name.upper()}" for name in sorted(missing))

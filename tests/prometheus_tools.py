@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from devstack.artifacts import cache_folder
+from broker_events.devstack.artifacts import cache_folder
 
 # What a program is called, and in Debian.
 PROGRAMS = {

@@ -7,8 +7,8 @@ import hmac
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from ingest.sources import signature
-from ingest.sources.signature import SignatureAlgorithm
+from broker_events.ingest.sources import signature
+from broker_events.ingest.sources.signature import SignatureAlgorithm
 
 
 class Refused(Exception):

@@ -8,7 +8,7 @@ that RESTRICT lists what is in force and UNRESTRICTED what was lifted, that an a
 from dataclasses import dataclass, field
 from random import Random
 
-from devstack.simulator.event import ACCOUNT, Draft, Moment
+from broker_events.devstack.simulator.event import ACCOUNT, Draft, Moment
 
 MARKETS = ("HK", "US", "CN")
 RESTRICTIONS = tuple(f"{market}_STOCK_{what}" for market in MARKETS for what in ("NO_TRADE", "LIQUIDATE_ONLY"))

@@ -12,11 +12,11 @@ from typing import BinaryIO, Literal, TypedDict
 
 import orjson
 
-from devstack.simulator.event import EVENT_TYPES, Event
-from devstack.simulator.http2 import frame
-from devstack.simulator.positions import Positions, UnknownPosition
-from devstack.simulator.traffic import Traffic
-from ingest.sources.event_push_pb2 import SubscribeResponse
+from broker_events.devstack.simulator.event import EVENT_TYPES, Event
+from broker_events.devstack.simulator.http2 import frame
+from broker_events.devstack.simulator.positions import Positions, UnknownPosition
+from broker_events.devstack.simulator.traffic import Traffic
+from broker_events.ingest.sources.event_push_pb2 import SubscribeResponse
 
 PayloadForm = Literal["inner", "envelope", "mixed"]
 

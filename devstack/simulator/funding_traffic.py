@@ -8,8 +8,8 @@ from collections import deque
 from random import Random
 from typing import NamedTuple
 
-from devstack.simulator.account_traffic import Account, AccountTraffic
-from devstack.simulator.event import FUNDING, Draft, Moment
+from broker_events.devstack.simulator.account_traffic import Account, AccountTraffic
+from broker_events.devstack.simulator.event import FUNDING, Draft, Moment
 
 # (status, its JSON members): 17 of 20 requests go well.
 OUTCOMES = (

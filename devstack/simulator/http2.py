@@ -25,7 +25,7 @@ from h2.events import (
 )
 from h2.exceptions import ProtocolError
 
-from runtime.addresses import listening_socket
+from broker_events.runtime.process.addresses import listening_socket
 
 MAX_REQUEST = 1 << 20  # bytes
 BACKLOG = 100

@@ -8,7 +8,7 @@ carry it.
 from collections.abc import Callable
 from random import Random
 
-from devstack.simulator.event import FUNDING, Draft, Moment
+from broker_events.devstack.simulator.event import FUNDING, Draft, Moment
 
 _VALID = (
     '{{"account":"{account}","contra_account":"41IO9QG4M5O65B0EA4LSJ4UJ99","client_request_id":"{key}","fee_id":"{key}",'

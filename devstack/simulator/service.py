@@ -9,13 +9,13 @@ from enum import Enum, auto
 
 from google.protobuf.message import DecodeError
 
-from devstack.simulator.access import Access, Refused
-from devstack.simulator.event import EVENT_TYPES
-from devstack.simulator.event_log import EventLog
-from devstack.simulator.faults import Fault, FaultKind, FaultPlan
-from devstack.simulator.http2 import Call, Status, frame
-from devstack.simulator.positions import UnknownPosition
-from ingest.sources.event_push_pb2 import SubscribeRequest, SubscribeResponse
+from broker_events.devstack.simulator.access import Access, Refused
+from broker_events.devstack.simulator.event import EVENT_TYPES
+from broker_events.devstack.simulator.event_log import EventLog
+from broker_events.devstack.simulator.faults import Fault, FaultKind, FaultPlan
+from broker_events.devstack.simulator.http2 import Call, Status, frame
+from broker_events.devstack.simulator.positions import UnknownPosition
+from broker_events.ingest.sources.event_push_pb2 import SubscribeRequest, SubscribeResponse
 
 METHOD = "/grpc.event.EventService/Subscribe"
 BATCH = 512  # events per write

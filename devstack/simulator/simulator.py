@@ -12,12 +12,12 @@ from typing import BinaryIO
 
 import orjson
 
-from devstack.simulator.access import Access
-from devstack.simulator.event_log import EventLog, PayloadForm
-from devstack.simulator.faults import Fault, FaultPlan
-from devstack.simulator.http2 import Http2Server
-from devstack.simulator.service import EventService, StreamRules
-from devstack.simulator.traffic import Traffic
+from broker_events.devstack.simulator.access import Access
+from broker_events.devstack.simulator.event_log import EventLog, PayloadForm
+from broker_events.devstack.simulator.faults import Fault, FaultPlan
+from broker_events.devstack.simulator.http2 import Http2Server
+from broker_events.devstack.simulator.service import EventService, StreamRules
+from broker_events.devstack.simulator.traffic import Traffic
 
 GROW_AT_ONCE = 256  # events; between them the streams get their turn
 MIN_TICK_S = 0.002

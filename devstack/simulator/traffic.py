@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from random import Random
 
-from devstack.simulator.account_traffic import AccountTraffic
-from devstack.simulator.event import Draft, Event, Moment
-from devstack.simulator.faults import Fault, FaultKind, Trigger
-from devstack.simulator.funding_traffic import FundingTraffic
-from devstack.simulator.malformed import MalformedTraffic
+from broker_events.devstack.simulator.account_traffic import AccountTraffic
+from broker_events.devstack.simulator.event import Draft, Event, Moment
+from broker_events.devstack.simulator.faults import Fault, FaultKind, Trigger
+from broker_events.devstack.simulator.funding_traffic import FundingTraffic
+from broker_events.devstack.simulator.malformed import MalformedTraffic
 
 MIN_ACCOUNTS = 3  # one of each kind
 

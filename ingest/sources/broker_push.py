@@ -8,14 +8,14 @@ from typing import Final, NamedTuple
 
 import grpc
 
-from ingest.sources.backoff import Backoff
-from ingest.sources.push_message import Kind, PushMessage, decode
-from ingest.sources.push_stream import PushStream, proxy_of
-from ingest.sources.source import Received, Resume
-from runtime.errors import SettingsError
-from runtime.health import Health
-from runtime.metrics import Metrics
-from runtime.settings import Settings
+from broker_events.ingest.sources.backoff import Backoff
+from broker_events.ingest.sources.push_message import MessageKind, PushMessage, decode
+from broker_events.ingest.sources.push_stream import PushStream, proxy_of
+from broker_events.ingest.sources.source import Received, Resume
+from broker_events.runtime.process.errors import OperatorActionRequired
+from broker_events.runtime.process.health import Health
+from broker_events.runtime.process.metrics import Metrics
+from broker_events.runtime.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +32,9 @@ _DISTRUST: Final = (
     "Failed to create security handshaker",  # no certificate in the CA file
 )
 _ENDED_BY: Final = {
-    Kind.REFUSED: _REFUSED,
-    Kind.TOO_MANY_CONNECTIONS: _CONNECTION_LIMIT,
-    Kind.EXPIRED: "expired",
+    MessageKind.REFUSED: _REFUSED,
+    MessageKind.TOO_MANY_CONNECTIONS: _CONNECTION_LIMIT,
+    MessageKind.EXPIRED: "expired",
 }
 # How gRPC words that a message is larger than it may receive; the message is gone, and the stream with it.
 _LARGER: Final = "Received message larger than max"
@@ -51,9 +51,9 @@ class _End(NamedTuple):
 class BrokerPush:
     """Subscribes, yields events, and subscribes again after whatever ended the stream.
 
-    Only a refused key or signature ends it, with SettingsError: a retry would fare no better, and may lock the key. So
-    does a message that gRPC refuses for its size, which would come again, and a broker that was never trusted; one that
-    was before, and whose certificate has expired, is tried again.
+    Only a refused key or signature ends it, with OperatorActionRequired: a retry would fare no better, and may lock the
+    key. So does a message that gRPC refuses for its size, which would come again, and a broker that was never trusted;
+    one that was before, and whose certificate has expired, is tried again.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics, health: Health, name: str = "grpc") -> None:
@@ -88,17 +88,17 @@ class BrokerPush:
             if proxy := proxy_of(self._settings):
                 detail += f", through the proxy {proxy}"
             if end.reason == _REFUSED:
-                raise SettingsError(
+                raise OperatorActionRequired(
                     f"the broker refused the subscription ({detail}): check PIPELINE_APP_KEY, PIPELINE_APP_SECRET, "
                     "PIPELINE_SIGNATURE_ALGORITHM and this machine's clock"
                 )
             if end.reason == _UNTRUSTED and not self._last_message_s:
-                raise SettingsError(
+                raise OperatorActionRequired(
                     f"no trusted TLS connection to {self._settings.grpc_target} ({detail}): check PIPELINE_GRPC_TARGET "
                     "and PIPELINE_GRPC_CA_LOCATION"
                 )
             if end.reason == _OVERSIZED:
-                raise SettingsError(
+                raise OperatorActionRequired(
                     f"the broker sends a message that gRPC refuses ({detail}), after the positions {dict(positions)} "
                     "or later: raise PIPELINE_GRPC_MAX_MESSAGE_BYTES above its size, and the memory of this process; "
                     "see BrokerEventsOversizedEvent in docs/runbook.md"
@@ -132,7 +132,7 @@ class BrokerPush:
                         self._connected()
                     message = decode(data)
                     kind = message.kind
-                    if kind is Kind.EVENT:
+                    if kind is MessageKind.EVENT:
                         self._last_event_s = self._last_message_s
                         if message.event_type in unplaced and message.position:
                             unplaced.discard(message.event_type)
@@ -140,7 +140,7 @@ class BrokerPush:
                         yield _received(message, received_at)
                     elif kind in _ENDED_BY:
                         return _End(_ENDED_BY[kind], message.payload.decode("utf-8", "replace") or kind.name)
-                    elif kind is Kind.UNKNOWN:
+                    elif kind is MessageKind.UNKNOWN:
                         log.warning("a message of unknown type %d without an event in it", message.type)
             except grpc.RpcError as error:
                 return _end_of(error, silent=stream.silent)

@@ -1,4 +1,4 @@
-"""Writes the message classes of `event_push.proto`: `python -m ingest.sources.generate [--check]`.
+"""Writes the message classes of `event_push.proto`: `python -m broker_events.ingest.sources.generate [--check]`.
 
 With --check nothing is written; exit code 1 names the files that differ from what the proto gives.
 """
@@ -42,10 +42,12 @@ def main(arguments: list[str]) -> int:
     if arguments == ["--check"]:
         stale = drift()
         for path in stale:
-            sys.stderr.write(f"{path}: not what {PROTO.name} gives; run python -m ingest.sources.generate\n")
+            sys.stderr.write(
+                f"{path}: not what {PROTO.name} gives; run python -m broker_events.ingest.sources.generate\n"
+            )
         return 1 if stale else 0
     if arguments:
-        sys.stderr.write("usage: python -m ingest.sources.generate [--check]\n")
+        sys.stderr.write("usage: python -m broker_events.ingest.sources.generate [--check]\n")
         return 2
     generate(ROOT)
     return 0

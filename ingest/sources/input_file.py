@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Final
 
 import orjson
 
-from runtime.errors import SettingsError
+from broker_events.runtime.process.errors import OperatorActionRequired
 
 STANDARD_INPUT: Final = Path("-")
 HEAD_BYTES: Final = 64 * 1024
@@ -78,26 +78,31 @@ class Input:
 def is_regular(path: Path) -> bool:
     """Whether this is a file that can be wound back and read on later; pipes, terminals and `-` are none.
 
-    Raises SettingsError for what can't be opened.
+    Raises OperatorActionRequired for what can't be opened.
     """
     if path == STANDARD_INPUT:
         return False
     try:
         mode = path.stat().st_mode
     except OSError as error:
-        raise SettingsError(f"{shown(path)}: {error.strerror}") from None
+        raise OperatorActionRequired(f"{shown(path)}: {error.strerror}") from None
     if stat.S_ISDIR(mode):
-        raise SettingsError(f"{shown(path)}: is a directory; name its files: {shlex.quote(shown(path))}/*.ndjson")
+        raise OperatorActionRequired(
+            f"{shown(path)}: is a directory; name its files: {shlex.quote(shown(path))}/*.ndjson"
+        )
     if stat.S_ISSOCK(mode):
-        raise SettingsError(f"{shown(path)}: is a socket; pipe what it gives into: broker-events ingest --file -")
+        raise OperatorActionRequired(
+            f"{shown(path)}: is a socket; pipe what it gives into: broker-events ingest --file -"
+        )
     return stat.S_ISREG(mode)
 
 
 @contextmanager
 def open_input(path: Path) -> Iterator[Input]:
-    """Open an input and unpack it. Raises SettingsError for what can't be NDJSON, OSError or EOFError as reading does.
+    """Open an input and unpack it.
 
-    Of a pipe, only so much is awaited as is needed to tell.
+    Raises OperatorActionRequired for what can't be NDJSON, OSError or EOFError as reading does. Of a pipe, it waits
+    only for the bytes that it needs to tell.
     """
     is_path = path != STANDARD_INPUT
     with ExitStack() as stack:
@@ -150,7 +155,7 @@ def _is_open(line: bytes) -> bool:
 
 
 def _refuse(path: Path, head: bytes, unpack: str) -> None:
-    """Raise SettingsError for what can't be NDJSON, with the command that makes it NDJSON."""
+    """Raise OperatorActionRequired for what can't be NDJSON, with the command that makes it NDJSON."""
     found = _packing(head, nested=bool(unpack)) or _writing(head)
     if found is None:
         return
@@ -161,7 +166,7 @@ def _refuse(path: Path, head: bytes, unpack: str) -> None:
     if command:
         advice = f"convert it: {unpack} {name} | {command}" if unpack else f"convert it: {command} {name}"
         advice += " | broker-events ingest --file -"
-    raise SettingsError(f"{shown(path)}: {inside}{what}, not NDJSON; {advice}")
+    raise OperatorActionRequired(f"{shown(path)}: {inside}{what}, not NDJSON; {advice}")
 
 
 def _packing(head: bytes, *, nested: bool) -> tuple[str, str] | None:

@@ -20,10 +20,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, Self
 
-from ingest.marker import HEAD_BYTES
-from ingest.sources.input_file import BOM, Input, is_regular, open_input, shown
-from ingest.sources.source import Checkpoint, Received, Resume
-from runtime.errors import SettingsError
+from broker_events.ingest.marker import HEAD_BYTES
+from broker_events.ingest.sources.input_file import BOM, Input, is_regular, open_input, shown
+from broker_events.ingest.sources.source import Checkpoint, Received, Resume
+from broker_events.runtime.process.errors import OperatorActionRequired
 
 log = logging.getLogger(__name__)
 
@@ -138,8 +138,9 @@ class NdjsonFiles:
     """Yields each line of each file in order, without its line end; blank lines are left out, broken ones are not.
 
     A UTF-8 byte order mark before a line is dropped. Of a line above `limit` bytes only the beginning is held.
-    `total_bytes`, `done_bytes` (on disk, of regular files), `resumed_lines` tell how far it is. Raises SettingsError
-    at once where a regular file can't be read or isn't NDJSON, and later, with the line, where one can't be read on.
+    `total_bytes`, `done_bytes` (on disk, of regular files), `resumed_lines` tell how far it is. Raises
+    OperatorActionRequired at once where a regular file can't be read or isn't NDJSON, and later, with the line, where
+    one can't be read on.
     """
 
     def __init__(self, paths: Sequence[Path], *, limit: int, from_start: bool = False, name: str = "file") -> None:
@@ -184,7 +185,7 @@ class NdjsonFiles:
             if place is not None:
                 read.skip(source.text, place.bytes)
                 if not place.is_after(read):
-                    raise SettingsError(f"{name}: has changed while it was read; run the import again")
+                    raise OperatorActionRequired(f"{name}: has changed while it was read; run the import again")
                 read.lines = place.lines
                 self.resumed_lines += place.lines
             last = yield from self._lines(source, read, name, stream, place)
@@ -254,10 +255,10 @@ def _sha256(text: bytes) -> str:
 
 @contextmanager
 def _naming(path: Path, read: _Read) -> Iterator[None]:
-    """Name the file, and the line, that can't be read (on): raise SettingsError."""
+    """Name the file, and the line, that can't be read (on): raise OperatorActionRequired."""
     try:
         yield
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         after = f" after line {read.lines}" if read.lines else ""
-        raise SettingsError(f"{shown(path)}: can't be read{after}: {reason}") from None
+        raise OperatorActionRequired(f"{shown(path)}: can't be read{after}: {reason}") from None

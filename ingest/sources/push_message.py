@@ -7,12 +7,12 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
 
-from ingest.sources.event_push_pb2 import SubscribeResponse
+from broker_events.ingest.sources.event_push_pb2 import SubscribeResponse
 
 _EVENT: Final = int(SubscribeResponse.Event)
 
 
-class Kind(Enum):
+class MessageKind(Enum):
     SUBSCRIBED = auto()
     PING = auto()
     EVENT = auto()
@@ -23,12 +23,12 @@ class Kind(Enum):
 
 
 _KINDS: Final = {
-    int(SubscribeResponse.SubscribeSuccess): Kind.SUBSCRIBED,
-    int(SubscribeResponse.Ping): Kind.PING,
-    _EVENT: Kind.EVENT,
-    int(SubscribeResponse.AuthError): Kind.REFUSED,
-    int(SubscribeResponse.NumOfConnExceed): Kind.TOO_MANY_CONNECTIONS,
-    int(SubscribeResponse.SubscribeExpired): Kind.EXPIRED,
+    int(SubscribeResponse.SubscribeSuccess): MessageKind.SUBSCRIBED,
+    int(SubscribeResponse.Ping): MessageKind.PING,
+    _EVENT: MessageKind.EVENT,
+    int(SubscribeResponse.AuthError): MessageKind.REFUSED,
+    int(SubscribeResponse.NumOfConnExceed): MessageKind.TOO_MANY_CONNECTIONS,
+    int(SubscribeResponse.SubscribeExpired): MessageKind.EXPIRED,
 }
 
 
@@ -44,22 +44,22 @@ class PushMessage(NamedTuple):
     payload: bytes
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> MessageKind:
         """What it is.
 
         A payload makes it an event even when its type is 0 or unknown: 0 is also what a message without a type decodes
         to, and a new type may carry events. Type 0 may also come with words of welcome; those are no JSON object. A
         Ping with a JSON object and an id is an event, too.
         """
-        kind = _KINDS.get(self.type, Kind.UNKNOWN)
+        kind = _KINDS.get(self.type, MessageKind.UNKNOWN)
         named = bool(self.id or self.event_type)
         is_object = self.payload.lstrip().startswith(b"{")
         if (
-            (kind is Kind.UNKNOWN and self.payload)
-            or (kind is Kind.SUBSCRIBED and self.payload and (named or is_object))
-            or (kind is Kind.PING and named and is_object)
+            (kind is MessageKind.UNKNOWN and self.payload)
+            or (kind is MessageKind.SUBSCRIBED and self.payload and (named or is_object))
+            or (kind is MessageKind.PING and named and is_object)
         ):
-            return Kind.EVENT
+            return MessageKind.EVENT
         return kind
 
 

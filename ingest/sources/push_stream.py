@@ -11,11 +11,11 @@ from typing import Any, Final, Self
 import grpc
 import grpc.experimental
 
-from ingest.sources.event_push_pb2 import SubscribeEvent, SubscribeRequest
-from ingest.sources.signature import TIMESTAMP_FORMAT, SignatureAlgorithm, signed_metadata
-from runtime.addresses import is_loopback
-from runtime.errors import SettingsError
-from runtime.settings import Settings
+from broker_events.ingest.sources.event_push_pb2 import SubscribeEvent, SubscribeRequest
+from broker_events.ingest.sources.signature import TIMESTAMP_FORMAT, SignatureAlgorithm, signed_metadata
+from broker_events.runtime.process.addresses import is_loopback
+from broker_events.runtime.process.errors import OperatorActionRequired
+from broker_events.runtime.settings import Settings
 
 METHOD: Final = "/grpc.event.EventService/Subscribe"
 _OPTIONS: Final[list[tuple[str, Any]]] = [
@@ -41,7 +41,7 @@ class PushStream:
     def __init__(self, settings: Settings, positions: Mapping[str, str]) -> None:
         """`positions`: event type -> position to resume after; a type without one starts where the broker decides.
 
-        Raises SettingsError when target, key or secret is missing.
+        Raises OperatorActionRequired when target, key or secret is missing.
         """
         target, app_key, app_secret = check_push_settings(settings)
         request, metadata = signed_request(settings, app_key, app_secret, positions)
@@ -86,7 +86,7 @@ class PushStream:
 
 
 def check_push_settings(settings: Settings) -> tuple[str, str, str]:
-    """Return target, app key and app secret; raise SettingsError that names each missing one."""
+    """Return target, app key and app secret; raise OperatorActionRequired that names each missing one."""
     found = (
         settings.grpc_target,
         settings.app_key,
@@ -96,7 +96,7 @@ def check_push_settings(settings: Settings) -> tuple[str, str, str]:
     values = {"PIPELINE_GRPC_TARGET": target, "PIPELINE_APP_KEY": key, "PIPELINE_APP_SECRET": secret}
     missing = [name for name, text in values.items() if not text]
     if missing:
-        raise SettingsError(f"{', '.join(missing)}: needed for the broker's event push")
+        raise OperatorActionRequired(f"{', '.join(missing)}: needed for the broker's event push")
     return target, key, secret
 
 

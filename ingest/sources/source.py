@@ -37,7 +37,7 @@ class Received(NamedTuple):
 Resume = Callable[[], Mapping[str, str]]
 
 
-class Source(Protocol):
+class EventSource(Protocol):
     """Yields events in order until it is exhausted or stopped; `name` is the first part of its cursors' keys."""
 
     @property

@@ -1,7 +1,7 @@
 """The rules: pure functions from a state and a typed event to the next state and the alerts.
 
-Events and states are in storage form (`schemas.records`): times as int microseconds, decimals as bytes. No Kafka, no
-Faust, no clock and no environment in here: the same events always give the same states and alerts.
+Events and states are in storage form (`schemas.storage_types`): times as int microseconds, decimals as bytes. No Kafka,
+no Faust, no clock and no environment in here: the same events always give the same states and alerts.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
-from processors.rules import account
-from processors.rules.alerting import ActiveChange, active_change
-from processors.rules.linking import index_keys, linked_movement
-from processors.rules.outcome import Flag, Link, Outcome, Projected, Source
+from broker_events.processors.rules import account
+from broker_events.processors.rules.alerting import ActiveChange, active_change
+from broker_events.processors.rules.linking import index_keys, linked_movement
+from broker_events.processors.rules.outcome import Flag, Link, Outcome, Projected, RecordOrigin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from schemas.records import AccountState
+    from broker_events.schemas.storage_types import AccountState
 
 __all__ = [
     "INDEX_KEYS",
@@ -27,7 +27,7 @@ __all__ = [
     "Link",
     "Outcome",
     "Projection",
-    "Source",
+    "RecordOrigin",
     "active_change",
 ]
 
@@ -48,11 +48,11 @@ class Projection(NamedTuple):
     """
 
     topic: Literal["state.accounts", "state.movements"]
-    apply: Callable[[Table, Any, str, Source], Projected[Any]]
+    apply: Callable[[Table, Any, str, RecordOrigin], Projected[Any]]
 
 
-def _of_account(rule: Callable[[AccountState | None, Any, str, Source], Outcome[AccountState]]) -> Projection:
-    def apply(table: Table, event: Any, account_key: str, source: Source) -> Projected[AccountState]:  # noqa: ANN401
+def _of_account(rule: Callable[[AccountState | None, Any, str, RecordOrigin], Outcome[AccountState]]) -> Projection:
+    def apply(table: Table, event: Any, account_key: str, source: RecordOrigin) -> Projected[AccountState]:  # noqa: ANN401
         key = account_key.encode()
         state = table.get(key)
         return key, state, rule(state, event, account_key, source), None

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from processors.rules import liquidate_only
-from processors.rules.outcome import Flag, Outcome
-from processors.rules.recency import Typed, restate, supersede
+from broker_events.processors.rules import liquidate_only
+from broker_events.processors.rules.outcome import Flag, Outcome
+from broker_events.processors.rules.recency import Typed, restate, supersede
 
 if TYPE_CHECKING:
-    from processors.rules.outcome import Source
-    from schemas.records import (
+    from broker_events.processors.rules.outcome import RecordOrigin
+    from broker_events.schemas.storage_types import (
         AccountClose,
         AccountFact,
         AccountInfoUpdate,
@@ -42,7 +42,7 @@ class _Identified(Typed):
 
 
 def account_update(
-    state: AccountState | None, event: AccountUpdate, account_key: str, source: Source
+    state: AccountState | None, event: AccountUpdate, account_key: str, source: RecordOrigin
 ) -> Outcome[AccountState]:
     """ACCOUNT_UPDATE: a full snapshot of the restrictions."""
     known = _RESTRICTIONS.issuperset(event["restrictions"]) and event["account_type"] in _ACCOUNT_TYPES
@@ -67,7 +67,7 @@ def account_update(
 
 
 def virtual_account_bcan_update(
-    state: AccountState | None, event: VirtualAccountBcanUpdate, account_key: str, source: Source
+    state: AccountState | None, event: VirtualAccountBcanUpdate, account_key: str, source: RecordOrigin
 ) -> Outcome[AccountState]:
     """VIRTUAL_ACCOUNT_BCAN_UPDATE: the exchange's word on one type of BCAN code."""
     known = (
@@ -94,7 +94,7 @@ def virtual_account_bcan_update(
 
 
 def account_info_update(
-    state: AccountState | None, event: AccountInfoUpdate, account_key: str, source: Source
+    state: AccountState | None, event: AccountInfoUpdate, account_key: str, source: RecordOrigin
 ) -> Outcome[AccountState]:
     """ACCOUNT_INFO_UPDATE: a change of account data was approved or rejected."""
     known = event["status"] in _DECISIONS
@@ -118,7 +118,7 @@ def account_info_update(
 
 
 def account_close(
-    state: AccountState | None, event: AccountClose, account_key: str, source: Source
+    state: AccountState | None, event: AccountClose, account_key: str, source: RecordOrigin
 ) -> Outcome[AccountState]:
     """ACCOUNT_CLOSE: an application to close the account was approved or rejected."""
     known = event["status"] in _DECISIONS
@@ -142,7 +142,7 @@ def account_close(
 
 
 def restrict_infos(
-    state: AccountState | None, event: AccountRestrict | AccountUnrestricted, account_key: str, source: Source
+    state: AccountState | None, event: AccountRestrict | AccountUnrestricted, account_key: str, source: RecordOrigin
 ) -> Outcome[AccountState]:
     """ACCOUNT_RESTRICT and ACCOUNT_UNRESTRICTED: the newest list as received, and which of the two it came with.
 
@@ -174,7 +174,11 @@ def _flags(*, known: bool, stale: bool = False) -> tuple[Flag, ...]:
 
 
 def _with_facts(
-    state: AccountState | None, event: _Identified, account_key: str, source: Source, account_type: str | None = None
+    state: AccountState | None,
+    event: _Identified,
+    account_key: str,
+    source: RecordOrigin,
+    account_type: str | None = None,
 ) -> AccountState:
     """Return the state with what the event says about the account; the same object when that is nothing new."""
     if state is None:
@@ -188,7 +192,7 @@ def _with_facts(
     return {**state, "account_id": new_id, "account_number": new_number, "account_type": new_type}
 
 
-def _newest(old: AccountFact | None, value: str | None, event: _Identified, source: Source) -> AccountFact | None:
+def _newest(old: AccountFact | None, value: str | None, event: _Identified, source: RecordOrigin) -> AccountFact | None:
     arrival = bool(value) and restate(event, old, source)
     if not value or arrival is False:
         return old

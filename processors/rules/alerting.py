@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypedDict
 from uuid import UUID, uuid5
 
 if TYPE_CHECKING:
-    from processors.rules.outcome import Source
-    from schemas.records import Alert
+    from broker_events.processors.rules.outcome import RecordOrigin
+    from broker_events.schemas.storage_types import Alert
 
 NAMESPACE: Final = UUID("6261f28f-fc6c-59a7-817f-efdca5dc1481")
 """UUIDv5 namespace of alert ids. It never changes: subscribers know an alert by its id."""
@@ -61,7 +61,7 @@ def make_alert(
     rule: Rule,
     event: Cause,
     account_key: str,
-    source: Source,
+    source: RecordOrigin,
     *,
     status: Literal["FIRING", "RESOLVED"],
     subject: str,

@@ -14,16 +14,16 @@ from __future__ import annotations
 from functools import reduce
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, cast
 
-from processors.rules.funding import FUNDING_TYPES, system_ids
-from processors.rules.movement import merge, movement
-from processors.rules.outcome import Flag, Link
+from broker_events.processors.rules.funding import FUNDING_TYPES, system_ids
+from broker_events.processors.rules.movement import merge, movement
+from broker_events.processors.rules.outcome import Flag, Link
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from processors.rules.funding import FundingEvent
-    from processors.rules.outcome import Projected, Source
-    from schemas.records import MovementState
+    from broker_events.processors.rules.funding import FundingEvent
+    from broker_events.processors.rules.outcome import Projected, RecordOrigin
+    from broker_events.schemas.storage_types import MovementState
 
 ALIAS: Final = "ALIAS"
 """Status of an alias record."""
@@ -54,7 +54,7 @@ def index_keys(state: MovementState) -> tuple[bytes, ...]:
 
 
 def linked_movement(
-    table: Movements, event: FundingEvent, account_key: str, source: Source
+    table: Movements, event: FundingEvent, account_key: str, source: RecordOrigin
 ) -> Projected[MovementState]:
     """Fold an event of any of the six types into its movement, and merge movements that it proves to be one."""
     request, kinds = event["client_request_id"], FUNDING_TYPES[event["biz_type"]].system_ids
@@ -94,7 +94,7 @@ class _Search:
         self._found: dict[bytes, MovementState] = {}
         self._written: dict[bytes, MovementState] = {}
 
-    def fold(self, source: Source) -> Projected[MovementState]:
+    def fold(self, source: RecordOrigin) -> Projected[MovementState]:
         self._find()
         found = sorted(self._found.values(), key=lambda state: _rank(self._biz_type, _ids(state)[0]))
         before = reduce(merge, found) if found else None

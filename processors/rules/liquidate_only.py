@@ -8,15 +8,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from processors.rules.alerting import LIQUIDATE_ONLY, account_tail, make_alert
-from processors.rules.recency import elapsed_us, received_if_ahead
-from processors.rules.spelling import plain
+from broker_events.processors.rules.alerting import LIQUIDATE_ONLY, account_tail, make_alert
+from broker_events.processors.rules.recency import elapsed_us, received_if_ahead
+from broker_events.processors.rules.spelling import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from processors.rules.outcome import Source
-    from schemas.records import AccountUpdate, Alert, LiquidateOnlyState, RestrictionEvidence, RestrictionsState
+    from broker_events.processors.rules.outcome import RecordOrigin
+    from broker_events.schemas.storage_types import (
+        AccountUpdate,
+        Alert,
+        LiquidateOnlyState,
+        RestrictionEvidence,
+        RestrictionsState,
+    )
 
 Held = dict[str, "LiquidateOnlyState"]
 """Markets that are liquidate-only, and since when."""
@@ -54,11 +60,11 @@ class _Step(NamedTuple):
     last: RestrictionsState | None
     event: AccountUpdate
     account_key: str
-    source: Source
+    source: RecordOrigin
 
 
 def judge(
-    last: RestrictionsState | None, event: AccountUpdate, account_key: str, source: Source
+    last: RestrictionsState | None, event: AccountUpdate, account_key: str, source: RecordOrigin
 ) -> tuple[Held, tuple[Alert, ...]]:
     """Judge a snapshot that is not stale: the markets liquidate-only now, and alerts on what began and what ended."""
     now = _markets(event["restrictions"])

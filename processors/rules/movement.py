@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, cast
 
-from processors.rules import transfer_returned
-from processors.rules.funding import FUNDING_TYPES, request_id, system_ids, terms
-from processors.rules.outcome import Flag, Outcome
-from processors.rules.recency import (
+from broker_events.processors.rules import transfer_returned
+from broker_events.processors.rules.funding import FUNDING_TYPES, request_id, system_ids, terms
+from broker_events.processors.rules.outcome import Flag, Outcome
+from broker_events.processors.rules.recency import (
     arrival_after,
     elapsed_since,
     is_ahead,
@@ -22,12 +22,12 @@ from processors.rules.recency import (
     supersede,
     was_read,
 )
-from processors.rules.spelling import Words
+from broker_events.processors.rules.spelling import Words
 
 if TYPE_CHECKING:
-    from processors.rules.funding import FundingEvent
-    from processors.rules.outcome import Source
-    from schemas.records import Arrival, MovementState, StatusEvent, Transfer
+    from broker_events.processors.rules.funding import FundingEvent
+    from broker_events.processors.rules.outcome import RecordOrigin
+    from broker_events.schemas.storage_types import Arrival, MovementState, StatusEvent, Transfer
 
 HISTORY_LIMIT: Final = 32
 """Status events kept per movement. Real ones have a few; the limit bounds the record when a broker repeats itself."""
@@ -37,7 +37,7 @@ _STATUSES = Words(_FINAL)
 
 
 def movement(
-    state: MovementState | None, event: FundingEvent, account_key: str, source: Source, movement_id: str
+    state: MovementState | None, event: FundingEvent, account_key: str, source: RecordOrigin, movement_id: str
 ) -> Outcome[MovementState]:
     """Any of the six types; `state` is that of the event's movement, which has this id (`processors.rules.linking`)."""
     known = event["status"] in FUNDING_TYPES[event["biz_type"]].statuses
@@ -131,7 +131,7 @@ def is_legal(before: str, after: str) -> bool:
     )
 
 
-def _was_read(event: FundingEvent, state: MovementState, source: Source) -> bool:
+def _was_read(event: FundingEvent, state: MovementState, source: RecordOrigin) -> bool:
     """Whether the event is in the state, which the history shows as far as it goes back."""
     if state["history_dropped"] and state["arrival"] is not None and was_read(source, state["arrival"]):
         return True
@@ -143,7 +143,7 @@ def _was_read(event: FundingEvent, state: MovementState, source: Source) -> bool
     )
 
 
-def _is_first(event: FundingEvent, completed: StatusEvent | None, source: Source) -> bool:
+def _is_first(event: FundingEvent, completed: StatusEvent | None, source: RecordOrigin) -> bool:
     """Whether a COMPLETED event is the oldest so far; one whose time says nothing is so only where it is alone."""
     if completed is None:
         return True

@@ -6,12 +6,12 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
-    from schemas.records import Alert
+    from broker_events.schemas.storage_types import Alert
 
 State = TypeVar("State")
 
 
-class Source(NamedTuple):
+class RecordOrigin(NamedTuple):
     """Where the typed record was read: topic (with prefix), partition, offset; and when the event was received.
 
     `received_us`: microseconds since the epoch, truncated to milliseconds. `max_skew_us`: MAX_CLOCK_SKEW_S.

@@ -19,8 +19,8 @@ import re
 from typing import TYPE_CHECKING, Final, Literal, TypedDict
 
 if TYPE_CHECKING:
-    from processors.rules.outcome import Source
-    from schemas.records import Arrival
+    from broker_events.processors.rules.outcome import RecordOrigin
+    from broker_events.schemas.storage_types import Arrival
 
 PRECEDENCE = {
     biz_type: rank
@@ -68,29 +68,29 @@ class Fact(Typed, Part):
     """The same where more than one topic states a thing."""
 
 
-def is_ahead(event_time: int, source: Source) -> bool:
+def is_ahead(event_time: int, source: RecordOrigin) -> bool:
     """Whether an event is stamped later than it was received, which may be anywhere in its millisecond."""
     return event_time - source.received_us >= _MILLISECOND
 
 
-def is_far_ahead(event_time: int, source: Source) -> bool:
+def is_far_ahead(event_time: int, source: RecordOrigin) -> bool:
     """Whether an event's time says nothing: it is further ahead of the receipt than clocks may differ."""
     return _is_far(event_time, source.received_us, source)
 
 
-def received_if_ahead(event_time: int, source: Source) -> int | None:
+def received_if_ahead(event_time: int, source: RecordOrigin) -> int | None:
     """Time of receipt of an event that is ahead of it; None for any other."""
     return source.received_us if is_ahead(event_time, source) else None
 
 
-def elapsed_us(event_time: int, since: int, since_received: int | None, source: Source) -> int | None:
+def elapsed_us(event_time: int, since: int, since_received: int | None, source: RecordOrigin) -> int | None:
     """Microseconds from an event in the state to the one at hand; None where one of the times says nothing."""
     if is_far_ahead(event_time, source) or (since_received is not None and _is_far(since, since_received, source)):
         return None
     return event_time - since
 
 
-def elapsed_since(event_time: int, since: Part, source: Source) -> int | None:
+def elapsed_since(event_time: int, since: Part, source: RecordOrigin) -> int | None:
     """`elapsed_us` since the event of a part."""
     arrival = since["arrival"]
     return elapsed_us(event_time, since["event_time"], arrival and arrival["received_time"], source)
@@ -114,7 +114,7 @@ def place(part: Part) -> tuple[int, int]:
     return part["event_time"], _nanoseconds(part["event_time_text"])
 
 
-def supersede(event: Timed, last: Part | None, source: Source) -> Arrival | Literal[False] | None:
+def supersede(event: Timed, last: Part | None, source: RecordOrigin) -> Arrival | Literal[False] | None:
     """`arrival` of a part that one topic alone states and that `event` supersedes; False where the event is stale.
 
     An event that the part was made of before is stale, too: it was read again.
@@ -127,7 +127,7 @@ def supersede(event: Timed, last: Part | None, source: Source) -> Arrival | Lite
     return _by_arrival(event, last, source)
 
 
-def _by_arrival(event: Timed, last: Part | None, source: Source) -> Arrival | Literal[False] | None:
+def _by_arrival(event: Timed, last: Part | None, source: RecordOrigin) -> Arrival | Literal[False] | None:
     event_us = event["event_time"]
     ahead = is_ahead(event_us, source)
     before = None if last is None else last["arrival"]
@@ -146,12 +146,12 @@ def _by_arrival(event: Timed, last: Part | None, source: Source) -> Arrival | Li
     return arrival_after(before, place if place == event_us else None, source)
 
 
-def _place_ahead(event_us: int, last_us: int, source: Source) -> int:
+def _place_ahead(event_us: int, last_us: int, source: RecordOrigin) -> int:
     """Order time of an event that is ahead, behind one of order time `last_us`."""
     return last_us if is_far_ahead(event_us, source) else max(last_us, source.received_us - source.max_skew_us)
 
 
-def arrival_after(before: Arrival | None, place: int | None, source: Source) -> Arrival:
+def arrival_after(before: Arrival | None, place: int | None, source: RecordOrigin) -> Arrival:
     """Arrival of a record behind that of another one; received times only grow, though clocks may be set back."""
     return {
         "order_time": place,
@@ -160,12 +160,12 @@ def arrival_after(before: Arrival | None, place: int | None, source: Source) -> 
     }
 
 
-def is_before(source: Source, last: Arrival) -> bool:
+def is_before(source: RecordOrigin, last: Arrival) -> bool:
     """Whether a record of the same topic is not behind the last one."""
     return source.offset <= last["typed_offset"]
 
 
-def was_read(source: Source, last: Arrival) -> bool:
+def was_read(source: RecordOrigin, last: Arrival) -> bool:
     """Whether a record of the same topic was read before, whatever the times of the events say.
 
     The offset alone doesn't say so: a topic that was recreated begins with 0 again, and its events are received later.
@@ -173,7 +173,7 @@ def was_read(source: Source, last: Arrival) -> bool:
     return source.offset <= last["typed_offset"] and source.received_us <= last["received_time"]
 
 
-def restate(event: Typed, stated: Fact | None, source: Source) -> Arrival | Literal[False] | None:
+def restate(event: Typed, stated: Fact | None, source: RecordOrigin) -> Arrival | Literal[False] | None:
     """`arrival` of a thing that several topics state and `event` states anew; False where what `stated` says stands.
 
     It stands against the very event that it is of, too, where arrival has decided.
@@ -191,19 +191,19 @@ def restate(event: Typed, stated: Fact | None, source: Source) -> Arrival | Lite
     return None if is_by_time else arrival_after(None, None, source)
 
 
-def _place_of(stated: Fact, source: Source) -> tuple[bool, int, int, int]:
+def _place_of(stated: Fact, source: RecordOrigin) -> tuple[bool, int, int, int]:
     arrival = stated["arrival"]
     return _place(stated, stated["event_time"] if arrival is None else arrival["received_time"], source)
 
 
-def _place(event: Typed | Fact, received_us: int, source: Source) -> tuple[bool, int, int, int]:
+def _place(event: Typed | Fact, received_us: int, source: RecordOrigin) -> tuple[bool, int, int, int]:
     event_us, rank = event["event_time"], PRECEDENCE[event["biz_type"]]
     if event_us - received_us < _MILLISECOND:
         return True, event_us, _nanoseconds(event["event_time_text"]), rank
     return not _is_far(event_us, received_us, source), received_us, 0, rank
 
 
-def _is_far(event_us: int, received_us: int, source: Source) -> bool:
+def _is_far(event_us: int, received_us: int, source: RecordOrigin) -> bool:
     return event_us - received_us - (_MILLISECOND - 1) > source.max_skew_us
 
 

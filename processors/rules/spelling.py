@@ -1,8 +1,8 @@
 """Documented words in another spelling.
 
 The broker's documents list statuses and codes in capital letters. A rule takes `returned`, `Returned ` and
-`\\ufeffRETURNED` for RETURNED: an alert must not depend on spelling. States and typed records keep what was sent, and
-the event is counted as an unknown value.
+`\\ufeffRETURNED` for RETURNED: an alert must not depend on spelling. PartitionState and typed records keep what was
+sent, and the event is counted as an unknown value.
 """
 
 from __future__ import annotations

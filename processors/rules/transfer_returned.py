@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from processors.rules.alerting import TRANSFER_RETURNED, account_tail, make_alert
-from processors.rules.recency import elapsed_since
+from broker_events.processors.rules.alerting import TRANSFER_RETURNED, account_tail, make_alert
+from broker_events.processors.rules.recency import elapsed_since
 
 if TYPE_CHECKING:
-    from processors.rules.outcome import Source
-    from schemas.records import Alert, MovementState, Transfer
+    from broker_events.processors.rules.outcome import RecordOrigin
+    from broker_events.schemas.storage_types import Alert, MovementState, Transfer
 
 _SCALE: Final = 18
 
 
-def fire(state: MovementState, event: Transfer, subject: str, source: Source) -> Alert:
+def fire(state: MovementState, event: Transfer, subject: str, source: RecordOrigin) -> Alert:
     """Return the alert on a RETURNED transfer; `state` is the movement's with the event already in it.
 
     `completed_*` and `elapsed_us` link the oldest COMPLETED event read so far, None when there was none.

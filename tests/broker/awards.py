@@ -9,19 +9,19 @@ from pathlib import Path
 
 from pipeline_processes import Pipeline, Worker, envelope, environment
 
-import schemas
-from runtime.kafka import admin_client
-from runtime.schema_ids import open_registry
-from runtime.topics import apply_topics, plan_topics
-from schemas.catalog import Catalog, load_catalog
-from schemas.registry import desired_subjects
+from broker_events import schemas
+from broker_events.runtime.kafka.clients import admin_client
+from broker_events.runtime.kafka.topics import apply_topics, plan_topics
+from broker_events.runtime.schema_ids import open_registry
+from broker_events.schemas.catalog import Catalog, load_catalog
+from broker_events.schemas.registry import desired_subjects
 
 # `broker-events` with another catalog.
 COMMAND = """
 import sys
 from pathlib import Path
-from cli.main import main
-from schemas.catalog import load_catalog
+from broker_events.cli.main import main
+from broker_events.schemas.catalog import load_catalog
 
 load_catalog.__defaults__ = (Path(sys.argv.pop(1)),)
 main()

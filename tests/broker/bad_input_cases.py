@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline_processes import credit, envelope
 
-from schemas.invalid_event import Reason
+from broker_events.schemas.invalid_event import Reason
 
 KEY = b"ACC-1"
 MEGABYTE = 1_000_000

@@ -15,15 +15,15 @@ from typing import Self
 from kafka_cluster import KafkaCluster
 from push_server import APP_KEY, APP_SECRET
 
-from runtime.errors import MustRestart
-from runtime.kafka import admin_client
-from runtime.record import Record, TopicPartition
-from runtime.settings import PREFIX, Settings
-from runtime.startup import keep_trying
-from runtime.topic_reader import read_to_end
-from runtime.topics import apply_topics, plan_topics
-from schemas.catalog import load_catalog
-from schemas.oversized import ERROR
+from broker_events.runtime.consume.record import KafkaRecord, TopicPartition
+from broker_events.runtime.kafka.clients import admin_client
+from broker_events.runtime.kafka.topic_reader import read_to_end
+from broker_events.runtime.kafka.topics import apply_topics, plan_topics
+from broker_events.runtime.process.errors import RestartRequired
+from broker_events.runtime.process.retry import keep_trying
+from broker_events.runtime.settings import PREFIX, Settings
+from broker_events.schemas.catalog import load_catalog
+from broker_events.schemas.oversized import ERROR
 
 PARTITIONS = 3
 PATIENCE_S = 100.0
@@ -33,7 +33,7 @@ def with_topics(cluster: KafkaCluster, topic_prefix: str) -> Settings:
     """Settings of a pipeline of its own, whose topics are there."""
     settings: Settings = cluster.settings(topic_prefix=topic_prefix, partitions=PARTITIONS)
     apply_topics(admin_client(settings), plan_topics(load_catalog(), settings))
-    keep_trying("a new topic", lambda: raw_records(settings), PATIENCE_S, (MustRestart,))
+    keep_trying("a new topic", lambda: raw_records(settings), PATIENCE_S, (RestartRequired,))
     return settings
 
 
@@ -64,7 +64,10 @@ class BridgeProcess:
         environment = os.environ | {PREFIX + name: str(value) for name, value in variables.items()}
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "cli", "ingest", *arguments], env=environment, stderr=log, stdin=stdin
+                [sys.executable, "-m", "broker_events.cli", "ingest", *arguments],
+                env=environment,
+                stderr=log,
+                stdin=stdin,
             )
 
     def __enter__(self) -> Self:
@@ -130,19 +133,19 @@ def eventually(holds: Callable[[], bool], what: Callable[[], str] = lambda: "it"
         time.sleep(0.05)
 
 
-def raw_records(settings: Settings) -> list[Record]:
+def raw_records(settings: Settings) -> list[KafkaRecord]:
     """Every committed record of the raw topic, in order within a partition."""
     starts = {TopicPartition(settings.topic("raw"), partition): 0 for partition in range(settings.partitions)}
     return [record for batch in read_to_end(settings, starts) for record in batch]
 
 
-def headers_of(record: Record) -> dict[str, str]:
+def headers_of(record: KafkaRecord) -> dict[str, str]:
     return {name: (value or b"").decode() for name, value in record.headers() or ()}
 
 
-def wait_for_raw(settings: Settings, count: int) -> list[Record]:
+def wait_for_raw(settings: Settings, count: int) -> list[KafkaRecord]:
     """Wait until the raw topic holds `count` committed records; return all that are there then."""
-    records: list[Record] = []
+    records: list[KafkaRecord] = []
 
     def enough() -> bool:
         records[:] = raw_records(settings)
@@ -152,5 +155,5 @@ def wait_for_raw(settings: Settings, count: int) -> list[Record]:
     return records
 
 
-def errors_in(records: list[Record]) -> list[str]:
+def errors_in(records: list[KafkaRecord]) -> list[str]:
     return [headers_of(record)[ERROR] for record in records if ERROR in headers_of(record)]

@@ -25,7 +25,7 @@ class Started:
         self._log = log
         with log.open("wb") as file:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "cli", *arguments],
+                [sys.executable, "-m", "broker_events.cli", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
@@ -87,7 +87,7 @@ def command_line(pid: int) -> list[str]:
 
 def part(running: Started, command: str) -> int:
     """Process id of one of its `python -m cli COMMAND`."""
-    wanted = [sys.executable, "-m", "cli", command]
+    wanted = [sys.executable, "-m", "broker_events.cli", command]
     found = [pid for pid, line in descendants(running.process.pid).items() if line[:4] == wanted]
     assert len(found) == 1, f"{command}: {found}"
     return found[0]

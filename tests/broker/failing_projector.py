@@ -3,8 +3,8 @@
 import sys
 from typing import Any
 
-from processors import fold
-from processors.rules import PROJECTIONS
+from broker_events.processors import fold
+from broker_events.processors.rules import PROJECTIONS
 
 event_id = sys.argv.pop(1)
 
@@ -22,6 +22,6 @@ fold.PROJECTIONS = {  # type: ignore[attr-defined]
     biz_type: projection._replace(apply=failing(projection.apply)) for biz_type, projection in PROJECTIONS.items()
 }
 
-from cli.main import main  # noqa: E402 (only now)
+from broker_events.cli.main import main  # noqa: E402 (only now)
 
 main()

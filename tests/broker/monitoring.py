@@ -19,7 +19,7 @@ from typing import Any, Self
 import yaml
 from prometheus_tools import provide_templates, tool
 
-from devstack.java import free_ports
+from broker_events.devstack.java import free_ports
 
 RULES = Path(__file__).parents[2] / "helm" / "rules" / "broker-events.yaml"
 READY_S = 20.0

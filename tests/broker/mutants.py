@@ -20,16 +20,16 @@ import click
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from fates import Fates, find_fates  # noqa: E402 (found by the line above)
 from kafka_cluster import KafkaCluster, embedded  # noqa: E402
 from mutator import Mutator  # noqa: E402
+from outcomes import Fates, find_fates  # noqa: E402 (found by the line above)
 from pipeline_processes import Pipeline, Worker  # noqa: E402
 
-from processors.routing import Routing  # noqa: E402
-from runtime.kafka import Headers  # noqa: E402
-from schemas.catalog import load_catalog  # noqa: E402
-from schemas.duplicate_window import duplicate_window  # noqa: E402
-from schemas.invalid_event import InvalidEvent  # noqa: E402
+from broker_events.processors.routing import Routing  # noqa: E402
+from broker_events.runtime.events.duplicate_window import duplicate_window  # noqa: E402
+from broker_events.runtime.kafka.clients import Headers  # noqa: E402
+from broker_events.schemas.catalog import load_catalog  # noqa: E402
+from broker_events.schemas.invalid_event import InvalidEvent  # noqa: E402
 
 LEAST_SPEED = 1 / 3
 SPEED_EVENTS = 200_000

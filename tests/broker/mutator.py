@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
-from schemas.catalog import load_catalog
+from broker_events.schemas.catalog import load_catalog
 
 ACCOUNTS: Final = 5000
 # Of so many events: one repeats an id, one has no key, one is changed in a way that takes long to read.

@@ -19,15 +19,15 @@ from typing import Self, cast
 from confluent_kafka import Producer
 from kafka_cluster import KafkaCluster
 
-from runtime.kafka import Headers, producer_config
-from runtime.record import Record
-from runtime.settings import PREFIX, Settings
-from runtime.topic_reader import read_to_end, topic_partitions
-from schemas.codec import EventDecoder
-from schemas.models import Record as Model
+from broker_events.runtime.consume.record import KafkaRecord
+from broker_events.runtime.kafka.clients import Headers, producer_config
+from broker_events.runtime.kafka.topic_reader import read_to_end, topic_partitions
+from broker_events.runtime.settings import PREFIX, Settings
+from broker_events.schemas.codec import EventDecoder
+from broker_events.schemas.models import Record as Model
 
 PATIENCE_S = 100.0
-COMMAND = (sys.executable, "-m", "cli")
+COMMAND = (sys.executable, "-m", "broker_events.cli")
 # What production settings would make a test wait for.
 QUICK = {"TRANSACTION_TIMEOUT_MS": "5000", "SESSION_TIMEOUT_MS": "6000", "START_TIMEOUT_S": "30"}
 
@@ -180,9 +180,9 @@ class Pipeline:
         partition: int = -1,
         headers: Headers | None = None,
         timestamp: int = 0,
-    ) -> Record:
+    ) -> KafkaRecord:
         """Write one record and wait for it; return it with the offset that it got."""
-        written: list[Record] = []
+        written: list[KafkaRecord] = []
         self._producer.produce(
             self.settings.topic(topic),
             value,
@@ -190,7 +190,7 @@ class Pipeline:
             partition,
             timestamp=timestamp,
             headers=headers or [],
-            on_delivery=lambda error, message: written.append(cast(Record, message)) if error is None else None,
+            on_delivery=lambda error, message: written.append(cast(KafkaRecord, message)) if error is None else None,
         )
         self._producer.flush(PATIENCE_S)
         assert written, f"{topic}: not written"
@@ -212,14 +212,14 @@ class Pipeline:
         assert self._producer.flush(PATIENCE_S) == 0
         return count
 
-    def read(self, topic: str) -> list[Record]:
+    def read(self, topic: str) -> list[KafkaRecord]:
         """Every committed record, in order within a partition."""
         starts = dict.fromkeys(topic_partitions(self.settings, self.settings.topic(topic)), 0)
         return [record for batch in read_to_end(self.settings, starts) for record in batch]
 
-    def wait_for(self, topic: str, count: int) -> list[Record]:
+    def wait_for(self, topic: str, count: int) -> list[KafkaRecord]:
         """Wait until the topic holds `count` committed records; return all that are there then."""
-        records: list[Record] = []
+        records: list[KafkaRecord] = []
 
         def enough() -> bool:
             records[:] = self.read(topic)
@@ -228,7 +228,7 @@ class Pipeline:
         eventually(enough, lambda: f"{count} records in {topic}, got {len(records)}")
         return records
 
-    def decode(self, record: Record) -> Model:
+    def decode(self, record: KafkaRecord) -> Model:
         value = record.value()
         assert value is not None
         return self._decoder.decode(value)
@@ -237,7 +237,7 @@ class Pipeline:
         return [self.decode(record) for record in self.read(topic)]
 
 
-def headers_of(record: Record) -> dict[str, str]:
+def headers_of(record: KafkaRecord) -> dict[str, str]:
     return {name: (value or b"").decode() for name, value in record.headers() or ()}
 
 

@@ -10,9 +10,9 @@ from typing import Self
 
 import grpc
 
-from ingest.sources.event_push_pb2 import SubscribeRequest, SubscribeResponse
-from ingest.sources.push_stream import METHOD
-from ingest.sources.signature import SignatureAlgorithm, sign
+from broker_events.ingest.sources.event_push_pb2 import SubscribeRequest, SubscribeResponse
+from broker_events.ingest.sources.push_stream import METHOD
+from broker_events.ingest.sources.signature import SignatureAlgorithm, sign
 
 APP_KEY = "key-of-the-test"
 APP_SECRET = "secret-of-the-test"  # noqa: S105 (it protects nothing)

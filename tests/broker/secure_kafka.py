@@ -25,8 +25,8 @@ from confluent_kafka.admin import (
 )
 from pipeline_processes import eventually
 
-from cli.main import cli
-from devstack.kafka import EmbeddedKafka
+from broker_events.cli.main import cli
+from broker_events.devstack.kafka import EmbeddedKafka
 
 SCRAM, MTLS = "SCRAM", "MTLS"
 MECHANISM = "SCRAM-SHA-512"

@@ -11,7 +11,17 @@ from push_server import APP_KEY, APP_SECRET
 @contextmanager
 def simulator(*arguments: str) -> Iterator[int]:
     """Run a simulator that knows the key and secret of the tests, and give its port."""
-    command = [sys.executable, "-m", "cli", "simulate", "--app-key", APP_KEY, "--app-secret", APP_SECRET, *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "broker_events.cli",
+        "simulate",
+        "--app-key",
+        APP_KEY,
+        "--app-secret",
+        APP_SECRET,
+        *arguments,
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         yield int(process.stdout.readline().rsplit(b":", 1)[1])

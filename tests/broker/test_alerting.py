@@ -17,7 +17,7 @@ from kafka_cluster import KafkaCluster
 from monitoring import Monitoring
 from push_server import PushServer
 
-from ingest.sources.event_push_pb2 import SubscribeRequest, SubscribeResponse
+from broker_events.ingest.sources.event_push_pb2 import SubscribeRequest, SubscribeResponse
 
 PING_S = 0.3
 

@@ -17,11 +17,11 @@ from bad_input_cases import ACCEPTED, KEY, REFUSED, REPEATED, Accepted, Refused
 from kafka_cluster import KafkaCluster
 from pipeline_processes import Pipeline, Worker, credit, eventually, headers_of
 
-from runtime.record import Record
-from schemas.catalog import load_catalog
-from schemas.invalid_event import Reason
-from schemas.models import Credit, QuarantinedEvent
-from schemas.models import Record as Model
+from broker_events.runtime.consume.record import KafkaRecord
+from broker_events.schemas.catalog import load_catalog
+from broker_events.schemas.invalid_event import Reason
+from broker_events.schemas.models import Credit, QuarantinedEvent
+from broker_events.schemas.models import Record as Model
 
 HEADERS: list[tuple[str, str | bytes | None]] = [
     ("source", b"test"),
@@ -40,8 +40,8 @@ class Run:
 
     topic: str
     offsets: dict[str, int]
-    typed: dict[int, tuple[Record, Model]]
-    quarantined: dict[int, tuple[Record, QuarantinedEvent]]
+    typed: dict[int, tuple[KafkaRecord, Model]]
+    quarantined: dict[int, tuple[KafkaRecord, QuarantinedEvent]]
     sent: int
     router: Worker
 
@@ -84,7 +84,7 @@ def run(cluster: KafkaCluster, tmp_path_factory: pytest.TempPathFactory) -> Iter
         assert router.stop() == 0
 
 
-def typed_records(pipeline: Pipeline) -> dict[int, tuple[Record, Model]]:
+def typed_records(pipeline: Pipeline) -> dict[int, tuple[KafkaRecord, Model]]:
     records = [record for topic in TYPED for record in pipeline.read(topic)]
     typed = {int(headers_of(record)["raw_offset"]): (record, pipeline.decode(record)) for record in records}
     assert len(typed) == len(records), "no event is typed twice"

@@ -17,10 +17,10 @@ from confluent_kafka import Producer
 from kafka_cluster import KafkaCluster
 from pipeline_processes import COMMAND, PATIENCE_S, Pipeline, credit, environment
 
-from cli.main import COMMANDS, cli
-from ingest.cursors import Cursor
-from runtime.kafka import producer_config
-from schemas.catalog import load_catalog
+from broker_events.cli.main import COMMANDS, cli
+from broker_events.ingest.cursors import Cursor
+from broker_events.runtime.kafka.clients import producer_config
+from broker_events.schemas.catalog import load_catalog
 
 GOOD = credit("good", "ACC-123456", amount="0.00")
 BAD = credit("bad", "ACC-123456", amount="1e20").replace(b'"USD"', b'"USD", "rate": 8.010000000000000001')

@@ -19,9 +19,9 @@ from pipeline_processes import Pipeline, Worker, credit, envelope, eventually, h
 from prometheus_client.parser import text_string_to_metric_families
 from push_server import PushServer
 
-from ingest.sources.event_push_pb2 import SubscribeResponse
-from processors.rules import PROJECTIONS
-from schemas.catalog import load_catalog
+from broker_events.ingest.sources.event_push_pb2 import SubscribeResponse
+from broker_events.processors.rules import PROJECTIONS
+from broker_events.schemas.catalog import load_catalog
 
 ROOT = Path(__file__).parents[2]
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -202,7 +202,11 @@ def last_of_each_key(run: Run, topic: str) -> list[bytes | None]:
 def test_one_debug_line_a_transaction_and_none_an_event(run: Run) -> None:
     logs = run.bridge.output, run.router.log, run.projector.log
     entries = [json.loads(line) for log in logs for line in log.splitlines()]
-    commits = [entry for entry in entries if entry["logger"] == "runtime.transaction" and entry["level"] == "DEBUG"]
+    commits = [
+        entry
+        for entry in entries
+        if entry["logger"] == "broker_events.runtime.kafka.transaction" and entry["level"] == "DEBUG"
+    ]
     assert len(commits) == run.values("counter")[series("transactions", result="committed")]
     assert all(entry["transactional_id"] and entry["records"] >= 0 for entry in commits)
     for value, _, _ in TRAFFIC:

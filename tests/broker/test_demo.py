@@ -19,7 +19,7 @@ def test_a_run_without_a_terminal_ends_by_itself_and_balances(tmp_path: Path) ->
     with started(tmp_path, "run", "--folder", str(tmp_path / "logs"), DEMO_SECONDS="8") as run:
         run.wait_for("running: raw [1-9]")
         processes = descendants(run.process.pid)
-        assert {line[3] for line in processes.values() if line[1:3] == ["-m", "cli"]} == set(PARTS)
+        assert {line[3] for line in processes.values() if line[1:3] == ["-m", "broker_events.cli"]} == set(PARTS)
         run.wait_for("running: .*quarantined [1-9]")
         replay(tmp_path, run)
         assert run.wait() == 0, run.output

@@ -12,8 +12,8 @@ import pytest
 from bridge_process import BridgeProcess, errors_in, eventually, headers_of, raw_records, with_topics
 from kafka_cluster import KafkaCluster
 
-from ingest.cursors import read_positions
-from runtime.settings import Settings
+from broker_events.ingest.cursors import read_positions
+from broker_events.runtime.settings import Settings
 
 
 @pytest.fixture

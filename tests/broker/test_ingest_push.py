@@ -13,9 +13,9 @@ from bridge_process import BridgeProcess, headers_of, raw_records, wait_for_raw,
 from kafka_cluster import KafkaCluster
 from push_server import APP_KEY, APP_SECRET, PushServer, inner_event, push, steady, whole_event
 
-from ingest.cursors import read_positions
-from ingest.sources.event_push_pb2 import SubscribeRequest, SubscribeResponse
-from runtime.settings import Settings
+from broker_events.ingest.cursors import read_positions
+from broker_events.ingest.sources.event_push_pb2 import SubscribeRequest, SubscribeResponse
+from broker_events.runtime.settings import Settings
 
 ACCOUNTS = [f"ACC-{number}" for number in range(20)]
 

@@ -16,17 +16,17 @@ from kafka_cluster import KafkaCluster, chosen_broker
 from pipeline_processes import COMMAND, PATIENCE_S, Pipeline, Worker, credit, envelope, environment
 from secure_kafka import SecureKafka, rights, secure_kafka
 
-from ingest.sources.ndjson import NdjsonFiles
-from ingest.worker import run_files
-from processors import projector, router
-from runtime.access import ROLES, user
-from runtime.errors import PipelineError, SettingsError
-from runtime.kafka import admin_client, consumer_config
-from runtime.settings import Settings, load_settings
-from runtime.transaction import Transaction
-from schemas.catalog import load_catalog
-from schemas.codec import EventDecoder
-from schemas.models import Alert
+from broker_events.ingest.sources.ndjson import NdjsonFiles
+from broker_events.ingest.worker import run_files
+from broker_events.processors import projector, router
+from broker_events.runtime.kafka.acls import ROLES, user
+from broker_events.runtime.kafka.clients import admin_client, consumer_config
+from broker_events.runtime.kafka.transaction import Transaction
+from broker_events.runtime.process.errors import OperatorActionRequired, PipelineError
+from broker_events.runtime.settings import Settings, load_settings
+from broker_events.schemas.catalog import load_catalog
+from broker_events.schemas.codec import EventDecoder
+from broker_events.schemas.models import Alert
 
 PREFIX = "secure"
 PASSWORD = "a-password-of-the-test"  # noqa: S105 (it protects nothing)
@@ -228,7 +228,7 @@ def test_a_worker_without_one_of_its_rights_says_which(
     limit = Timer(PATIENCE_S, stop.set)
     limit.start()
     try:
-        with pytest.raises(SettingsError) as refusal:
+        with pytest.raises(OperatorActionRequired) as refusal:
             RUN[role](settings, stop)
     finally:
         limit.cancel()
@@ -304,7 +304,7 @@ def test_a_connection_that_is_not_trusted_names_the_setting(
 ) -> None:
     settings = settings_of(made, wrong(kafka, tmp_path, what), start_timeout_s=60)
     began = time.monotonic()
-    with pytest.raises(SettingsError, match=setting) as refusal:
+    with pytest.raises(OperatorActionRequired, match=setting) as refusal:
         admin_client(settings)
     assert time.monotonic() - began < 30
     assert "\n" not in str(refusal.value)

@@ -13,9 +13,9 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from kafka_cluster import KafkaCluster
 from pipeline_processes import Pipeline, credit, eventually
 
-from runtime.kafka import admin_client
-from runtime.record import TopicPartition
-from runtime.topic_reader import committed_offsets, end_offsets, topic_partitions
+from broker_events.runtime.consume.record import TopicPartition
+from broker_events.runtime.kafka.clients import admin_client
+from broker_events.runtime.kafka.topic_reader import committed_offsets, end_offsets, topic_partitions
 
 ACCOUNTS = [f"ACC-{number}" for number in range(12)]  # in both partitions
 

@@ -12,7 +12,7 @@ from awards import PAID_AT, award, catalog_with_awards, make, router
 from kafka_cluster import KafkaCluster
 from pipeline_processes import Pipeline, credit, headers_of
 
-from runtime.schema_ids import open_registry
+from broker_events.runtime.schema_ids import open_registry
 
 
 def test_a_new_folder_is_a_new_typed_topic(cluster: KafkaCluster, topic_prefix: str, tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 from kafka_cluster import KafkaCluster
 from pipeline_processes import Pipeline, credit, eventually
 
-from runtime.topics import plan_topics
-from schemas.catalog import load_catalog
+from broker_events.runtime.kafka.topics import plan_topics
+from broker_events.schemas.catalog import load_catalog
 
 
 @pytest.fixture

@@ -15,12 +15,12 @@ from confluent_kafka.admin import AdminClient
 from kafka_cluster import KafkaCluster
 from pipeline_processes import Pipeline, Worker, credit, envelope, eventually, headers_of
 
-from processors.rules import PROJECTIONS
-from runtime.kafka import client_config
-from runtime.record import Record
-from runtime.transaction import Transaction
-from schemas.catalog import load_catalog
-from schemas.models import AccountState, Alert, MovementState, QuarantinedEvent
+from broker_events.processors.rules import PROJECTIONS
+from broker_events.runtime.consume.record import KafkaRecord
+from broker_events.runtime.kafka.clients import client_config
+from broker_events.runtime.kafka.transaction import Transaction
+from broker_events.schemas.catalog import load_catalog
+from broker_events.schemas.models import AccountState, Alert, MovementState, QuarantinedEvent
 
 PARTITIONS = 3
 CATALOG = load_catalog()
@@ -42,7 +42,7 @@ def account() -> str:
     return f"ACC-{uuid4().hex[:8]}"
 
 
-def send(pipeline: Pipeline, account: str, value: bytes) -> Record:
+def send(pipeline: Pipeline, account: str, value: bytes) -> KafkaRecord:
     return pipeline.produce("raw", value, account)
 
 
@@ -65,7 +65,7 @@ def transfer(event_id: str, account: str, at: str, status: str, **ids: str) -> b
     return envelope(event_id, "FUNDING", payload, at)
 
 
-def records_of(pipeline: Pipeline, topic: str, account: str) -> list[Record]:
+def records_of(pipeline: Pipeline, topic: str, account: str) -> list[KafkaRecord]:
     """Records whose key names the account, in order."""
     return [record for record in pipeline.read(topic) if account.encode() in (record.key() or b"")]
 
@@ -223,7 +223,7 @@ def foreign_values(pipeline: Pipeline, account: str) -> dict[str, bytes | None]:
 
 
 def test_what_is_no_typed_event_can_be_skipped_and_the_flow_goes_on(pipeline: Pipeline, account: str) -> None:
-    sent: dict[tuple[int, int], tuple[str, Record]] = {}
+    sent: dict[tuple[int, int], tuple[str, KafkaRecord]] = {}
     for name, value in foreign_values(pipeline, account).items():
         record = pipeline.produce("event.credit", value, account)
         sent[record.partition(), record.offset()] = name, record

@@ -13,8 +13,8 @@ from kafka_cluster import KafkaCluster
 from pipeline_processes import Pipeline, Worker, environment, headers_of
 from test_projector import snapshot
 
-from runtime.operator import operator
-from schemas.models import Alert, QuarantinedEvent
+from broker_events.runtime.process.operator import operator
+from broker_events.schemas.models import Alert, QuarantinedEvent
 
 ACCOUNTS = [f"ACC-{number}" for number in range(40)]
 BAD = 20

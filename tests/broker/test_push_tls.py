@@ -13,11 +13,11 @@ from kafka_cluster import KafkaCluster
 from push_server import APP_KEY, APP_SECRET
 from simulator_process import simulator
 
-from ingest.sources.broker_push import BrokerPush
-from runtime.errors import SettingsError
-from runtime.health import Health
-from runtime.metrics import Metrics
-from runtime.settings import load_settings
+from broker_events.ingest.sources.broker_push import BrokerPush
+from broker_events.runtime.process.errors import OperatorActionRequired
+from broker_events.runtime.process.health import Health
+from broker_events.runtime.process.metrics import Metrics
+from broker_events.runtime.settings import load_settings
 
 COUNT = 500
 
@@ -74,7 +74,7 @@ def test_a_bridge_takes_events_from_whom_it_can_verify_and_from_nobody_else(
 def refusal(target: str, ca: Path | None) -> str:
     """What the source ends with before it has got anything."""
     settings = load_settings(grpc_target=target, grpc_ca_location=ca, app_key=APP_KEY, app_secret=APP_SECRET)
-    with pytest.raises(SettingsError) as refused:
+    with pytest.raises(OperatorActionRequired) as refused:
         next(BrokerPush(settings, Metrics(), Health()).receive(dict))
     return str(refused.value)
 

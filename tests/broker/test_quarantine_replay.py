@@ -16,13 +16,13 @@ from awards import award, catalog_with_awards, command_line, make, router
 from kafka_cluster import KafkaCluster
 from pipeline_processes import Pipeline, credit, environment, eventually, headers_of
 
-from runtime.errors import Fenced
-from runtime.record import Record
-from runtime.replay import Quarantined, Replay, read_recoveries
-from runtime.schema_ids import resolve_schema_ids
-from schemas.catalog import load_catalog
-from schemas.codec import Codec
-from schemas.models import QuarantinedEvent, QuarantineRecovery
+from broker_events.runtime.consume.record import KafkaRecord
+from broker_events.runtime.process.errors import Fenced
+from broker_events.runtime.quarantine.replay import Quarantined, Replay, read_recoveries
+from broker_events.runtime.schema_ids import resolve_schema_ids
+from broker_events.schemas.catalog import load_catalog
+from broker_events.schemas.codec import Codec
+from broker_events.schemas.models import QuarantinedEvent, QuarantineRecovery
 
 MANY = 400
 HEADERS: list[tuple[str, str | bytes | None]] = [("source", b"test"), ("odd", b"\xff"), ("empty", None)]
@@ -31,7 +31,7 @@ HEADERS: list[tuple[str, str | bytes | None]] = [("source", b"test"), ("odd", b"
 class Replayed:
     """A pipeline whose first router knew no awards, and whose second one does."""
 
-    def __init__(self, pipeline: Pipeline, root: Path, first: Record) -> None:
+    def __init__(self, pipeline: Pipeline, root: Path, first: KafkaRecord) -> None:
         self.pipeline = pipeline
         self.first = first
         self._root = root
@@ -55,7 +55,7 @@ class Replayed:
         variables = environment(self.pipeline.settings, **settings)
         return subprocess.Popen(line, env=variables, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
 
-    def typed(self, account: str) -> list[Record]:
+    def typed(self, account: str) -> list[KafkaRecord]:
         return [record for record in self.pipeline.read("event.test-award") if record.key() == account.encode()]
 
     def quarantined(self, account: str) -> list[Quarantined]:

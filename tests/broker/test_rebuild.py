@@ -12,9 +12,9 @@ from confluent_kafka import ConsumerGroupTopicPartitions
 from kafka_cluster import KafkaCluster
 from pipeline_processes import Pipeline, credit, envelope, eventually, headers_of
 
-from runtime.kafka import admin_client
-from runtime.record import Record
-from schemas.catalog import load_catalog
+from broker_events.runtime.consume.record import KafkaRecord
+from broker_events.runtime.kafka.clients import admin_client
+from broker_events.schemas.catalog import load_catalog
 
 ACCOUNTS = [f"ACC-{number}" for number in range(8)]
 TABLES = ("state.accounts", "state.movements", "alerts.active")
@@ -50,7 +50,7 @@ def pipeline(cluster: KafkaCluster, topic_prefix: str, tmp_path: Any) -> Pipelin
     return pipeline
 
 
-def present(pipeline: Pipeline, topic: str) -> dict[str, Record]:
+def present(pipeline: Pipeline, topic: str) -> dict[str, KafkaRecord]:
     """Last record of each key that is no tombstone."""
     last = {(record.key() or b"").decode(): record for record in pipeline.read(topic)}
     return {key: record for key, record in last.items() if record.value() is not None}
@@ -110,7 +110,7 @@ def test_damage_is_found_exactly_and_repaired(pipeline: Pipeline) -> None:
     assert headers_of(again[over_key]) == headers_of(over)
 
 
-def values(records: dict[str, Record]) -> dict[str, bytes | None]:
+def values(records: dict[str, KafkaRecord]) -> dict[str, bytes | None]:
     return {key: record.value() for key, record in records.items()}
 
 

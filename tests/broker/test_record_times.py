@@ -9,8 +9,8 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from kafka_cluster import KafkaCluster
 from pipeline_processes import Pipeline, credit
 
-from runtime.kafka import admin_client
-from schemas.models import QuarantinedEvent
+from broker_events.runtime.kafka.clients import admin_client
+from broker_events.schemas.models import QuarantinedEvent
 
 AHEAD_MS = 2 * 86_400_000
 

@@ -14,11 +14,12 @@ import fastavro
 import pytest
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
-from schemas.catalog import load_catalog
-from schemas.codec import DecodeError, EventDecoder
-from schemas.frame import frame
-from schemas.models import Exchange, Transfer
-from schemas.registry import (
+from broker_events.runtime.events.transcoder import Transcoder
+from broker_events.schemas.catalog import load_catalog
+from broker_events.schemas.codec import DecodeError, EventDecoder
+from broker_events.schemas.frame import frame
+from broker_events.schemas.models import Exchange, Transfer
+from broker_events.schemas.registry import (
     LEVEL,
     IncompatibleSchema,
     Registry,
@@ -27,7 +28,6 @@ from schemas.registry import (
     Subject,
     desired_subjects,
 )
-from schemas.transcoder import Transcoder
 
 CATALOG = load_catalog()
 

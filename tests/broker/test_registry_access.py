@@ -12,10 +12,10 @@ from kafka_cluster import KafkaCluster
 from pipeline_processes import Pipeline, credit
 from registry_gate import Gate, gate
 
-from runtime.errors import SettingsError
-from runtime.schema_ids import resolve_schema_ids
-from runtime.settings import Settings, load_settings
-from schemas.catalog import load_catalog
+from broker_events.runtime.process.errors import OperatorActionRequired
+from broker_events.runtime.schema_ids import resolve_schema_ids
+from broker_events.runtime.settings import Settings, load_settings
+from broker_events.schemas.catalog import load_catalog
 
 USER_AND_PASSWORD = "pipeline:a-password:with-a-colon"  # noqa: S105 (it protects nothing)
 WRONG = "pipeline:another-password"
@@ -83,7 +83,7 @@ def test_who_is_refused_is_told_which_setting_to_look_at(
     guarded: Gate, authority: Authority, basic_auth: str | None, status: int, says: str
 ) -> None:
     guarded.status = status
-    with pytest.raises(SettingsError) as refusal:
+    with pytest.raises(OperatorActionRequired) as refusal:
         resolve_schema_ids(settings_for(guarded, authority.certificate, basic_auth), load_catalog())
     assert str(refusal.value) == f"PIPELINE_SCHEMA_REGISTRY_BASIC_AUTH: {guarded.url} {says}"
     assert guarded.passed == 0
@@ -92,12 +92,12 @@ def test_who_is_refused_is_told_which_setting_to_look_at(
 def test_a_file_without_a_certificate_is_refused(guarded: Gate, tmp_path: Path) -> None:
     nothing = tmp_path / "nothing.pem"
     nothing.write_text("no certificate")
-    with pytest.raises(SettingsError, match="schema registry settings: "):
+    with pytest.raises(OperatorActionRequired, match="schema registry settings: "):
         resolve_schema_ids(settings_for(guarded, nothing, USER_AND_PASSWORD), load_catalog())
 
 
 def test_a_certificate_that_does_not_verify_is_not_talked_to(guarded: Gate, tmp_path: Path) -> None:
     stranger = Authority(tmp_path, "stranger")
-    with pytest.raises(SettingsError, match="PIPELINE_SCHEMA_REGISTRY_CA_LOCATION: the certificate of"):
+    with pytest.raises(OperatorActionRequired, match="PIPELINE_SCHEMA_REGISTRY_CA_LOCATION: the certificate of"):
         resolve_schema_ids(settings_for(guarded, stranger.certificate, USER_AND_PASSWORD), load_catalog())
     assert guarded.passed == 0

@@ -13,11 +13,11 @@ import pytest
 from kafka_cluster import KafkaCluster
 from pipeline_processes import Pipeline, Worker, credit, eventually, headers_of
 
-from cli.output import json_line
-from runtime.record import Record
-from schemas.account_key import account_key
-from schemas.catalog import load_catalog
-from schemas.models import Credit, QuarantinedEvent
+from broker_events.cli.output import json_line
+from broker_events.runtime.consume.record import KafkaRecord
+from broker_events.runtime.events.account_key import account_key
+from broker_events.schemas.catalog import load_catalog
+from broker_events.schemas.models import Credit, QuarantinedEvent
 
 CATALOG = load_catalog()
 SAMPLES = [
@@ -45,7 +45,7 @@ def credits_of(pipeline: Pipeline, *accounts: str) -> list[Credit]:
     return [event for event in events if isinstance(event, Credit)]
 
 
-def key_of(record: Record) -> str:
+def key_of(record: KafkaRecord) -> str:
     return (record.key() or b"").decode()
 
 
@@ -61,10 +61,10 @@ def wait_for_event(pipeline: Pipeline, account: str, event_id: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def sampled(pipeline: Pipeline) -> dict[str, tuple[Record, Record]]:
+def sampled(pipeline: Pipeline) -> dict[str, tuple[KafkaRecord, KafkaRecord]]:
     """Raw record and typed record of every sample, by event id."""
-    raw: dict[str, Record] = {}
-    typed: dict[str, tuple[Record, Record]] = {}
+    raw: dict[str, KafkaRecord] = {}
+    typed: dict[str, tuple[KafkaRecord, KafkaRecord]] = {}
     with pipeline.worker("router") as router:
         for _, path in SAMPLES:
             event = orjson.loads(path.read_bytes())
@@ -91,7 +91,7 @@ def recent_ms() -> int:
 
 @pytest.mark.parametrize(("contract", "path"), SAMPLES, ids=lambda x: x.stem if isinstance(x, Path) else x.name)
 def test_a_sample_becomes_its_record(
-    contract: object, path: Path, pipeline: Pipeline, sampled: dict[str, tuple[Record, Record]]
+    contract: object, path: Path, pipeline: Pipeline, sampled: dict[str, tuple[KafkaRecord, KafkaRecord]]
 ) -> None:
     expected = json.loads(path.with_suffix(".record.json").read_text(encoding="utf-8"))
     raw, typed = sampled[expected["event_id"]]

@@ -14,13 +14,13 @@ from confluent_kafka import Consumer
 from kafka_cluster import KafkaCluster
 from pipeline_processes import Pipeline, Worker, envelope, environment, eventually
 
-from runtime.kafka import consumer_config
-from runtime.record import Record
-from runtime.schema_ids import open_registry
-from runtime.topic_reader import end_offsets, topic_partitions
-from schemas.catalog import load_catalog
-from schemas.models import Alert, MovementState, Transfer
-from schemas.registry import desired_subjects
+from broker_events.runtime.consume.record import KafkaRecord
+from broker_events.runtime.kafka.clients import consumer_config
+from broker_events.runtime.kafka.topic_reader import end_offsets, topic_partitions
+from broker_events.runtime.schema_ids import open_registry
+from broker_events.schemas.catalog import load_catalog
+from broker_events.schemas.models import Alert, MovementState, Transfer
+from broker_events.schemas.registry import desired_subjects
 
 TYPES = len(load_catalog().events)
 ACCOUNTS = {f"ACC-{number}": Decimal(number) + Decimal("100.50") for number in range(12)}  # in both partitions
@@ -79,7 +79,7 @@ def share(partitions: Mapping[Worker, int]) -> None:
     eventually(lambda: all(worker.metric("assigned_partitions") == count for worker, count in partitions.items()))
 
 
-def schema_ids(records: list[Record]) -> set[bytes]:
+def schema_ids(records: list[KafkaRecord]) -> set[bytes]:
     return {(record.value() or b"")[1:5] for record in records}
 
 
@@ -148,7 +148,7 @@ def test_old_and_new_workers_side_by_side(cluster: KafkaCluster, topic_prefix: s
     assert pipeline.settings.topic(f"event.transfer[{first.partition()}]@") in altered
 
 
-def put_by_hand(pipeline: Pipeline, raw: bytes, like: Record, typed: bytes) -> None:
+def put_by_hand(pipeline: Pipeline, raw: bytes, like: KafkaRecord, typed: bytes) -> None:
     """Write a raw record and a typed one that names it, past the stopped router, and commit as if it was routed."""
     source = pipeline.produce("raw", raw, like.key())
     headers: list[tuple[str, str | bytes | None]] = [("raw_offset", str(source.offset()))]

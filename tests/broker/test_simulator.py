@@ -17,8 +17,8 @@ from typing import Any
 import grpc
 import pytest
 
-from ingest.sources.event_push_pb2 import SubscribeEvent, SubscribeRequest, SubscribeResponse
-from ingest.sources.signature import TIMESTAMP_FORMAT, SignatureAlgorithm, signed_metadata
+from broker_events.ingest.sources.event_push_pb2 import SubscribeEvent, SubscribeRequest, SubscribeResponse
+from broker_events.ingest.sources.signature import TIMESTAMP_FORMAT, SignatureAlgorithm, signed_metadata
 
 # Not the pooled connection of an earlier stream, which may just be breaking.
 OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
@@ -37,7 +37,7 @@ def simulate() -> Iterator[Simulate]:
 
     def start(*arguments: str) -> int:
         process = subprocess.Popen(
-            [sys.executable, "-m", "cli", "simulate", *arguments],
+            [sys.executable, "-m", "broker_events.cli", "simulate", *arguments],
             stdout=subprocess.PIPE,
             text=True,
             env={name: value for name, value in os.environ.items() if not name.startswith("PIPELINE_")},

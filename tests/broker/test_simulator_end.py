@@ -16,14 +16,24 @@ from typing import Any
 import grpc
 import pytest
 
-from ingest.sources.event_push_pb2 import SubscribeEvent, SubscribeRequest, SubscribeResponse
-from ingest.sources.signature import TIMESTAMP_FORMAT, SignatureAlgorithm, signed_metadata
+from broker_events.ingest.sources.event_push_pb2 import SubscribeEvent, SubscribeRequest, SubscribeResponse
+from broker_events.ingest.sources.signature import TIMESTAMP_FORMAT, SignatureAlgorithm, signed_metadata
 
 
 @contextmanager
 def simulator(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "cli", "simulate", "--app-key", "demo-key", "--app-secret", "demo-secret", *arguments],
+        [
+            sys.executable,
+            "-m",
+            "broker_events.cli",
+            "simulate",
+            "--app-key",
+            "demo-key",
+            "--app-secret",
+            "demo-secret",
+            *arguments,
+        ],
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -21,13 +21,13 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 from sockets import LOOPBACK, listening_addresses
 
-from devstack import artifacts
-from devstack.artifacts import KAFKA, StackError
-from devstack.kafka import EmbeddedKafka
-from devstack.stack import Stack
-from runtime import record
-from runtime import topic_reader as reader
-from runtime.settings import load_settings
+from broker_events.devstack import artifacts
+from broker_events.devstack.artifacts import KAFKA, StackError
+from broker_events.devstack.kafka import EmbeddedKafka
+from broker_events.devstack.stack import Stack
+from broker_events.runtime.consume import record
+from broker_events.runtime.kafka import topic_reader as reader
+from broker_events.runtime.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,7 +36,7 @@ ROOT = Path(__file__).parents[2]
 
 PARENT = """
 import json, sys, time
-from devstack.stack import Stack
+from broker_events.devstack.stack import Stack
 stack = Stack().start()
 print(json.dumps([stack.pids, [str(log.parent) for log in (*stack.kafka.logs, stack.registry.log)]]), flush=True)
 time.sleep(600)
@@ -194,7 +194,7 @@ def test_a_named_folder_keeps_data_schemas_and_ports_over_a_stop(tmp_path: Path)
 
 
 def test_a_folder_in_use_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("devstack.java.GRACE_S", 0.5)
+    monkeypatch.setattr("broker_events.devstack.java.GRACE_S", 0.5)
     with EmbeddedKafka(tmp_path) as kafka:
         with pytest.raises(StackError, match=r"another process holds .*in-use\.lock"):
             EmbeddedKafka(tmp_path).start()

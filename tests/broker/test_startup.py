@@ -18,10 +18,10 @@ from confluent_kafka.admin import NewTopic
 from kafka_cluster import KafkaCluster, chosen_broker
 from pipeline_processes import COMMAND, Pipeline, Worker, credit, environment, eventually
 
-from devstack.java import free_ports
-from devstack.stack import Stack
-from runtime.kafka import admin_client
-from schemas.models import Credit
+from broker_events.devstack.java import free_ports
+from broker_events.devstack.stack import Stack
+from broker_events.runtime.kafka.clients import admin_client
+from broker_events.schemas.models import Credit
 
 SOON_S = 15.0
 WORKERS = ("router", "projector")

@@ -17,10 +17,10 @@ from confluent_kafka.admin import (
 from kafka_cluster import KafkaCluster
 from pipeline_processes import Pipeline, eventually
 
-from runtime.errors import SettingsError
-from runtime.kafka import admin_client
-from runtime.topics import TopicPlan, apply_topics, diff_topics, plan_topics, verify_topics
-from schemas.catalog import load_catalog
+from broker_events.runtime.kafka.clients import admin_client
+from broker_events.runtime.kafka.topics import TopicPlan, apply_topics, diff_topics, plan_topics, verify_topics
+from broker_events.runtime.process.errors import OperatorActionRequired
+from broker_events.schemas.catalog import load_catalog
 
 COUNT = 20
 
@@ -93,7 +93,9 @@ def test_a_smaller_size_limit_stops_workers(
     apply_topics(admin, plans)
     set_config(admin, pipeline.settings.topic("quarantine"), "max.message.bytes", "1000000")
     eventually(lambda: len(diff_topics(admin, plans)) == 1)
-    with pytest.raises(SettingsError, match=r"quarantine: max\.message\.bytes is 1000000, has to be .*topics apply"):
+    with pytest.raises(
+        OperatorActionRequired, match=r"quarantine: max\.message\.bytes is 1000000, has to be .*topics apply"
+    ):
         verify_topics(admin, plans)
     set_config(admin, pipeline.settings.topic("raw"), "message.timestamp.type", "LogAppendTime")
     eventually(lambda: len(diff_topics(admin, plans)) == 2)
@@ -132,5 +134,5 @@ def test_partitions_that_somebody_has_added_stop_workers(
     name = pipeline.settings.topic("event.transfer")
     admin.create_partitions([NewPartitions(name, 4)])[name].result()
     eventually(lambda: of_test(admin, pipeline)[name] == 4)
-    with pytest.raises(SettingsError, match=r"event\.transfer has 4 partitions, PIPELINE_PARTITIONS says 2"):
+    with pytest.raises(OperatorActionRequired, match=r"event\.transfer has 4 partitions, PIPELINE_PARTITIONS says 2"):
         verify_topics(admin, plans)

@@ -12,8 +12,8 @@ import pytest
 from demo_process import PARTS, Started, descendants, gone, part, started
 from sockets import LOOPBACK, listening_addresses
 
-from runtime.settings import load_settings
-from runtime.topic_reader import read_to_end, topic_partitions
+from broker_events.runtime.kafka.topic_reader import read_to_end, topic_partitions
+from broker_events.runtime.settings import load_settings
 
 RUNS = 2
 # The app secret is made up by each run; these are in everybody's settings and do nothing here.

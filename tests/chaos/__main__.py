@@ -21,7 +21,7 @@ from chaos_run import Outcome, Plan, run_chaos  # noqa: E402 (found by the line 
 from faults import FaultKind  # noqa: E402
 from violations import Kind, Stage  # noqa: E402
 
-from devstack.artifacts import StackError  # noqa: E402
+from broker_events.devstack.artifacts import StackError  # noqa: E402
 
 SECONDS_A_FAULT = 10
 MAX_RATE = 50_000

@@ -12,17 +12,17 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
 
-from cli.main import main
-from runtime import record_source
-from runtime.commit_rule import CommitRule
-from runtime.record_source import RecordSource
-from runtime.transaction import Transaction
+from broker_events.cli.main import main
+from broker_events.runtime.consume import record_source
+from broker_events.runtime.consume.commit_rule import CommitRule
+from broker_events.runtime.consume.record_source import RecordSource
+from broker_events.runtime.kafka.transaction import Transaction
 
 FLAW, MARKER = sys.argv[1], Path(sys.argv[2])
 # Well after the start: every partition has had a commit; well after the rebalance: the next owner has one too.
@@ -43,14 +43,24 @@ def die_once(offsets: Sequence[TopicPartition]) -> None:
     committed.update(partitions)
 
 
-def commit_outputs_first(self: Transaction, offsets: Sequence[TopicPartition] = (), group: object = None) -> None:
+def commit_outputs_first(
+    self: Transaction,
+    offsets: Sequence[TopicPartition] = (),
+    group: object = None,
+    verify: Callable[[], None] = lambda: None,  # noqa: ARG001 (the signature of the real one)
+) -> None:
     commit(self)
     die_once(offsets)
     self.begin()
     commit(self, offsets, group)
 
 
-def commit_offsets_first(self: Transaction, offsets: Sequence[TopicPartition] = (), group: object = None) -> None:
+def commit_offsets_first(
+    self: Transaction,
+    offsets: Sequence[TopicPartition] = (),
+    group: object = None,
+    verify: Callable[[], None] = lambda: None,  # noqa: ARG001 (the signature of the real one)
+) -> None:
     commit(self, offsets, group)
     die_once(offsets)
     self.begin()

@@ -20,7 +20,7 @@ from violations import Report
 from workers import Group, Worker
 from writers import writers_of
 
-from devstack.stack import Stack
+from broker_events.devstack.stack import Stack
 
 PREFIX = "chaos"
 SAY_EVERY_S = 10.0

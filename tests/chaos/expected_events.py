@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from journal import WITHOUT_ENVELOPE, JournalEvent
 
-from devstack.simulator.simulator import BASE_TIME_NS, STEP_NS
+from broker_events.devstack.simulator.simulator import BASE_TIME_NS, STEP_NS
 
 MILLISECOND_TYPES = ("ACCOUNT_UPDATE", "VIRTUAL_ACCOUNT_BCAN_UPDATE")  # their envelope's time has 3 digits, others 9
 ENVELOPE_START = '{"id":'

@@ -36,7 +36,7 @@ TERMS = ("direction", "currency", "from_currency", "to_currency", *AMOUNTS)
 
 @dataclass
 class Projection:
-    """States by key; every alert in the order of its condition; what is active, by dedup key."""
+    """PartitionState by key; every alert in the order of its condition; what is active, by dedup key."""
 
     accounts: dict[str, dict[str, Any]] = field(default_factory=dict)
     movements: dict[str, dict[str, Any]] = field(default_factory=dict)

@@ -12,10 +12,10 @@ from expected_events import CONTRACTS, TYPED_TOPICS, quarantine_reason, raw_valu
 from expected_state import project
 from journal import Journal, JournalEvent
 
-from devstack.simulator.event_log import EventLog
-from devstack.simulator.faults import parse_fault
-from devstack.simulator.malformed import MALFORMED_REASONS
-from devstack.simulator.traffic import Traffic
+from broker_events.devstack.simulator.event_log import EventLog
+from broker_events.devstack.simulator.faults import parse_fault
+from broker_events.devstack.simulator.malformed import MALFORMED_REASONS
+from broker_events.devstack.simulator.traffic import Traffic
 
 PREFIX = "ideal"
 EVENTS = 1200

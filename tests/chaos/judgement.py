@@ -15,7 +15,7 @@ from journal import Journal
 from oracle import Findings, conclude, examine
 from violations import Report
 
-from runtime.settings import Settings
+from broker_events.runtime.settings import Settings
 
 
 def judge(

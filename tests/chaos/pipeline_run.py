@@ -18,12 +18,12 @@ from kafka_cluster import KafkaCluster
 from violations import Report
 from workers import Worker, cli
 
-from runtime.kafka import admin_client
-from runtime.schema_ids import open_registry
-from runtime.settings import PREFIX, Settings
-from runtime.topics import apply_topics, plan_topics
-from schemas.catalog import load_catalog
-from schemas.registry import desired_subjects
+from broker_events.runtime.kafka.clients import admin_client
+from broker_events.runtime.kafka.topics import apply_topics, plan_topics
+from broker_events.runtime.schema_ids import open_registry
+from broker_events.runtime.settings import PREFIX, Settings
+from broker_events.schemas.catalog import load_catalog
+from broker_events.schemas.registry import desired_subjects
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from faults import Fault, FaultKind
 from network import Network
 from workers import POLL_S, Group
 
-from devstack.stack import Stack
+from broker_events.devstack.stack import Stack
 
 log = logging.getLogger(__name__)
 

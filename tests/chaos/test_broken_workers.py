@@ -17,9 +17,9 @@ from progress import drain
 from violations import Kind, Report, Stage
 from workers import POLL_S, Group, Worker
 
-from audit import balance
-from audit.ledger import audit_ranges, settled_ranges
-from runtime.topic_reader import topic_partitions
+from broker_events.audit import balance
+from broker_events.audit.ledger import audit_ranges, settled_ranges
+from broker_events.runtime.kafka.topic_reader import topic_partitions
 
 BROKEN_WORKER = Path(__file__).with_name("broken_worker.py")
 LOAD = Load(events=4000, rate=1000, seed=7, accounts=100, faults=("duplicate:2=0.005",))
@@ -38,10 +38,10 @@ def run_to_the_end(run: Pipeline, *workers: Worker) -> Report:
     return run.judge()
 
 
-def ledger(run: Pipeline) -> Counter[balance.Kind]:
+def ledger(run: Pipeline) -> Counter[balance.DiscrepancyKind]:
     """What the ledger finds wrong, counted."""
     partitions = topic_partitions(run.settings, run.settings.topic("raw"))
-    found: Counter[balance.Kind] = Counter()
+    found: Counter[balance.DiscrepancyKind] = Counter()
     for each in audit_ranges(run.settings, settled_ranges(run.settings, partitions), processes=1, deep=True):
         found.update(each.discrepancies)
     return +found
@@ -53,7 +53,7 @@ def test_a_router_without_memory_of_duplicates(cluster: KafkaCluster, topic_pref
         found = ledger(run)
     assert report.found(Stage.TYPED, Kind.DOUBLED) > 20, report
     assert report.found(Stage.RAW, Kind.DOUBLED) == 0, report
-    assert found == {balance.Kind.REPEATED: report.found(Stage.TYPED, Kind.DOUBLED)}
+    assert found == {balance.DiscrepancyKind.REPEATED: report.found(Stage.TYPED, Kind.DOUBLED)}
 
 
 # What the one batch of a projector that is lost would have changed depends on the events in it.
@@ -63,8 +63,8 @@ OF_A_LOST_BATCH = {(stage, kind) for stage in (Stage.ALERTS, Stage.ACCOUNTS, Sta
 @pytest.mark.parametrize(
     ("app", "flaw", "expected", "in_ledger"),
     [
-        ("router", "outputs-first", {(Stage.TYPED, Kind.DOUBLED)}, {balance.Kind.DOUBLED}),
-        ("router", "offsets-first", {(Stage.TYPED, Kind.LOST)}, {balance.Kind.LOST}),
+        ("router", "outputs-first", {(Stage.TYPED, Kind.DOUBLED)}, {balance.DiscrepancyKind.DOUBLED}),
+        ("router", "offsets-first", {(Stage.TYPED, Kind.LOST)}, {balance.DiscrepancyKind.LOST}),
         ("projector", "offsets-first", OF_A_LOST_BATCH, set()),
     ],
 )
@@ -75,7 +75,7 @@ def test_a_worker_whose_offsets_and_outputs_are_apart(
     app: str,
     flaw: str,
     expected: set[tuple[Stage, Kind]],
-    in_ledger: set[balance.Kind],
+    in_ledger: set[balance.DiscrepancyKind],
 ) -> None:
     with pipeline(cluster, topic_prefix, tmp_path, LOAD) as run:
         well = run.projector("p0") if app == "router" else run.router("r0")

@@ -12,13 +12,13 @@ from expected_state import SKEW, project
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors.alert_record import AlertWriter
-from processors.fold import fold, typed_topics
-from processors.routing import Routing
-from runtime.states import States
-from schemas.catalog import load_catalog
-from schemas.codec import Codec
-from schemas.duplicate_window import duplicate_window
+from broker_events.processors.alert_record import AlertWriter
+from broker_events.processors.fold import fold, typed_topics
+from broker_events.processors.routing import Routing
+from broker_events.runtime.events.duplicate_window import duplicate_window
+from broker_events.runtime.state.partition_state import PartitionState
+from broker_events.schemas.catalog import load_catalog
+from broker_events.schemas.codec import Codec
 
 CATALOG = load_catalog()
 CODECS: dict[str, Codec[Any]] = {
@@ -100,7 +100,7 @@ def typed_records(draw: st.DrawFn) -> list[Stored]:
 
 
 def projected(records: Sequence[Stored]) -> tuple[dict[str, Any], list[Any]]:
-    tables = {name: {0: States[Any](CODECS[name])} for name in ("state.accounts", "state.movements")}
+    tables = {name: {0: PartitionState[Any](CODECS[name])} for name in ("state.accounts", "state.movements")}
     alerts: list[Any] = []
     for stored in records:
         read: Any = Read(stored)

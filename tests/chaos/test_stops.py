@@ -20,7 +20,7 @@ from progress import drain
 from workers import MUST_RESTART, Group
 from writers import writers_of
 
-from devstack.kafka import EmbeddedKafka
+from broker_events.devstack.kafka import EmbeddedKafka
 
 log = logging.getLogger(__name__)
 
@@ -94,8 +94,8 @@ def test_sigterm_under_load_ends_every_worker_in_turn(cluster: KafkaCluster, top
 COMMIT_S = 5
 SLOW_COMMITS = f"""
 import pathlib, sys, time
-from cli.main import main
-from runtime.transaction import Transaction
+from broker_events.cli.main import main
+from broker_events.runtime.kafka.transaction import Transaction
 commit, marker = Transaction.commit, pathlib.Path(sys.argv.pop(1))
 def slow(*arguments):
     marker.touch()

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from devstack.java import free_ports
+from broker_events.devstack.java import free_ports
 
 log = logging.getLogger(__name__)
 
@@ -204,4 +204,4 @@ class Group:
 
 
 def cli(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "cli", *arguments]
+    return [sys.executable, "-m", "broker_events.cli", *arguments]

@@ -18,7 +18,7 @@ import go_tools
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from devstack.java import free_ports
+from broker_events.devstack.java import free_ports
 
 TOKEN: Final = "only-here"  # noqa: S105 (the server lives as long as the tests)
 READY_TIMEOUT_S: Final = 60.0

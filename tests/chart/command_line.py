@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cli.main import cli
+from broker_events.cli.main import cli
 
 
 def parse(words: list[str]) -> None:

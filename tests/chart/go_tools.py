@@ -17,7 +17,7 @@ from typing import Final
 
 import pytest
 
-from devstack.artifacts import cache_folder, locked
+from broker_events.devstack.artifacts import cache_folder, locked
 
 
 @dataclass(frozen=True)

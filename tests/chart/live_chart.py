@@ -15,7 +15,7 @@ import pytest
 from api_server import ApiServer, Refused, running
 from manifests import FULL, MINIMAL, NAMESPACE, RELEASE, VALUES, WORKERS, helm, pods, rendered
 
-from devstack.chart import HELM
+from broker_events.devstack.chart import HELM
 
 pytestmark = pytest.mark.timeout(3000)
 

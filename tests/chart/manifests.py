@@ -11,7 +11,7 @@ from typing import Any, Final
 import go_tools
 import yaml
 
-from devstack.chart import HELM
+from broker_events.devstack.chart import HELM
 
 RELEASE: Final = "trial"
 NAMESPACE: Final = "events"

@@ -21,11 +21,11 @@ from manifests import (
     rendered,
 )
 
-from runtime.health import Health, HealthServer
-from runtime.metrics import Metrics
-from runtime.settings import PREFIX, Settings, load_settings
-from runtime.topics import plan_topics
-from schemas.catalog import load_catalog
+from broker_events.runtime.kafka.topics import plan_topics
+from broker_events.runtime.process.health import Health, HealthServer
+from broker_events.runtime.process.metrics import Metrics
+from broker_events.runtime.settings import PREFIX, Settings, load_settings
+from broker_events.schemas.catalog import load_catalog
 
 pytestmark = pytest.mark.timeout(1200)  # the first one builds Helm
 

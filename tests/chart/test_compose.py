@@ -15,9 +15,9 @@ import yaml
 from command_line import parse
 from manifests import FULL, named, rendered
 
-from devstack.chart import HELM
-from runtime.process import STOP_LIMIT_S
-from runtime.settings import PREFIX, Settings, load_settings
+from broker_events.devstack.chart import HELM
+from broker_events.runtime.process.lifecycle import STOP_LIMIT_S
+from broker_events.runtime.settings import PREFIX, Settings, load_settings
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -11,8 +11,8 @@ import yaml
 from command_line import parse
 from manifests import Manifest, helm, of_kind
 
-from devstack.chart import HELM
-from runtime.settings import PREFIX, Settings
+from broker_events.devstack.chart import HELM
+from broker_events.runtime.settings import PREFIX, Settings
 
 pytestmark = pytest.mark.timeout(1200)  # the first one builds Helm
 

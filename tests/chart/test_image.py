@@ -12,10 +12,10 @@ from typing import Final
 
 import pytest
 
-from cli.main import COMMANDS
-from runtime.health import Health, HealthServer
-from runtime.metrics import Metrics
-from schemas.catalog import load_catalog
+from broker_events.cli.main import COMMANDS
+from broker_events.runtime.process.health import Health, HealthServer
+from broker_events.runtime.process.metrics import Metrics
+from broker_events.schemas.catalog import load_catalog
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -23,7 +23,12 @@ ROOT: Final = Path(__file__).parents[2]
 DOCKERFILE: Final = ROOT / "Dockerfile"
 INSTALLED_TO: Final = "/opt/broker-events"
 # What the commands import when they run.
-MODULES: Final = ("ingest.worker", "processors.router", "processors.projector", "devstack.simulator.simulator")
+MODULES: Final = (
+    "broker_events.ingest.worker",
+    "broker_events.processors.router",
+    "broker_events.processors.projector",
+    "broker_events.devstack.simulator.simulator",
+)
 
 
 @dataclass(frozen=True)
@@ -129,7 +134,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 env={
                     "PATH": f"{folder}/base/bin:{_path_of('cargo')}:/usr/bin:/bin",
                     "HOME": str(Path.home()),
-                    "CARGO_TARGET_DIR": str(ROOT / "schemas/native/target"),  # what others depend on is compiled there
+                    "CARGO_TARGET_DIR": str(ROOT / "native/target"),  # what others depend on is compiled there
                 },
                 capture_output=True,
                 text=True,
@@ -157,7 +162,7 @@ def test_the_steps_install_the_program(program: Path) -> None:
 
 
 def test_the_contracts_are_in_it(program: Path) -> None:
-    code = "from schemas.catalog import load_catalog; print(*load_catalog().topics)"
+    code = "from broker_events.schemas.catalog import load_catalog; print(*load_catalog().topics)"
     assert run(program, "python", "-c", code).stdout.split() == [*load_catalog().topics]
 
 
@@ -176,5 +181,5 @@ def test_all_that_is_imported_is_there(program: Path, module: str) -> None:
 def test_what_needs_more_says_so(program: Path, name: str) -> None:
     done = run(program, "broker-events", name)
     assert done.returncode == 2
-    assert "pip install '.[stack]'" in done.stderr
+    assert "pip install 'broker-events[stack]'" in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -32,8 +32,8 @@ from manifests import (
     selects,
 )
 
-from devstack.chart import HELM
-from runtime.process import STOP_LIMIT_S
+from broker_events.devstack.chart import HELM
+from broker_events.runtime.process.lifecycle import STOP_LIMIT_S
 
 pytestmark = pytest.mark.timeout(1200)  # the first one builds Helm
 

@@ -10,8 +10,8 @@ import json
 import sys
 from pathlib import Path
 
-from schemas.catalog import Catalog, load_catalog
-from schemas.field_types import field_types
+from broker_events.schemas.catalog import Catalog, load_catalog
+from broker_events.schemas.field_types import field_types
 
 FOLDER = Path(__file__).with_name("released")
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from schemas.catalog import Contract, ContractError, load_catalog
-from schemas.generate import models_text
-from schemas.schema_rules import COMMON_FIELDS
-from schemas.transcoder import Transcoder
+from broker_events.runtime.events.transcoder import Transcoder
+from broker_events.schemas.catalog import Contract, ContractError, load_catalog
+from broker_events.schemas.generate import models_text
+from broker_events.schemas.schema_rules import COMMON_FIELDS
 
 CATALOG = load_catalog()
 ROOT = next(iter(CATALOG.events.values())).folder.parents[1]

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas import native_code
-from schemas.catalog import Contract, load_catalog
-from schemas.codec import Codec, DecodeError, EventDecoder
-from schemas.frame import frame
-from schemas.records import Header, QuarantinedEvent
-from schemas.registry import Registry
-from schemas.transcoder import Transcoder
+from broker_events.native import extension
+from broker_events.runtime.events.transcoder import Transcoder
+from broker_events.schemas.catalog import Contract, load_catalog
+from broker_events.schemas.codec import Codec, DecodeError, EventDecoder
+from broker_events.schemas.frame import frame
+from broker_events.schemas.registry import Registry
+from broker_events.schemas.storage_types import Header, QuarantinedEvent
 
 CATALOG = load_catalog()
 CONTRACT = CATALOG.contracts["quarantined-event"]
@@ -153,9 +153,9 @@ CHANGED_TYPES = [
 @pytest.fixture(params=["native", "python"])
 def codec_kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "python":
-        monkeypatch.setattr(native_code, "native", None)
+        monkeypatch.setattr(extension, "native", None)
     else:
-        assert native_code.native is not None
+        assert extension.native is not None
 
 
 @pytest.mark.usefixtures("codec_kind")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from schemas import generate, models, records
-from schemas.catalog import load_catalog
+from broker_events.schemas import generate, models, storage_types
+from broker_events.schemas.catalog import load_catalog
 
 CATALOG = load_catalog()
 
@@ -20,7 +20,7 @@ def test_check_shows_what_is_stale(
 ) -> None:
     monkeypatch.setattr(generate, "__file__", str(tmp_path / "generate.py"))
     assert generate.main([]) == 0
-    path = tmp_path / "records.py"
+    path = tmp_path / "storage_types.py"
     path.write_text(path.read_text(encoding="utf-8").replace("status: str\n", "state: str\n", 1), encoding="utf-8")
     stale = path.read_bytes()
 
@@ -46,12 +46,12 @@ def test_types_of_both_forms() -> None:
     assert model["fx_rate"] == "decimal.Decimal | None"
     assert models.AccountRestrict.model_fields["restrict_infos"].annotation == tuple[models.RestrictInfo, ...]
 
-    storage = records.Exchange.__annotations__
+    storage = storage_types.Exchange.__annotations__
     assert storage["event_time"] is int
     assert storage["from_amount"] is bytes
     assert storage["fx_rate"] == bytes | None
     assert storage["extra"] == dict[str, str]
-    assert records.AccountRestrict.__annotations__["restrict_infos"] == list[records.RestrictInfo]
+    assert storage_types.AccountRestrict.__annotations__["restrict_infos"] == list[storage_types.RestrictInfo]
 
 
 def test_fields_and_docs_are_those_of_the_schemas() -> None:
@@ -62,9 +62,9 @@ def test_fields_and_docs_are_those_of_the_schemas() -> None:
         docs = {name: " ".join(str(field.description).split()) for name, field in model.model_fields.items()}
         assert docs == {field["name"]: field["doc"] for field in contract.schema["fields"]}
         assert " ".join(str(inspect.getdoc(model)).split()) == contract.schema["doc"]
-        storage = getattr(records, contract.schema["name"])
+        storage = getattr(storage_types, contract.schema["name"])
         assert list(storage.__annotations__) == [field["name"] for field in contract.schema["fields"]]
 
 
 def test_subscribers_type_checkers_see_the_types() -> None:
-    assert (Path(models.__file__).parent / "py.typed").exists()
+    assert (Path(models.__file__).parents[1] / "py.typed").exists()

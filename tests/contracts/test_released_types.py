@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from released_types import FOLDER, types_by_contract
 
-from schemas.catalog import load_catalog
-from schemas.field_types import TypeChange, field_types, type_changes
+from broker_events.schemas.catalog import load_catalog
+from broker_events.schemas.field_types import TypeChange, field_types, type_changes
 
 RELEASES = sorted(FOLDER.glob("*.json"))
 TIME = {"type": "long", "logicalType": "timestamp-micros"}

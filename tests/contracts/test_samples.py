@@ -11,16 +11,16 @@ from typing import Any
 import fastavro
 import pytest
 
-from processors.routing import Route, find_route
-from schemas import native_code
-from schemas.account_key import account_key
-from schemas.catalog import load_catalog
-from schemas.codec import Codec
-from schemas.envelope import parse_event
-from schemas.event_reader import EventReader, Readable
-from schemas.invalid_event import InvalidEvent, Reason
-from schemas.models import RECORDS
-from schemas.transcoder import Transcoder
+from broker_events.native import extension
+from broker_events.processors.routing import Route, find_route
+from broker_events.runtime.events.account_key import account_key
+from broker_events.runtime.events.event_reader import EventReader, Readable
+from broker_events.runtime.events.pushed_event import parse_event
+from broker_events.runtime.events.transcoder import Transcoder
+from broker_events.schemas.catalog import load_catalog
+from broker_events.schemas.codec import Codec
+from broker_events.schemas.invalid_event import InvalidEvent, Reason
+from broker_events.schemas.models import RECORDS
 
 SCHEMA_ID = 258
 CATALOG = load_catalog()
@@ -130,7 +130,7 @@ def test_rejected_event_has_its_reason(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [path for path in ACCEPTED if path.name.startswith("documented-")], ids=name)
 def test_documented_events_take_the_fast_way(path: Path) -> None:
-    assert native_code.native is not None, "the native part is missing: install Rust, then make clean test"
+    assert extension.native is not None, "the native part is missing: install Rust, then make clean test"
     assert READER.read(path.read_bytes()) is not None
 
 

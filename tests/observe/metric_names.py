@@ -8,7 +8,7 @@ from typing import Final
 
 from prometheus_client.metrics import MetricWrapperBase
 
-from runtime.metrics import Metrics
+from broker_events.runtime.process.metrics import Metrics
 
 _SELECTOR: Final = re.compile(r"\b((?:broker_events|process|python)_\w+)(?:\{([^}]*)\})?")
 _LABEL: Final = re.compile(r"(\w+)\s*(?:=~|!~|!=|=)")

@@ -11,7 +11,7 @@ import yaml
 from metric_names import missing
 from prometheus_tools import promtool
 
-from runtime.metrics import Metrics
+from broker_events.runtime.process.metrics import Metrics
 
 OURS = "broker_events_"
 HERE = Path(__file__).parent

@@ -11,9 +11,9 @@ import click
 import pytest
 import yaml
 
-from cli.main import cli
-from runtime.settings import Settings
-from schemas.invalid_event import Reason
+from broker_events.cli.main import cli
+from broker_events.runtime.settings import Settings
+from broker_events.schemas.invalid_event import Reason
 
 ROOT = Path(__file__).parents[2]
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")

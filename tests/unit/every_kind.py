@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from schemas.catalog import Contract
-from schemas.schema_rules import COMMON_FIELDS, DECIMAL, EXTRA_TYPE, TIMESTAMP
+from broker_events.schemas.catalog import Contract
+from broker_events.schemas.schema_rules import COMMON_FIELDS, DECIMAL, EXTRA_TYPE, TIMESTAMP
 
 
 def nullable(avro_type: Any) -> list[Any]:

@@ -8,13 +8,13 @@ from decimal import Decimal
 from functools import cache
 from typing import Any, NamedTuple
 
-from processors.rules import PROJECTIONS, Flag, Source
-from processors.rules.linking import index_keys
-from processors.rules.outcome import Outcome, Projected
-from runtime.states import States
-from schemas.catalog import load_catalog
-from schemas.codec import Codec
-from schemas.records import Alert
+from broker_events.processors.rules import PROJECTIONS, Flag, RecordOrigin
+from broker_events.processors.rules.linking import index_keys
+from broker_events.processors.rules.outcome import Outcome, Projected
+from broker_events.runtime.state.partition_state import PartitionState
+from broker_events.schemas.catalog import load_catalog
+from broker_events.schemas.codec import Codec
+from broker_events.schemas.storage_types import Alert
 
 ACCOUNT = "036UUF6TQA8CD0KHJPEC000000"
 SECOND = 1_000_000_000
@@ -99,10 +99,10 @@ class Arrived(NamedTuple):
     ns: int
 
 
-def typed_at(biz_type: str, offset: int, received_us: int) -> Source:
+def typed_at(biz_type: str, offset: int, received_us: int) -> RecordOrigin:
     """Where the typed record of an event is that was received then."""
     topic = f"broker.{CATALOG.events[biz_type].topics[0].name}"
-    return Source(topic, 3, offset, received_us // 1000 * 1000, MAX_SKEW_US)
+    return RecordOrigin(topic, 3, offset, received_us // 1000 * 1000, MAX_SKEW_US)
 
 
 class Memory:
@@ -127,7 +127,7 @@ class Memory:
     def restart(self) -> None:
         """Read the states as a worker does that starts."""
         codec = Codec[Any](CATALOG.topics["state.movements"][0], 1)
-        states = States[Any](codec, index_keys)
+        states = PartitionState[Any](codec, index_keys)
         states.values = {key: codec.encode(state) for key, state in self.states.items()}
         states.reindex()
         self.index = states._index

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ingest.sources.push_stream import PushStream
-from runtime.addresses import host_port, listening_socket
-from runtime.settings import load_settings
+from broker_events.ingest.sources.push_stream import PushStream
+from broker_events.runtime.process.addresses import host_port, listening_socket
+from broker_events.runtime.settings import load_settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,7 +36,7 @@ def test_listening(host: str, reached: list[str]) -> None:
 
 @pytest.mark.parametrize("host", ["::1", "127.0.0.1"])
 def test_the_simulator_and_a_stream_from_it(host: str) -> None:
-    command = [sys.executable, "-m", "cli", "simulate", "--host", host, "--count", "3"]
+    command = [sys.executable, "-m", "broker_events.cli", "simulate", "--host", host, "--count", "3"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as simulator:
         try:
             assert simulator.stdout is not None

@@ -10,12 +10,12 @@ import pytest
 from confluent_kafka import KafkaError
 from confluent_kafka import TopicPartition as Wanted
 
-from runtime import record_source
-from runtime.metrics import Metrics
-from runtime.offset_note import OffsetNote
-from runtime.record import TopicPartition
-from runtime.record_source import RecordSource
-from runtime.settings import Settings
+from broker_events.runtime.consume import record_source
+from broker_events.runtime.consume.offset_note import OffsetNote
+from broker_events.runtime.consume.record import TopicPartition
+from broker_events.runtime.consume.record_source import RecordSource
+from broker_events.runtime.process.metrics import Metrics
+from broker_events.runtime.settings import Settings
 
 
 def committed(partition: int, offset: int, error: KafkaError | None = None) -> Any:  # a real one's error is read-only

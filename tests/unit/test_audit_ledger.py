@@ -9,14 +9,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
-from test_audit_books import CREDIT, FRAMES, TOPICS, TRANSFER, Rec, plainly, quarantined, raw, typed
+from test_audit_reconciliation import CREDIT, FRAMES, TOPICS, TRANSFER, Rec, plainly, quarantined, raw, typed
 
-from audit import ledger
-from audit.balance import Balance, Kind
-from audit.ledger import Auditor, Range, settled_ranges
-from cli.ledger import _report
-from runtime.errors import SettingsError
-from runtime.record import TopicPartition
+from broker_events.audit import ledger
+from broker_events.audit.balance import Balance, DiscrepancyKind
+from broker_events.audit.ledger import Auditor, Range, settled_ranges
+from broker_events.cli.ledger import _report
+from broker_events.runtime.consume.record import TopicPartition
+from broker_events.runtime.process.errors import OperatorActionRequired
 
 DAY_MS = 86_400_000
 NOW_MS = int(time.time() * 1000)
@@ -94,7 +94,9 @@ def at(record: Rec, days_ago: float) -> Rec:
 
 def test_a_group_without_an_offset_is_refused_and_the_line_says_what_to_do(kafka: Kafka) -> None:
     kafka.records[RAW] = [raw(0, "a")]
-    with pytest.raises(SettingsError, match=r"broker\.router has no offset .* partitions 0, .*TOPIC_PREFIX.*--reset-"):
+    with pytest.raises(
+        OperatorActionRequired, match=r"broker\.router has no offset .* partitions 0, .*TOPIC_PREFIX.*--reset-"
+    ):
         settled_ranges(kafka, [TopicPartition(RAW, 0)])  # type: ignore[arg-type]  # what it asks of settings
     kafka.committed = 1
     assert settled_ranges(kafka, [TopicPartition(RAW, 0)]) == [Range(0, 0, 1)]  # type: ignore[arg-type]
@@ -108,7 +110,7 @@ def test_what_retention_must_have_left_is_lost_though_quarantine_has_been_emptie
     kafka.records[RAW] = [at(raw(0, "a"), 40), at(raw(1, "b"), 20), at(raw(2, "c"), 2)]
     kafka.firsts = {QUARANTINE: 1}
     found = kafka.audit(0, 3)
-    assert (found.expired, found.listed) == (1, [(Kind.LOST, 1, None), (Kind.LOST, 2, None)])
+    assert (found.expired, found.listed) == (1, [(DiscrepancyKind.LOST, 1, None), (DiscrepancyKind.LOST, 2, None)])
     # The clocks of machines differ.
     kafka.records[RAW][1] = at(raw(1, "b"), 30 - 0.02)
     assert kafka.audit(0, 3).expired == 2
@@ -117,7 +119,7 @@ def test_what_retention_must_have_left_is_lost_though_quarantine_has_been_emptie
 def test_what_retention_must_have_left_is_lost_though_its_rare_topic_has_been_emptied(kafka: Kafka) -> None:
     kafka.records[RAW] = [at(raw(0, "a", biz_type="TRANSFER"), 40), at(raw(1, "b", biz_type="TRANSFER"), 20)]
     kafka.firsts = {TRANSFER: 7}
-    assert kafka.audit(0, 2).listed == [(Kind.LOST, 1, None)]
+    assert kafka.audit(0, 2).listed == [(DiscrepancyKind.LOST, 1, None)]
 
 
 @pytest.mark.parametrize("topic", [TRANSFER, QUARANTINE])
@@ -129,7 +131,7 @@ def test_where_time_does_not_tell_what_is_deleted_the_oldest_left_does(kafka: Ka
     left = typed(1, "1", 1, TRANSFER) if topic == TRANSFER else replace(kafka.records[RAW][1], topic_=QUARANTINE)
     kafka.records[topic] = [replace(left, timestamp_=kafka.records[RAW][1].timestamp_)]
     found = kafka.audit(0, 3)
-    assert (found.expired, found.listed) == (1, [(Kind.LOST, 2, None)])
+    assert (found.expired, found.listed) == (1, [(DiscrepancyKind.LOST, 2, None)])
 
 
 def test_what_is_not_proved_is_in_the_last_line(kafka: Kafka) -> None:
@@ -155,11 +157,11 @@ def test_what_may_repeat_something_before_from_is_not_called_lost(kafka: Kafka) 
     kafka.records[CREDIT] = [at(typed(0, "a", 0), 1)]
     kafka.records[QUARANTINE] = kafka.records[RAW][1:40]
     assert kafka.audit(0, 41).duplicates == 1
-    assert kafka.audit(40, 41).listed == [(Kind.UNKNOWN, 40, None)]
+    assert kafka.audit(40, 41).listed == [(DiscrepancyKind.UNKNOWN, 40, None)]
     # Where raw is deleted there is no more to be known.
     kafka.firsts = {RAW: 39}
     del kafka.records[RAW][:39], kafka.records[CREDIT][:]
-    assert kafka.audit(40, 41).listed == [(Kind.LOST, 40, None)]
+    assert kafka.audit(40, 41).listed == [(DiscrepancyKind.LOST, 40, None)]
 
 
 def test_an_output_that_names_a_record_nobody_has_written(kafka: Kafka) -> None:
@@ -167,4 +169,4 @@ def test_an_output_that_names_a_record_nobody_has_written(kafka: Kafka) -> None:
     kafka.records[CREDIT] = [at(typed(offset, str(offset), offset), 1) for offset in range(3)]
     assert kafka.audit(0, 2).is_balanced
     kafka.records[CREDIT] += [at(typed(3, "0", 3), 1)]
-    assert kafka.audit(0, 2).listed == [(Kind.FOREIGN, 3, f"{CREDIT}[0]@3")]
+    assert kafka.audit(0, 2).listed == [(DiscrepancyKind.FOREIGN, 3, f"{CREDIT}[0]@3")]

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.sources.backoff import FIRST_S, HEALTHY_S, LONGEST_S, Backoff
+from broker_events.ingest.sources.backoff import FIRST_S, HEALTHY_S, LONGEST_S, Backoff
 
 
 def longest(_low: float, high: float) -> float:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from devstack import chart
-from runtime.settings import Settings
+from broker_events.devstack import chart
+from broker_events.runtime.settings import Settings
 
 
 def test_the_schema_and_the_topics_are_the_programs() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from processors.cloudevents import alert_headers
-from schemas.records import Alert
+from broker_events.processors.cloudevents import alert_headers
+from broker_events.schemas.storage_types import Alert
 
 ALERT: Alert = {
     "alert_id": "6261f28f-fc6c-59a7-817f-efdca5dc1481",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runtime.commit_rule import CommitRule
+from broker_events.runtime.consume.commit_rule import CommitRule
 
 INTERVAL_S = 0.1
 MOST = 1000

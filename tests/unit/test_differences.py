@@ -8,12 +8,12 @@ import random
 import pytest
 from rules_events import CATALOG
 
-from ingest.envelope import to_raw
-from ingest.sources.source import Received
-from processors.routing import Routing
-from schemas import native_code
-from schemas.duplicate_window import DuplicateWindow, PlainDuplicateWindow, duplicate_window
-from schemas.invalid_event import InvalidEvent
+from broker_events.ingest.raw_record import to_raw
+from broker_events.ingest.sources.source import Received
+from broker_events.native import extension
+from broker_events.processors.routing import Routing
+from broker_events.runtime.events.duplicate_window import DuplicateWindow, PythonDuplicateWindow, duplicate_window
+from broker_events.schemas.invalid_event import InvalidEvent
 
 IDS = {name: number for number, name in enumerate(CATALOG.topics, 1)}
 SAMPLES = [
@@ -84,17 +84,17 @@ def outcome(routing: Routing, value: bytes, window: DuplicateWindow) -> object:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_no_difference(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    native, source = native_code.native, Source(seed)
+    native, source = extension.native, Source(seed)
     fast, fast_window = Routing(CATALOG.events, IDS, str, 100_000), duplicate_window(300)
-    monkeypatch.setattr(native_code, "native", None)
-    plain, plain_window = Routing(CATALOG.events, IDS, str, 100_000), PlainDuplicateWindow(300)
+    monkeypatch.setattr(extension, "native", None)
+    plain, plain_window = Routing(CATALOG.events, IDS, str, 100_000), PythonDuplicateWindow(300)
     for _ in range(1000):
         value = source.value()
         names = ("event_id", "event_type", "position", "timestamp", "version")
         beside = {name: source.random.choice(("", 'é"x', "evt-1", "ACCOUNT")) for name in names}
         received = Received(value, 1_700_000_000_000_000)._replace(**beside)  # type: ignore[arg-type]
-        monkeypatch.setattr(native_code, "native", None)
+        monkeypatch.setattr(extension, "native", None)
         expected = outcome(plain, value, plain_window), to_raw(received, "grpc")
-        monkeypatch.setattr(native_code, "native", native)
+        monkeypatch.setattr(extension, "native", native)
         assert (outcome(fast, value, fast_window), to_raw(received, "grpc")) == expected, value
         assert fast.duplicate_keys == plain.duplicate_keys, value

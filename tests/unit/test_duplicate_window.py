@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas import native_code
-from schemas.body_hash import body_hash
-from schemas.duplicate_window import DuplicateWindow, PlainDuplicateWindow, duplicate_window
+from broker_events.native import extension
+from broker_events.runtime.events.body_hash import body_hash
+from broker_events.runtime.events.duplicate_window import DuplicateWindow, PythonDuplicateWindow, duplicate_window
 
 Make = Callable[[int], DuplicateWindow]
-WINDOWS = pytest.mark.parametrize("make", [PlainDuplicateWindow, duplicate_window], ids=["plain", "usual"])
+WINDOWS = pytest.mark.parametrize("make", [PythonDuplicateWindow, duplicate_window], ids=["plain", "usual"])
 
 # Few ids and bodies, so that they meet again; long enough for several generations.
 EVENTS = st.lists(st.tuples(st.integers(0, 25).map(str), st.sampled_from([b"", b"a", b"b"])), max_size=150)
@@ -42,7 +42,7 @@ def put(window: DuplicateWindow, event_id: str, value: bytes) -> Seen:
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """With and without native code."""
     if request.param == "plain":
-        monkeypatch.setattr(native_code, "native", None)
+        monkeypatch.setattr(extension, "native", None)
 
 
 @WINDOWS
@@ -196,8 +196,8 @@ def test_a_huge_exponent_costs_nothing(exponent: str) -> None:
 
 @given(st.binary())
 def test_a_hash_is_of_64_bits_whatever_the_value_is(value: bytes) -> None:
-    for native in (native_code.native, None):
+    for native in (extension.native, None):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(native_code, "native", native)
+            patch.setattr(extension, "native", native)
             assert body_hash(value) == body_hash(bytes(value))
             assert -(2**63) <= body_hash(value) < 2**63

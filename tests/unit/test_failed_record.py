@@ -15,24 +15,24 @@ from click.testing import CliRunner
 from confluent_kafka import KafkaError, KafkaException
 from rules_events import CATALOG, account_update
 
-from cli.main import cli
-from processors import projector as projector_module
-from processors.fold import TypedTopic, typed_topics
-from processors.projector import Projector
-from runtime import quarantine as quarantine_module
-from runtime import record_source
-from runtime.errors import MustRestart, SettingsError
-from runtime.failed_record import MOST_ATTEMPTS, RecordBlocks, RecordFailed
-from runtime.health import Health
-from runtime.metrics import Metrics
-from runtime.offset_note import OffsetNote
-from runtime.operator import operator
-from runtime.quarantine import Quarantine
-from runtime.record import TopicPartition
-from runtime.record_source import RecordSource
-from runtime.settings import Settings, load_settings
-from runtime.states import States
-from schemas.codec import Codec
+from broker_events.cli.main import cli
+from broker_events.processors import projector as projector_module
+from broker_events.processors.fold import TypedTopic, typed_topics
+from broker_events.processors.projector import Projector
+from broker_events.runtime.consume import record_source
+from broker_events.runtime.consume.failed_record import MOST_ATTEMPTS, RecordBlocks, RecordFailed
+from broker_events.runtime.consume.offset_note import OffsetNote
+from broker_events.runtime.consume.record import TopicPartition
+from broker_events.runtime.consume.record_source import RecordSource
+from broker_events.runtime.process.errors import OperatorActionRequired, RestartRequired
+from broker_events.runtime.process.health import Health
+from broker_events.runtime.process.metrics import Metrics
+from broker_events.runtime.process.operator import operator
+from broker_events.runtime.quarantine import writer as quarantine_module
+from broker_events.runtime.quarantine.writer import Quarantine
+from broker_events.runtime.settings import Settings, load_settings
+from broker_events.runtime.state.partition_state import PartitionState
+from broker_events.schemas.codec import Codec
 
 CODECS: dict[str, Codec[Any]] = {
     name: Codec(contract, 1) for name, (contract, _) in CATALOG.topics.items() if contract.schema
@@ -98,7 +98,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Mock]:
     def project(records: list[Update], typed: dict[str, TypedTopic], **settings: Any) -> Mock:
         transaction, chosen = Mock(), Settings(**settings)
         quarantine = Quarantine(chosen, "projector", CODECS["quarantine"], Metrics(), Health())
-        tables: Any = {name: {0: States(CODECS[name])} for name in projector_module.TABLES}
+        tables: Any = {name: {0: PartitionState(CODECS[name])} for name in projector_module.TABLES}
         projector = Projector(chosen, typed, tables, CODECS["alerts"], quarantine, transaction, Metrics(), Mock())
         try:
             projector.process(Mock(partitions={TP: records}))
@@ -247,7 +247,7 @@ def test_nothing_of_the_batch_can_commit_with_the_count(group: Callable[..., Gro
     assert [tp.offset for tp in worker.commits] == [15]
 
 
-@pytest.mark.parametrize("error", [KafkaException(KafkaError(KafkaError.ILLEGAL_GENERATION)), MustRestart("away")])
+@pytest.mark.parametrize("error", [KafkaException(KafkaError(KafkaError.ILLEGAL_GENERATION)), RestartRequired("away")])
 def test_a_commit_that_fails_does_not_hide_the_first_error(
     group: Callable[..., Group], error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -279,11 +279,11 @@ def test_the_options_go_together(arguments: list[str], named: str) -> None:
     [({"projector_skip": "topic:1"}, "PROJECTOR_SKIP"), ({"projector_skip": "topic:1:2"}, "PROJECTOR_SKIP_REASON")],
 )
 def test_the_settings_are_checked_too(skip: dict[str, str], named: str) -> None:
-    with pytest.raises(SettingsError, match=named):
+    with pytest.raises(OperatorActionRequired, match=named):
         load_settings(**skip)
 
 
 def test_a_topic_that_no_projector_reads_is_refused() -> None:
     settings = Settings(projector_skip=("broker.raw:0:1",), projector_skip_reason="why")
-    with pytest.raises(SettingsError, match=r"broker\.raw:0:1: no projector reads this topic"):
+    with pytest.raises(OperatorActionRequired, match=r"broker\.raw:0:1: no projector reads this topic"):
         projector_module.run(settings, threading.Event())

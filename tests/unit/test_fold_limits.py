@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from rules_events import ACCOUNT, CATALOG, MAX_SKEW_US, account_update, event
 
-from processors.alert_record import AlertWriter
-from processors.fold import fold, typed_topics
-from runtime.record import Record
-from runtime.states import States
-from schemas.codec import Codec
-from schemas.invalid_event import InvalidEvent, Reason
+from broker_events.processors.alert_record import AlertWriter
+from broker_events.processors.fold import fold, typed_topics
+from broker_events.runtime.consume.record import KafkaRecord
+from broker_events.runtime.state.partition_state import PartitionState
+from broker_events.schemas.codec import Codec
+from broker_events.schemas.invalid_event import InvalidEvent, Reason
 
 LIMIT = 4_000_000
 CODECS: dict[str, Codec[Any]] = {
@@ -54,12 +54,12 @@ class Typed:
 
 class Tables:
     def __init__(self) -> None:
-        self.tables = {name: {0: States[Any](CODECS[name])} for name in ("state.accounts", "state.movements")}
+        self.tables = {name: {0: PartitionState[Any](CODECS[name])} for name in ("state.accounts", "state.movements")}
 
     def fold(self, biz_type: str, made: dict[str, Any]) -> int:
         """Fold an event; return how many alerts it has."""
         topic = CATALOG.events[biz_type].topics[0].name
-        record: Record = Typed(topic, CODECS[topic].encode(made))  # type: ignore[assignment]
+        record: KafkaRecord = Typed(topic, CODECS[topic].encode(made))  # type: ignore[assignment]
         return len(fold(TYPED[topic], record, self.tables, WRITER, LIMIT, MAX_SKEW_US).alerts)
 
     def sizes(self) -> list[int]:

@@ -13,10 +13,10 @@ from contextlib import ExitStack
 
 import pytest
 
-from runtime import health
-from runtime.errors import SettingsError
-from runtime.health import MAX_CONNECTIONS, Health, HealthServer
-from runtime.metrics import Metrics
+from broker_events.runtime.process import health
+from broker_events.runtime.process.errors import OperatorActionRequired
+from broker_events.runtime.process.health import MAX_CONNECTIONS, Health, HealthServer
+from broker_events.runtime.process.metrics import Metrics
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_live_needs_a_beat(server: HealthServer, state: Health) -> None:
 
 def test_live_waits_for_what_a_process_needs_at_its_start(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr("runtime.health.time.monotonic", lambda: now)
+    monkeypatch.setattr("broker_events.runtime.process.health.time.monotonic", lambda: now)
     state = Health(start_timeout_s=60)
     now += 3 * 60 + 59  # Kafka, the registry and the transactional id took almost too long, one after the other
     assert state.live_problem() is None
@@ -98,7 +98,7 @@ def test_nothing_but_get(server: HealthServer) -> None:
 
 
 def test_a_port_that_is_taken(server: HealthServer, state: Health, metrics: Metrics) -> None:
-    with pytest.raises(SettingsError, match=f"PIPELINE_HTTP_PORT: can't listen on 127.0.0.1:{server.port}"):
+    with pytest.raises(OperatorActionRequired, match=f"PIPELINE_HTTP_PORT: can't listen on 127.0.0.1:{server.port}"):
         HealthServer("127.0.0.1", server.port, metrics, state)
 
 
@@ -193,5 +193,5 @@ def test_ipv6(
 
 
 def test_an_address_that_is_none(metrics: Metrics, state: Health) -> None:
-    with pytest.raises(SettingsError, match=r"PIPELINE_HTTP_PORT: can't listen on \[::zz\]:0: "):
+    with pytest.raises(OperatorActionRequired, match=r"PIPELINE_HTTP_PORT: can't listen on \[::zz\]:0: "):
         HealthServer("::zz", 0, metrics, state)

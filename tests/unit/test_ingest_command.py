@@ -9,14 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from runtime.settings import PREFIX
+from broker_events.runtime.settings import PREFIX
 
 
 def ingest(file: bytes, **variables: str) -> tuple[int, str]:
     """Exit code and standard error."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)} | variables
     done = subprocess.run(
-        [sys.executable, "-m", "cli", "ingest", "--file", file], env=environment, capture_output=True, check=False
+        [sys.executable, "-m", "broker_events.cli", "ingest", "--file", file],
+        env=environment,
+        capture_output=True,
+        check=False,
     )
     return done.returncode, done.stderr.decode()
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from runtime import instance
-from runtime.errors import Fenced, SettingsError
-from runtime.health import Health
-from runtime.instance import superseded, with_own_instance_id
-from runtime.settings import Settings
+from broker_events.runtime.process import instance
+from broker_events.runtime.process.errors import Fenced, OperatorActionRequired
+from broker_events.runtime.process.health import Health
+from broker_events.runtime.process.instance import superseded, with_own_instance_id
+from broker_events.runtime.settings import Settings
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +40,9 @@ def test_two_workers_of_one_host_have_two_names_and_a_restarted_one_its_own() ->
 
 def test_a_killed_process_gives_its_name_back() -> None:
     program = (
-        "import os, signal; from runtime.settings import Settings; from runtime.instance import with_own_instance_id\n"
+        "import os, signal\n"
+        "from broker_events.runtime.process.instance import with_own_instance_id\n"
+        "from broker_events.runtime.settings import Settings\n"
         "print(with_own_instance_id(Settings(), 'router').instance_id, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
@@ -58,7 +60,9 @@ def test_a_name_that_is_set_stays() -> None:
 
 def test_without_a_folder_for_locks_the_name_has_to_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/proc/nowhere")
-    with pytest.raises(SettingsError, match=r"/proc/nowhere/broker-events-\d+: .*; .* set PIPELINE_INSTANCE_ID"):
+    with pytest.raises(
+        OperatorActionRequired, match=r"/proc/nowhere/broker-events-\d+: .*; .* set PIPELINE_INSTANCE_ID"
+    ):
         with_own_instance_id(Settings(), "router")
 
 

@@ -7,11 +7,11 @@ from unittest.mock import Mock
 
 import pytest
 
-from runtime.quarantine import internal_error
-from schemas.catalog import load_catalog
-from schemas.codec import Codec
-from schemas.invalid_event import Reason
-from schemas.records import QuarantinedEvent
+from broker_events.runtime.quarantine.writer import internal_error
+from broker_events.schemas.catalog import load_catalog
+from broker_events.schemas.codec import Codec
+from broker_events.schemas.invalid_event import Reason
+from broker_events.schemas.storage_types import QuarantinedEvent
 
 
 @pytest.mark.parametrize("text", ["half a pair \ud800", "x" * 10_000_000])

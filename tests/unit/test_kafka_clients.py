@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from runtime.errors import MustRestart
-from runtime.kafka import admin_client, consumer_config, producer_config
-from runtime.settings import Settings
+from broker_events.runtime.kafka.clients import admin_client, consumer_config, producer_config
+from broker_events.runtime.process.errors import RestartRequired
+from broker_events.runtime.settings import Settings
 
 
 def test_what_the_user_sets_wins() -> None:
@@ -21,5 +21,5 @@ def test_what_the_user_sets_wins() -> None:
 
 
 def test_the_telling_reason_is_the_last_word() -> None:
-    with pytest.raises(MustRestart, match=r"did not answer within 2 s: .*Failed to resolve 'nohost\.invalid"):
+    with pytest.raises(RestartRequired, match=r"did not answer within 2 s: .*Failed to resolve 'nohost\.invalid"):
         admin_client(Settings(kafka_bootstrap_servers="nohost.invalid:9092", start_timeout_s=2))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runtime.lag import PartitionLag
+from broker_events.runtime.consume.lag import PartitionLag
 
 
 def test_nothing_waits_where_all_is_read() -> None:

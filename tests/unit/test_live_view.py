@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from devstack.balance import Numbers
-from devstack.live_view import screen
-from devstack.picture import Health, PartView, Picture
-from devstack.tally import AlertSeen, Tally
+from broker_events.devstack.balance import Numbers
+from broker_events.devstack.counters import AlertSeen, RunCounters
+from broker_events.devstack.live_view import screen
+from broker_events.devstack.run_snapshot import PartView, RunSnapshot, WorkerHealth
 
 EXPORTS = (
     "export PIPELINE_KAFKA_BOOTSTRAP_SERVERS=127.0.0.1:12345",
@@ -20,16 +20,16 @@ PHASE = "waiting for the balance (received + replayed = raw; alerts as simulated
 
 
 def shown(width: int, height: int, types: int = 12, phase: str = "running") -> list[str]:
-    tally = Tally(frozenset(), lambda _: True)
+    tally = RunCounters(frozenset(), lambda _: True)
     seen = tally.seen()
     alerts = tuple(AlertSeen(0.0, "FIRING", "7890", f"alert {number}", 12) for number in range(50))
-    picture = Picture(
+    picture = RunSnapshot(
         elapsed_s=83.0,
         phase=phase,
         folder=Path("/tmp/broker-events"),  # noqa: S108  nothing is written
         exports=EXPORTS,
         parts=tuple(
-            PartView(name, "running", Health.WELL, 0) for name in ("simulator", "bridge", "router", "projector")
+            PartView(name, "running", WorkerHealth.WELL, 0) for name in ("simulator", "bridge", "router", "projector")
         ),
         seen=type(seen)(**{name: getattr(seen, name) for name in seen.__slots__} | {"recent": alerts}),
         numbers=Numbers(),

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from runtime.logs import configure_logging
-from runtime.settings import Settings
+from broker_events.runtime.process.logs import configure_logging
+from broker_events.runtime.settings import Settings
 
 log = logging.getLogger("runtime.test")
 

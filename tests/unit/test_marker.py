@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.envelope import RawRecord
-from ingest.marker import to_marker
-from ingest.sources.source import Received
-from schemas.envelope import parse_event
-from schemas.invalid_event import InvalidEvent, Reason
-from schemas.oversized import marked
+from broker_events.ingest.marker import to_marker
+from broker_events.ingest.raw_record import RawRecord
+from broker_events.ingest.sources.source import Received
+from broker_events.runtime.events.pushed_event import parse_event
+from broker_events.schemas.invalid_event import InvalidEvent, Reason
+from broker_events.schemas.oversized import marked
 
 AT = 1_767_225_600_000_001
 ENVELOPE = (

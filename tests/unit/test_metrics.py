@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from prometheus_client import Histogram, generate_latest
 from prometheus_client.registry import Collector
 
-from runtime.metrics import Metrics
+from broker_events.runtime.process.metrics import Metrics
 
 BOUNDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 

@@ -8,14 +8,14 @@ from unittest.mock import Mock
 import pytest
 from rules_events import ACCOUNT, CATALOG, account_update, transfer
 
-from audit.missing_alerts import MissingAlerts
-from cli.missing_alerts import emit_alerts
-from processors.alert_record import AlertWriter
-from processors.fold import fold, typed_topics
-from processors.rules import active_change
-from runtime.record import TopicPartition
-from runtime.states import States
-from schemas.codec import Codec
+from broker_events.audit.missing_alerts import MissingAlerts
+from broker_events.cli.missing_alerts import emit_alerts
+from broker_events.processors.alert_record import AlertWriter
+from broker_events.processors.fold import fold, typed_topics
+from broker_events.processors.rules import active_change
+from broker_events.runtime.consume.record import TopicPartition
+from broker_events.runtime.state.partition_state import PartitionState
+from broker_events.schemas.codec import Codec
 
 CODECS: dict[str, Codec[Any]] = {
     name: Codec(contract, 1) for name, (contract, _) in CATALOG.topics.items() if contract.schema
@@ -39,7 +39,7 @@ class Folding:
         self.active: dict[bytes, bytes] = {}
         self.ids: list[str] = []
         writer = AlertWriter(CODECS["alerts"], "/broker/projector")
-        tables: Any = {name: {0: States(CODECS[name])} for name in ("state.accounts", "state.movements")}
+        tables: Any = {name: {0: PartitionState(CODECS[name])} for name in ("state.accounts", "state.movements")}
         for offset, event in enumerate(events):
             topic = CATALOG.events[event["biz_type"]].topics[0].name
             of = {"topic": topic, "partition": 0, "offset": offset, "key": ACCOUNT.encode(), "headers": None}

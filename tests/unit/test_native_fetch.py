@@ -9,13 +9,13 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka import TopicPartition as Assigned
 
-from runtime.errors import MustRestart
-from runtime.fetch import Fetch, NativeFetch, fetch_of
-from runtime.native_client import make_client
-from runtime.record import Records, TopicPartition
-from schemas import native_code
+from broker_events.native import extension
+from broker_events.runtime.consume.fetch import Fetch, NativeFetch, fetch_of
+from broker_events.runtime.consume.record import KafkaRecords, TopicPartition
+from broker_events.runtime.kafka.native_client import make_client
+from broker_events.runtime.process.errors import RestartRequired
 
-pytestmark = pytest.mark.skipif(native_code.native is None, reason="no native code here")
+pytestmark = pytest.mark.skipif(extension.native is None, reason="no native code here")
 
 MOCK = {"test.mock.num.brokers": 1, "log_level": 0}
 GROUP = {"group.id": "g", "auto.offset.reset": "error", "enable.partition.eof": True, "log_level": 0}
@@ -25,7 +25,7 @@ LIMIT_S = 20.0
 
 def consumer(**config: Any) -> tuple[Consumer, Fetch]:
     settings = GROUP | {name.replace("_", "."): value for name, value in config.items()}
-    made, client = make_client(Consumer, settings, past_python=True)
+    made, client = make_client(Consumer, settings, native_passthrough=True)
     fetch = fetch_of(made, client, "g")
     assert isinstance(fetch, NativeFetch)
     return made, fetch
@@ -36,7 +36,7 @@ def assign(made: Consumer, fetch: Fetch, *partitions: TopicPartition) -> None:
     made.assign([Assigned(*tp, 0) for tp in partitions])
 
 
-def fetched(fetch: Fetch) -> Records:
+def fetched(fetch: Fetch) -> KafkaRecords:
     """Wait for records and return those of one partition."""
     deadline = time.monotonic() + LIMIT_S
     while time.monotonic() < deadline:
@@ -99,7 +99,7 @@ def test_a_consumer_ends_whose_records_nobody_gave_back(mock: Any) -> None:
 def test_an_assignment_without_a_revocation_is_refused(mock: Any) -> None:
     made, fetch = consumer(bootstrap_servers=mock[1])
     assign(made, fetch, FIRST)
-    with pytest.raises(MustRestart, match="revoked"):
+    with pytest.raises(RestartRequired, match="revoked"):
         fetch.assign([FIRST, SECOND])
     fetch.revoke()
     made.unassign()
@@ -122,19 +122,19 @@ def test_records_of_what_is_not_assigned_are_left_to_their_next_owner(mock: Any)
 
 
 def test_librdkafka_that_cannot_load_native_code_does_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native_code.native, "__file__", "/nowhere/_native.so")
-    made, client = make_client(Consumer, GROUP, past_python=True)
+    monkeypatch.setattr(extension.native, "__file__", "/nowhere/_native.so")
+    made, client = make_client(Consumer, GROUP, native_passthrough=True)
     assert client is None
     made.close()
 
 
 def test_what_else_is_wrong_with_a_configuration_is_raised() -> None:
     with pytest.raises(KafkaException, match="nonsense"):
-        make_client(Consumer, GROUP | {"nonsense": 1}, past_python=True)
+        make_client(Consumer, GROUP | {"nonsense": 1}, native_passthrough=True)
     with pytest.raises(KafkaException, match="nowhere"):
-        make_client(Consumer, GROUP | {"plugin.library.paths": "/nowhere/other.so"}, past_python=True)
+        make_client(Consumer, GROUP | {"plugin.library.paths": "/nowhere/other.so"}, native_passthrough=True)
 
 
 def test_a_client_that_librdkafka_has_not_told_of_is_none() -> None:
     with pytest.raises(RuntimeError, match="not told"):
-        native_code.native.Client.make(Consumer, GROUP)
+        extension.native.Client.make(Consumer, GROUP)

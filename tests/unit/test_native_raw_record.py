@@ -12,10 +12,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ingest.envelope import RawRecord, to_raw
-from ingest.sources.source import Received
-from schemas import native_code
-from schemas.catalog import load_catalog
+from broker_events.ingest.raw_record import RawRecord, to_raw
+from broker_events.ingest.sources.source import Received
+from broker_events.native import extension
+from broker_events.schemas.catalog import load_catalog
 
 AT = 1_767_225_600_000_001
 EVENTS = load_catalog().events.values()
@@ -23,16 +23,16 @@ PATHS = (path for one in EVENTS for path in one.folder.glob("samples/accept/*.js
 SAMPLES = [path.read_bytes() for path in PATHS if not path.name.endswith(".record.json")]
 CHANGES = [b"", b'"', b"\\", b"}", b"{", b",", b"\xff", b"\0", b"1", b"e"]
 
-pytestmark = pytest.mark.skipif(native_code.native is None, reason="native code was not compiled")
+pytestmark = pytest.mark.skipif(extension.native is None, reason="native code was not compiled")
 
 
 @contextmanager
 def plainly() -> Iterator[None]:
-    native, native_code.native = native_code.native, None  # type: ignore[assignment]
+    native, extension.native = extension.native, None  # type: ignore[assignment]
     try:
         yield
     finally:
-        native_code.native = native
+        extension.native = native
 
 
 def made_plainly(received: Received) -> RawRecord:
@@ -41,7 +41,7 @@ def made_plainly(received: Received) -> RawRecord:
 
 
 def is_taken(received: Received) -> bool:
-    return native_code.native.raw_record(received.payload, received[2:7], "grpc", "now") is not None
+    return extension.native.raw_record(received.payload, received[2:7], "grpc", "now") is not None
 
 
 def inner(sample: bytes) -> bytes:

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import pytest
 
-from ingest.sources.ndjson import NdjsonFiles, Place
-from ingest.sources.source import Received
-from runtime.errors import SettingsError
+from broker_events.ingest.sources.ndjson import NdjsonFiles, Place
+from broker_events.ingest.sources.source import Received
+from broker_events.runtime.process.errors import OperatorActionRequired
 
 LIMIT = 1000
 EVENT = b'{"id":"e1","event_type":"FUNDING","payload":{"account_id":"A"}}'
@@ -207,7 +207,7 @@ def test_what_is_not_ndjson_is_refused_by_name_before_anything_is_read(
 ) -> None:
     content, what, command = REFUSED[name]
     good, bad = written(tmp_path / "good", EVENT), written(tmp_path / "bad", pack(content))
-    with pytest.raises(SettingsError) as refused:
+    with pytest.raises(OperatorActionRequired) as refused:
         NdjsonFiles([good, bad], limit=LIMIT)
     line = str(refused.value)
     assert str(bad) in line
@@ -221,7 +221,7 @@ def test_a_pipe_is_judged_by_its_first_bytes_too(tmp_path: Path) -> None:
     os.mkfifo(fifo)
     writer = threading.Thread(target=fifo.write_bytes, args=(REFUSED["zip"][0],))
     writer.start()
-    with pytest.raises(SettingsError, match="a zip archive"):
+    with pytest.raises(OperatorActionRequired, match="a zip archive"):
         list(NdjsonFiles([fifo], limit=LIMIT).receive(dict))
     writer.join()
 
@@ -256,7 +256,7 @@ def test_a_line_of_just_the_limit_is_an_event(imports: Imports, tmp_path: Path) 
 def test_what_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     cut = written(tmp_path / "cut", gzip.compress(b'"' + os.urandom(300_000).hex().encode())[:100_000])
     for path in (cut, tmp_path / "missing", tmp_path, cut / "below a file"):
-        with pytest.raises(SettingsError) as refused:
+        with pytest.raises(OperatorActionRequired) as refused:
             list(NdjsonFiles([path], limit=LIMIT).receive(dict))
         assert str(refused.value).startswith(f"{path}: ")
         assert "\n" not in str(refused.value)
@@ -267,7 +267,7 @@ def test_a_line_of_100_mb_is_read_in_little_memory(tmp_path: Path, pack: str) ->
     program = """
 import resource, sys
 from pathlib import Path
-from ingest.sources.ndjson import NdjsonFiles
+from broker_events.ingest.sources.ndjson import NdjsonFiles
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 reader = NdjsonFiles([Path(sys.argv[1])], limit=8_000_000)
 print([one.whole and one.whole[0] for one in reader.receive(dict)])

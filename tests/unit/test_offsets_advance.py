@@ -12,22 +12,22 @@ import pytest
 from confluent_kafka import Consumer, Producer
 from confluent_kafka import TopicPartition as Assigned
 
-from runtime import record_source
-from runtime.errors import MustRestart
-from runtime.fetch import fetch_of
-from runtime.metrics import Metrics
-from runtime.native_client import make_client
-from runtime.record import TopicPartition
-from runtime.record_batch import Part
-from runtime.record_source import RecordSource
-from runtime.settings import Settings
-from schemas import native_code
+from broker_events.native import extension
+from broker_events.runtime.consume import record_source
+from broker_events.runtime.consume.fetch import fetch_of
+from broker_events.runtime.consume.record import TopicPartition
+from broker_events.runtime.consume.record_batch import Part
+from broker_events.runtime.consume.record_source import RecordSource
+from broker_events.runtime.kafka.native_client import make_client
+from broker_events.runtime.process.errors import RestartRequired
+from broker_events.runtime.process.metrics import Metrics
+from broker_events.runtime.settings import Settings
 
 TP = TopicPartition("t", 0)
 LIMIT_S = 20.0
 
 
-@pytest.fixture(params=[False, pytest.param(True, marks=pytest.mark.skipif(not native_code.native, reason="no Rust"))])
+@pytest.fixture(params=[False, pytest.param(True, marks=pytest.mark.skipif(not extension.native, reason="no Rust"))])
 def part(request: pytest.FixtureRequest) -> Any:
     """Return records 0 to 9 as the Python path or the native one fetches them, from librdkafka's mock of a cluster."""
     producer = Producer({"test.mock.num.brokers": 1, "log_level": 0})
@@ -36,7 +36,7 @@ def part(request: pytest.FixtureRequest) -> Any:
         producer.produce("t", b"%d" % number, partition=0)
     assert producer.flush(LIMIT_S) == 0
     config = {"group.id": "g", "bootstrap.servers": f"{address.host}:{address.port}", "log_level": 0}
-    consumer, client = make_client(Consumer, config, past_python=request.param)
+    consumer, client = make_client(Consumer, config, native_passthrough=request.param)
     fetch = fetch_of(consumer, client, "g")
     fetch.assign([TP])
     consumer.assign([Assigned(*TP, 0)])
@@ -67,7 +67,7 @@ def test_records_below_the_position(
         await source._process(Part(part.partitions, Counter(t=10)))
 
     if refusal is not None:
-        with pytest.raises(MustRestart, match=refusal):
+        with pytest.raises(RestartRequired, match=refusal):
             asyncio.run(process())
         transaction.begin.assert_not_called()
     else:

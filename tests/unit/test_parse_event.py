@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from schemas.account_key import account_key
-from schemas.envelope import check_envelope, parse_event
-from schemas.exact_json import Number, parse
-from schemas.invalid_event import InvalidEvent, Reason
+from broker_events.runtime.events.account_key import account_key
+from broker_events.runtime.events.lossless_json import Number, parse
+from broker_events.runtime.events.pushed_event import check_envelope, parse_event
+from broker_events.schemas.invalid_event import InvalidEvent, Reason
 
 EVENT: dict[str, Any] = {"id": "1", "event_type": "TEST", "timestamp": "whenever", "payload": {"a": 1}}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runtime.partitioner import murmur2, partition_for
+from broker_events.runtime.kafka.partitioner import murmur2, partition_for
 
 # org.apache.kafka.common.utils.UtilsTest, testMurmur2
 VECTORS = {

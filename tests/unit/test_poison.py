@@ -13,23 +13,23 @@ from confluent_kafka import Producer
 from rules_events import CATALOG, MAX_SKEW_US
 from test_fold_limits import CODECS, TYPED, WRITER, Typed
 
-from ingest.envelope import to_raw
-from ingest.sources.source import Received
-from processors.fold import fold
-from processors.routing import Routing
-from runtime.health import Health
-from runtime.kafka import Headers
-from runtime.metrics import Metrics
-from runtime.quarantine import QUARANTINE, Quarantine
-from runtime.record import Record
-from runtime.settings import Settings
-from runtime.states import States
-from runtime.topics import DERIVED_SIZE_FACTOR, derived_size_limit, typed_size_limit
-from schemas import native_code
-from schemas.codec import Codec
-from schemas.duplicate_window import duplicate_window
-from schemas.invalid_event import InvalidEvent
-from schemas.schema_rules import MAX_ID_BYTES
+from broker_events.ingest.raw_record import to_raw
+from broker_events.ingest.sources.source import Received
+from broker_events.native import extension
+from broker_events.processors.fold import fold
+from broker_events.processors.routing import Routing
+from broker_events.runtime.consume.record import KafkaRecord
+from broker_events.runtime.events.duplicate_window import duplicate_window
+from broker_events.runtime.kafka.clients import Headers
+from broker_events.runtime.kafka.topics import DERIVED_SIZE_FACTOR, derived_size_limit, typed_size_limit
+from broker_events.runtime.process.health import Health
+from broker_events.runtime.process.metrics import Metrics
+from broker_events.runtime.quarantine.writer import QUARANTINE, Quarantine
+from broker_events.runtime.settings import Settings
+from broker_events.runtime.state.partition_state import PartitionState
+from broker_events.schemas.codec import Codec
+from broker_events.schemas.invalid_event import InvalidEvent
+from broker_events.schemas.schema_rules import MAX_ID_BYTES
 
 BUGS = {"internal_error", "undecodable"}
 
@@ -61,7 +61,7 @@ class Pipeline:
         self._kafka = Kafka(largest)
         self._routing = Routing(CATALOG.events, dict.fromkeys(CATALOG.topics, 1), str, typed_limit)
         self._window = duplicate_window(100)
-        self.tables = {name: {0: States[Any](CODECS[name])} for name in ("state.accounts", "state.movements")}
+        self.tables = {name: {0: PartitionState[Any](CODECS[name])} for name in ("state.accounts", "state.movements")}
         self._quarantine = Quarantine(
             Settings(), "projector", Codec(CATALOG.topics[QUARANTINE][0], 1), Metrics(), Health(10)
         )
@@ -80,7 +80,7 @@ class Pipeline:
         return self.project(Typed(route.topic, value, key or b""))
 
     def project(self, record: Typed) -> str:
-        typed: Record = record  # type: ignore[assignment]
+        typed: KafkaRecord = record  # type: ignore[assignment]
         try:
             folded = fold(TYPED[record.topic()], typed, self.tables, WRITER, self._limit, MAX_SKEW_US)
         except InvalidEvent as problem:
@@ -122,7 +122,7 @@ def event(biz_type: str, **payload: Any) -> dict[str, Any]:
 @pytest.fixture(params=["native", "plain"])
 def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "plain":
-        monkeypatch.setattr(native_code, "native", None)
+        monkeypatch.setattr(extension, "native", None)
 
 
 @pytest.mark.usefixtures("_way")

@@ -7,14 +7,14 @@ from unittest.mock import Mock
 
 import pytest
 
-from processors.fold import TypedTopic
-from processors.projector import Projector
-from processors.rules import PROJECTIONS
-from runtime.errors import MustRestart
-from runtime.metrics import Metrics
-from runtime.record import TopicPartition
-from runtime.settings import Settings
-from schemas.registry import RegistryError
+from broker_events.processors.fold import TypedTopic
+from broker_events.processors.projector import Projector
+from broker_events.processors.rules import PROJECTIONS
+from broker_events.runtime.consume.record import TopicPartition
+from broker_events.runtime.process.errors import RestartRequired
+from broker_events.runtime.process.metrics import Metrics
+from broker_events.runtime.settings import Settings
+from broker_events.schemas.registry import RegistryError
 
 GONE = RegistryError("the registry cannot be reached")
 
@@ -31,6 +31,6 @@ def test_a_registry_that_is_away(of: str) -> None:
     record.partition.return_value, record.timestamp.return_value = 0, (1, 1000)
     record.key.return_value, record.value.return_value = b"ACC-1", b"value"
     batch: Any = Mock(partitions={TopicPartition("topic", 0): [record]})
-    with pytest.raises(MustRestart, match="cannot be reached"):
+    with pytest.raises(RestartRequired, match="cannot be reached"):
         projector.process(batch)
     quarantine.put.assert_not_called()

@@ -11,16 +11,16 @@ from typing import Any
 import grpc
 import pytest
 
-from devstack.local_http import open_local
-from ingest.sources.broker_push import BrokerPush
-from runtime.addresses import host_port, is_loopback
-from runtime.errors import SettingsError
-from runtime.health import Health
-from runtime.metrics import Metrics
-from runtime.schema_ids import open_registry
-from runtime.settings import load_settings
-from schemas.codec import EventDecoder
-from schemas.registry import Registry, RegistryError
+from broker_events.devstack.local_http import open_local
+from broker_events.ingest.sources.broker_push import BrokerPush
+from broker_events.runtime.process.addresses import host_port, is_loopback
+from broker_events.runtime.process.errors import OperatorActionRequired
+from broker_events.runtime.process.health import Health
+from broker_events.runtime.process.metrics import Metrics
+from broker_events.runtime.schema_ids import open_registry
+from broker_events.runtime.settings import load_settings
+from broker_events.schemas.codec import EventDecoder
+from broker_events.schemas.registry import Registry, RegistryError
 
 NOBODY = "http://127.0.0.1:9"
 
@@ -122,11 +122,11 @@ def push_end(caplog: pytest.LogCaptureFixture, **settings: object) -> str:
                 push.stop()
 
     handler = Stop()
-    logging.getLogger("ingest.sources.broker_push").addHandler(handler)
+    logging.getLogger("broker_events.ingest.sources.broker_push").addHandler(handler)
     try:
         assert [*push.receive(dict)] == []
     finally:
-        logging.getLogger("ingest.sources.broker_push").removeHandler(handler)
+        logging.getLogger("broker_events.ingest.sources.broker_push").removeHandler(handler)
     return next(message for message in caplog.messages if "stream ended" in message)
 
 
@@ -187,6 +187,6 @@ def test_what_is_this_machine(address: str, expected: bool) -> None:  # noqa: FB
 def test_what_a_proxy_looks_like(name: str) -> None:
     assert getattr(load_settings(**{name: "http://[fd00::1]:3128/"}), name) == "http://[fd00::1]:3128/"
     for value in ("proxy:3128", "https://proxy:3128", "socks5://proxy", "http://u:hunter2@proxy:3128", "http://p/x"):
-        with pytest.raises(SettingsError, match=f"PIPELINE_{name.upper()}: ") as raised:
+        with pytest.raises(OperatorActionRequired, match=f"PIPELINE_{name.upper()}: ") as raised:
             load_settings(**{name: value})
         assert "hunter2" not in str(raised.value)

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.sources.event_push_pb2 import SubscribeResponse
-from ingest.sources.push_message import Kind, PushMessage, decode
+from broker_events.ingest.sources.event_push_pb2 import SubscribeResponse
+from broker_events.ingest.sources.push_message import MessageKind, PushMessage, decode
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
@@ -34,7 +34,7 @@ def test_every_field_arrives(
 def test_a_payload_that_is_not_utf8_arrives_as_it_is() -> None:
     data = b"\x08\x02" + field(2, b"e1") + field(3, b"FUND\xff") + field(4, b"p1") + field(7, b'{"a":"\xff"}')
     message = decode(data)
-    assert message.kind is Kind.EVENT
+    assert message.kind is MessageKind.EVENT
     assert message.payload == b'{"a":"\xff"}'
     assert (message.id, message.event_type, message.position) == ("e1", "FUND\\xff", "p1")
 
@@ -55,22 +55,22 @@ def test_what_is_not_protobuf_is_an_event_with_the_whole_message_as_payload() ->
 @pytest.mark.parametrize(
     ("message", "kind"),
     [
-        (SubscribeResponse(), Kind.SUBSCRIBED),
-        (SubscribeResponse(payload="welcome"), Kind.SUBSCRIBED),
-        (SubscribeResponse(id="e1", payload="{}"), Kind.EVENT),
-        (SubscribeResponse(eventType="ACCOUNT", payload="{}"), Kind.EVENT),
-        (SubscribeResponse(payload='{"id": "e1"}'), Kind.EVENT),
-        (SubscribeResponse(type=SubscribeResponse.Ping, id="p1"), Kind.PING),
-        (SubscribeResponse(type=SubscribeResponse.Ping, id="p1", payload="pong"), Kind.PING),
-        (SubscribeResponse(type=SubscribeResponse.Ping, id="e1", payload="{}"), Kind.EVENT),
-        (SubscribeResponse(type=SubscribeResponse.Event), Kind.EVENT),
-        (SubscribeResponse(type=SubscribeResponse.AuthError, id="e1", payload="{}"), Kind.REFUSED),
-        (SubscribeResponse(type=SubscribeResponse.NumOfConnExceed), Kind.TOO_MANY_CONNECTIONS),
-        (SubscribeResponse(type=SubscribeResponse.SubscribeExpired), Kind.EXPIRED),
-        (SubscribeResponse(type=6), Kind.UNKNOWN),  # type: ignore[arg-type]
-        (SubscribeResponse(type=6, id="e1", payload="{}"), Kind.EVENT),  # type: ignore[arg-type]
-        (SubscribeResponse(type=6, payload="anything"), Kind.EVENT),  # type: ignore[arg-type]
+        (SubscribeResponse(), MessageKind.SUBSCRIBED),
+        (SubscribeResponse(payload="welcome"), MessageKind.SUBSCRIBED),
+        (SubscribeResponse(id="e1", payload="{}"), MessageKind.EVENT),
+        (SubscribeResponse(eventType="ACCOUNT", payload="{}"), MessageKind.EVENT),
+        (SubscribeResponse(payload='{"id": "e1"}'), MessageKind.EVENT),
+        (SubscribeResponse(type=SubscribeResponse.Ping, id="p1"), MessageKind.PING),
+        (SubscribeResponse(type=SubscribeResponse.Ping, id="p1", payload="pong"), MessageKind.PING),
+        (SubscribeResponse(type=SubscribeResponse.Ping, id="e1", payload="{}"), MessageKind.EVENT),
+        (SubscribeResponse(type=SubscribeResponse.Event), MessageKind.EVENT),
+        (SubscribeResponse(type=SubscribeResponse.AuthError, id="e1", payload="{}"), MessageKind.REFUSED),
+        (SubscribeResponse(type=SubscribeResponse.NumOfConnExceed), MessageKind.TOO_MANY_CONNECTIONS),
+        (SubscribeResponse(type=SubscribeResponse.SubscribeExpired), MessageKind.EXPIRED),
+        (SubscribeResponse(type=6), MessageKind.UNKNOWN),  # type: ignore[arg-type]
+        (SubscribeResponse(type=6, id="e1", payload="{}"), MessageKind.EVENT),  # type: ignore[arg-type]
+        (SubscribeResponse(type=6, payload="anything"), MessageKind.EVENT),  # type: ignore[arg-type]
     ],
 )
-def test_kinds(message: SubscribeResponse, kind: Kind) -> None:
+def test_kinds(message: SubscribeResponse, kind: MessageKind) -> None:
     assert decode(message.SerializeToString()).kind is kind

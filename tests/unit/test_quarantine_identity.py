@@ -7,9 +7,9 @@ from unittest.mock import Mock
 
 import pytest
 
-from runtime.quarantine import Quarantine
-from runtime.settings import Settings
-from schemas.invalid_event import InvalidEvent, Reason
+from broker_events.runtime.quarantine.writer import Quarantine
+from broker_events.runtime.settings import Settings
+from broker_events.schemas.invalid_event import InvalidEvent, Reason
 
 NOTHING = (None, None, None)
 

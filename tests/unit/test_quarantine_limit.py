@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from runtime.quarantine_limit import QuarantineLimit
+from broker_events.runtime.quarantine.limit import QuarantineLimit
 
 ALL = [*range(10)]
 

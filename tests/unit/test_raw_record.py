@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.envelope import RawRecord, iso_micros, to_raw, wrap
-from ingest.sources.source import Received
+from broker_events.ingest.raw_record import RawRecord, iso_micros, to_raw, wrap
+from broker_events.ingest.sources.source import Received
 
 AT = 1_767_225_600_000_001  # 2026-01-01T00:00:00.000001Z
 INNER = b'{ "account_id": "A1", "amount": 1.10, "biz_type":"CREDIT", "amount": 2.20 }'

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cli.main import COMMANDS
-from runtime.settings import Settings
-from schemas.catalog import load_catalog
+from broker_events.cli.main import COMMANDS
+from broker_events.runtime.settings import Settings
+from broker_events.schemas.catalog import load_catalog
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from audit.comparison import Comparison, Finding, Verdict
-from cli.rebuild import report
+from broker_events.audit.state_diff import Comparison, StateDifference, Verdict
+from broker_events.cli.rebuild import report
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from cli.rebuild import report
     ],
 )
 def test_the_verdict(differing: int, repaired: int, unjudged: int, moving: int, expected: str) -> None:
-    found = [Finding("state.accounts", 0, b"ACC", Verdict.MISSING, (), b"x")] * differing
+    found = [StateDifference("state.accounts", 0, b"ACC", Verdict.MISSING, (), b"x")] * differing
     compared = [
         Comparison("state.accounts", 0, 7, moving, unjudged, found),
         Comparison("alerts.active", 0, 1),

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.catalog import load_catalog
-from schemas.codec import Codec, DecodeError
-from schemas.frame import FRAME_BYTES
-from schemas.storage_schema import storage_schema
+from broker_events.schemas.catalog import load_catalog
+from broker_events.schemas.codec import Codec, DecodeError
+from broker_events.schemas.frame import FRAME_BYTES
+from broker_events.schemas.storage_schema import storage_schema
 
 CONTRACTS = [contract for contract in load_catalog().contracts.values() if contract.schema is not None]
 # Around the borders of one byte, of the length table, of a time in microseconds, of 64 bits.

@@ -12,16 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from processors.app import PipelineApp
-from runtime.errors import refused_by_system
-from runtime.process import run_process
-from runtime.settings import Settings
+from broker_events.processors.app import PipelineApp
+from broker_events.runtime.process.errors import refused_by_system
+from broker_events.runtime.process.lifecycle import run_process
+from broker_events.runtime.settings import Settings
 
 
 def command(*arguments: str, stdout: int | None = None, **variables: str) -> tuple[int, list[str]]:
     """Exit code, and lines on standard error."""
     done = subprocess.run(
-        [sys.executable, "-m", "cli", *arguments],
+        [sys.executable, "-m", "broker_events.cli", *arguments],
         env=os.environ | variables,
         stdout=stdout,
         stderr=subprocess.PIPE,

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from runtime.errors import MustRestart, PipelineError, SettingsError
-from runtime.schema_ids import open_registry, registry_problem, resolve_schema_ids
-from runtime.settings import Settings, load_settings
-from schemas.catalog import load_catalog
-from schemas.registry import RegistryError
+from broker_events.runtime.process.errors import OperatorActionRequired, PipelineError, RestartRequired
+from broker_events.runtime.schema_ids import open_registry, registry_problem, resolve_schema_ids
+from broker_events.runtime.settings import Settings, load_settings
+from broker_events.schemas.catalog import load_catalog
+from broker_events.schemas.registry import RegistryError
 
 READ_ONLY = b'{"error_code": 42205, "message": "Subject is in read-only mode"}'
 
@@ -49,13 +49,13 @@ def settings(request: pytest.FixtureRequest) -> Iterator[Settings]:
 @pytest.mark.parametrize(
     ("settings", "ends_with"),
     [
-        ((404, b"<html>not found</html>"), SettingsError),
-        ((400, b"what?"), SettingsError),
-        ((200, b"<html>welcome</html>"), SettingsError),
-        ((422, READ_ONLY), SettingsError),
-        ((429, b"later"), MustRestart),
-        ((500, b'{"error_code": 50001, "message": "store"}'), MustRestart),
-        ((503, b"starting"), MustRestart),
+        ((404, b"<html>not found</html>"), OperatorActionRequired),
+        ((400, b"what?"), OperatorActionRequired),
+        ((200, b"<html>welcome</html>"), OperatorActionRequired),
+        ((422, READ_ONLY), OperatorActionRequired),
+        ((429, b"later"), RestartRequired),
+        ((500, b'{"error_code": 50001, "message": "store"}'), RestartRequired),
+        ((503, b"starting"), RestartRequired),
     ],
     indirect=["settings"],
 )
@@ -63,7 +63,7 @@ def test_what_only_a_person_can_change(settings: Settings, ends_with: type[Pipel
     with pytest.raises(ends_with) as raised:
         resolve_schema_ids(settings, load_catalog())
     assert "http://127.0.0.1" in str(raised.value)
-    if ends_with is SettingsError:
+    if ends_with is OperatorActionRequired:
         assert str(raised.value).startswith("PIPELINE_SCHEMA_REGISTRY_URL: ")
     with pytest.raises(RegistryError) as asked:
         open_registry(settings).schema_text(1)

@@ -8,13 +8,13 @@ from unittest.mock import Mock
 
 import pytest
 
-from cli.quarantine_records import Choice
-from processors.forecast import REPEATED, Forecast
-from processors.routing import Routing
-from runtime.replay import Quarantined, is_too_large, replay_headers
-from schemas.catalog import load_catalog
-from schemas.headers import raw_offset
-from schemas.models import Header, QuarantinedEvent
+from broker_events.cli.quarantine_records import Choice
+from broker_events.processors.replay_preview import REPEATED, ReplayPreview
+from broker_events.processors.routing import Routing
+from broker_events.runtime.quarantine.replay import Quarantined, is_too_large, replay_headers
+from broker_events.schemas.catalog import load_catalog
+from broker_events.schemas.headers import raw_offset
+from broker_events.schemas.models import Header, QuarantinedEvent
 
 CATALOG = load_catalog()
 
@@ -67,9 +67,9 @@ def test_a_record_needs_room_for_the_headers() -> None:
 
 
 @pytest.fixture
-def forecast() -> Forecast:
+def forecast() -> ReplayPreview:
     routing = Routing(CATALOG.events, dict.fromkeys(CATALOG.topics, 1), "broker.{}".format, 1000)
-    return Forecast(routing, 100)
+    return ReplayPreview(routing, 100)
 
 
 @pytest.mark.parametrize(
@@ -84,11 +84,11 @@ def forecast() -> Forecast:
         ({"value": None}, "refused again: no_value"),
     ],
 )
-def test_what_would_become_of_a_record(forecast: Forecast, members: dict[str, Any], expected: str) -> None:
+def test_what_would_become_of_a_record(forecast: ReplayPreview, members: dict[str, Any], expected: str) -> None:
     assert forecast.of(refused(**members)) == expected
 
 
-def test_an_event_that_was_refused_twice_is_typed_once(forecast: Forecast) -> None:
+def test_an_event_that_was_refused_twice_is_typed_once(forecast: ReplayPreview) -> None:
     twice = [refused(event(), offset=offset) for offset in (17, 18)]
     assert [forecast.of(each) for each in twice] == ["typed into broker.event.credit", REPEATED]
     assert forecast.of(refused(event(amount="2"), offset=19)) == "refused again: id_conflict"

@@ -7,15 +7,15 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from test_audit_books import Rec
+from test_audit_reconciliation import Rec
 
-from processors.router import Router
-from processors.routing import Routing
-from runtime.record import TopicPartition
-from runtime.settings import Settings
-from schemas.catalog import RAW, load_catalog
-from schemas.duplicate_window import duplicate_window
-from schemas.invalid_event import Reason
+from broker_events.processors.router import Router
+from broker_events.processors.routing import Routing
+from broker_events.runtime.consume.record import TopicPartition
+from broker_events.runtime.events.duplicate_window import duplicate_window
+from broker_events.runtime.settings import Settings
+from broker_events.schemas.catalog import RAW, load_catalog
+from broker_events.schemas.invalid_event import Reason
 
 CATALOG = load_catalog()
 EVENT = (

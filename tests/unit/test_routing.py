@@ -12,13 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.routing import Route, Routing, find_route
-from schemas import event_reader, native_code
-from schemas.body_hash import body_hash
-from schemas.catalog import load_catalog
-from schemas.duplicate_window import PlainDuplicateWindow, duplicate_window
-from schemas.invalid_event import InvalidEvent, Reason
-from schemas.transcoder import Transcoder
+from broker_events.native import extension
+from broker_events.processors.routing import Route, Routing, find_route
+from broker_events.runtime.events import event_reader
+from broker_events.runtime.events.body_hash import body_hash
+from broker_events.runtime.events.duplicate_window import PythonDuplicateWindow, duplicate_window
+from broker_events.runtime.events.transcoder import Transcoder
+from broker_events.schemas.catalog import load_catalog
+from broker_events.schemas.invalid_event import InvalidEvent, Reason
 
 EVENTS = load_catalog().events
 CREDIT = Route("CREDIT", "FUNDING", "broker.event.credit", Transcoder(EVENTS["CREDIT"], 1))
@@ -72,7 +73,7 @@ SAMPLES = [
 @contextmanager
 def without_native_code() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(native_code, "native", None)
+        patch.setattr(extension, "native", None)
         yield
 
 
@@ -304,7 +305,7 @@ def test_what_native_code_leaves_to_the_plain_way_is_not_remembered() -> None:
 
 def test_native_code_of_another_version_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     class Older:
-        DuplicateWindow = PlainDuplicateWindow
+        DuplicateWindow = PythonDuplicateWindow
 
         class EventReader:
             def __init__(self, _routes: object) -> None: ...
@@ -312,6 +313,6 @@ def test_native_code_of_another_version_stops_the_start(monkeypatch: pytest.Monk
             def route(self, _value: bytes | None) -> int:
                 return 0
 
-    monkeypatch.setattr(native_code, "native", Older)
+    monkeypatch.setattr(extension, "native", Older)
     with pytest.raises(TypeError, match="positional arguments"):
         Routing(EVENTS, IDS, str, 10_000)

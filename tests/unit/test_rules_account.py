@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from rules_events import ACCOUNT, HK, SECOND, Memory, account_update, event, fold, sample, typed_at
 
-from processors.rules import PROJECTIONS, Flag
+from broker_events.processors.rules import PROJECTIONS, Flag
 
 UPDATE, BCAN, INFO, CLOSE, RESTRICT, UNRESTRICTED = (
     "ACCOUNT_UPDATE",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rules_events import HK, HOUR, MAX_SKEW_US, SECOND, US, Arrived, account_update, event, fold, transfer
 from test_rules_laws import CHANGES, interleave
 
-from processors.rules import Flag
+from broker_events.processors.rules import Flag
 
 MAX_SKEW = MAX_SKEW_US * 1000
 YEAR = 365 * 24 * HOUR

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rules_events import CN, HK, HK_NO_TRADE, US, account_update, event, fold, time_at
 
-from processors.rules import Flag
-from processors.rules.liquidate_only import market_of
+from broker_events.processors.rules import Flag
+from broker_events.processors.rules.liquidate_only import market_of
 
 Event = dict[str, Any]
 T = TypeVar("T")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rules_events import ACCOUNT, SECOND, Folded, Memory, event, fold, transfer
 
-from processors.rules import Flag
+from broker_events.processors.rules import Flag
 
 Event = dict[str, Any]
 KINDS = {

@@ -1,8 +1,8 @@
 import pytest
 from rules_events import ACCOUNT, CN, HK, HK_NO_TRADE, SECOND, US, account_update, fold, sample
 
-from processors.rules import Flag
-from processors.rules.liquidate_only import market_of
+from broker_events.processors.rules import Flag
+from broker_events.processors.rules.liquidate_only import market_of
 
 
 @pytest.mark.parametrize(

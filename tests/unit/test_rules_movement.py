@@ -3,8 +3,8 @@ from typing import Any
 import pytest
 from rules_events import ACCOUNT, decimal, event, fold, sample, transfer
 
-from processors.rules import Flag
-from processors.rules.movement import HISTORY_LIMIT, is_legal
+from broker_events.processors.rules import Flag
+from broker_events.processors.rules.movement import HISTORY_LIMIT, is_legal
 
 FUNDING = ("TRANSFER", "FEE_DEDUCTION", "CREDIT", "INSTANT_FUNDING", "INSTANT_EXCHANGE", "EXCHANGE")
 TERMS = (

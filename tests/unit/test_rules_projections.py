@@ -4,9 +4,9 @@ from uuid import UUID
 import pytest
 from rules_events import CATALOG, HK, SECOND, account_update, fold, sample, sample_names, transfer
 
-from processors.rules import PROJECTIONS, active_change
-from processors.rules.alerting import NAMESPACE
-from schemas.codec import Codec
+from broker_events.processors.rules import PROJECTIONS, active_change
+from broker_events.processors.rules.alerting import NAMESPACE
+from broker_events.schemas.codec import Codec
 
 SAMPLES = [(biz_type, name) for biz_type in PROJECTIONS for name in sample_names(biz_type)]
 

@@ -1,12 +1,12 @@
 import pytest
 
-from processors.rules import Source
-from processors.rules.recency import Timed, Typed, order, restate
+from broker_events.processors.rules import RecordOrigin
+from broker_events.processors.rules.recency import Timed, Typed, order, restate
 
 SECOND = "2025-03-29T07:02:33"
 
 
-SOURCE = Source("topic", 0, 0, received_us=2_000_000_000_000_000, max_skew_us=60_000_000)
+SOURCE = RecordOrigin("topic", 0, 0, received_us=2_000_000_000_000_000, max_skew_us=60_000_000)
 
 
 def timed(fraction: str) -> Timed:

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rules_events import HK, SECOND, US, account_update, fold, transfer
 
-from processors.rules import Flag
-from processors.rules.liquidate_only import market_of
-from processors.rules.movement import is_legal
+from broker_events.processors.rules import Flag
+from broker_events.processors.rules.liquidate_only import market_of
+from broker_events.processors.rules.movement import is_legal
 
 OTHER_SPELLINGS = (
     *("returned", "Returned", " RETURNED", "RETURNED ", "Returned\n", "\ufeffRETURNED", "RETURNED\u200b"),

@@ -1,8 +1,8 @@
 import pytest
 from rules_events import ACCOUNT, SECOND, decimal, event, fold, transfer
 
-from processors.rules import Flag
-from processors.rules.transfer_returned import decimal_text
+from broker_events.processors.rules import Flag
+from broker_events.processors.rules.transfer_returned import decimal_text
 
 MOVEMENT = f"{ACCOUNT}/TRANSFER/LJIS16BACHQG9LPP44L9IQHGAB"
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.errors import SettingsError
-from runtime.settings import CONFIG_FILE, PREFIX, Settings, load_settings
+from broker_events.runtime.process.errors import OperatorActionRequired
+from broker_events.runtime.settings import CONFIG_FILE, PREFIX, Settings, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def refusal(**overrides: object) -> str:
-    with pytest.raises(SettingsError) as raised:
+    with pytest.raises(OperatorActionRequired) as raised:
         load_settings(**overrides)
     text = str(raised.value)
     assert "\n" not in text
@@ -114,7 +114,9 @@ def test_a_wrong_value_names_its_setting(name: str, value: object) -> None:
 
 def test_a_transaction_commits_well_before_the_broker_aborts_it() -> None:
     assert load_settings(commit_interval_ms=1000, transaction_timeout_ms=2000).commit_interval_ms == 1000
-    with pytest.raises(SettingsError, match=r"PIPELINE_COMMIT_INTERVAL_MS: 1001 is more than half of .*_TIMEOUT_MS"):
+    with pytest.raises(
+        OperatorActionRequired, match=r"PIPELINE_COMMIT_INTERVAL_MS: 1001 is more than half of .*_TIMEOUT_MS"
+    ):
         load_settings(commit_interval_ms=1001, transaction_timeout_ms=2000)
 
 

@@ -6,9 +6,9 @@ import hmac
 
 import pytest
 
-from ingest.sources import generate
-from ingest.sources.event_push_pb2 import SubscribeEvent, SubscribeRequest
-from ingest.sources.signature import SignatureAlgorithm, sign, signed_metadata
+from broker_events.ingest.sources import generate
+from broker_events.ingest.sources.event_push_pb2 import SubscribeEvent, SubscribeRequest
+from broker_events.ingest.sources.signature import SignatureAlgorithm, sign, signed_metadata
 
 SECRET = "s-secret"  # noqa: S105  of the published vector
 REQUEST = bytes.fromhex(

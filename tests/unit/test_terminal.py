@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 from rich.table import Table
 from rich.text import Text
 
-from cli.event_text import readable
-from cli.output import aligned, json_line, printable, write_lines
-from runtime.console import EscapingConsole
-from runtime.logs import configure_logging
-from runtime.settings import Settings
-from runtime.terminal import EscapedText, escape_output, escaped, plain_stream
+from broker_events.cli.event_text import readable
+from broker_events.cli.output import aligned, json_line, printable, write_lines
+from broker_events.runtime.process.console import EscapingConsole
+from broker_events.runtime.process.logs import configure_logging
+from broker_events.runtime.process.terminal import EscapedText, escape_output, escaped, plain_stream
+from broker_events.runtime.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 EVERYTHING = "".join(map(chr, range(sys.maxunicode + 1)))
@@ -146,7 +146,7 @@ def test_errors_that_quote(arguments: list[str], variables: dict[str, str]) -> N
     if "\x00" in "".join(arguments):
         arguments = [argument.replace("\x00", "") for argument in arguments]
     done = subprocess.run(
-        [sys.executable, "-m", "cli", *arguments],
+        [sys.executable, "-m", "broker_events.cli", *arguments],
         cwd=ROOT,
         env={"PATH": "", "PIPELINE_START_TIMEOUT_S": "0.1"} | variables,
         check=False,
@@ -167,5 +167,5 @@ def test_nothing_is_printed_past_the_escaping() -> None:
         for folder in ("cli", "devstack", "audit", "ingest", "processors", "runtime", "schemas")
         for path in (ROOT / folder).rglob("*.py")
     }
-    allowed = {"runtime/console.py", "devstack/live_view.py"}
+    allowed = {"runtime/process/console.py", "devstack/live_view.py"}
     assert {path for path, matches in found.items() if matches} <= allowed

@@ -9,16 +9,16 @@ from unittest.mock import Mock
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-import runtime.topic_identity
-import runtime.transaction
-from runtime.errors import MustRestart, SettingsError
-from runtime.offset_note import OffsetNote, parse_note
-from runtime.record import TopicPartition as Tp
-from runtime.settings import Settings
-from runtime.start_offsets import foreign_offsets
-from runtime.topic_identity import TopicIdentity
-from runtime.topic_reader import Committed
-from runtime.transaction import Transaction
+import broker_events.runtime.consume.topic_identity
+import broker_events.runtime.kafka.transaction
+from broker_events.runtime.consume.offset_note import OffsetNote, parse_note
+from broker_events.runtime.consume.record import TopicPartition as Tp
+from broker_events.runtime.consume.starting_offsets import foreign_offsets
+from broker_events.runtime.consume.topic_identity import TopicIdentity
+from broker_events.runtime.kafka.topic_reader import Committed
+from broker_events.runtime.kafka.transaction import Transaction
+from broker_events.runtime.process.errors import OperatorActionRequired, RestartRequired
+from broker_events.runtime.settings import Settings
 
 RAW = Tp("broker.raw", 0)
 
@@ -35,7 +35,9 @@ def test_a_note_is_small_json_and_anything_else_counts_as_none() -> None:
 
 
 def test_offsets_of_a_topic_that_was_created_again_are_refused() -> None:
-    with pytest.raises(SettingsError, match=r"broker\.raw was deleted and created again: .* of topic id a, not of b"):
+    with pytest.raises(
+        OperatorActionRequired, match=r"broker\.raw was deleted and created again: .* of topic id a, not of b"
+    ):
         foreign_offsets("g", {RAW: Committed(7, OffsetNote("a"))}, {"broker.raw": "b"})
 
 
@@ -63,26 +65,26 @@ def test_a_worker_notices_another_topic_and_no_topic_and_minds_no_missing_answer
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     admin = Mock()
-    monkeypatch.setattr(runtime.topic_identity, "AdminClient", lambda _config: admin)
+    monkeypatch.setattr(broker_events.runtime.consume.topic_identity, "AdminClient", lambda _config: admin)
     identity = TopicIdentity(Settings(), ["broker.raw"])
     admin.describe_topics.return_value = answer("a")
     identity.learn()
     identity.verify(identity.ask())
     identity.verify(answer(code=KafkaError.REQUEST_TIMED_OUT))
-    with pytest.raises(SettingsError, match=r"broker\.raw has 9 partitions, PIPELINE_PARTITIONS says 8"):
+    with pytest.raises(OperatorActionRequired, match=r"broker\.raw has 9 partitions, PIPELINE_PARTITIONS says 8"):
         identity.verify(answer("a", partitions=9))
-    with pytest.raises(SettingsError, match="created again"):
+    with pytest.raises(OperatorActionRequired, match="created again"):
         identity.verify(answer("b"))
-    with pytest.raises(MustRestart, match=r"broker\.raw was deleted"):
+    with pytest.raises(RestartRequired, match=r"broker\.raw was deleted"):
         identity.verify(answer(code=KafkaError.UNKNOWN_TOPIC_OR_PART))
 
 
 def test_nothing_commits_of_another_topic(monkeypatch: pytest.MonkeyPatch) -> None:
     producer = Mock()
-    monkeypatch.setattr(runtime.transaction, "Producer", lambda _config: producer)
+    monkeypatch.setattr(broker_events.runtime.kafka.transaction, "Producer", lambda _config: producer)
     transaction = Transaction(Settings(), "broker.router.a")
     transaction.begin()
-    with pytest.raises(SettingsError):
-        transaction.commit([TopicPartition(*RAW, 1)], None, Mock(side_effect=SettingsError("another")))
+    with pytest.raises(OperatorActionRequired):
+        transaction.commit([TopicPartition(*RAW, 1)], None, Mock(side_effect=OperatorActionRequired("another")))
     producer.send_offsets_to_transaction.assert_called_once()
     producer.commit_transaction.assert_not_called()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from runtime.settings import Settings
-from runtime.topics import DERIVED_SIZE_FACTOR, Difference, TopicPlan, in_words, plan_topics
-from schemas.catalog import load_catalog
+from broker_events.runtime.kafka.topics import DERIVED_SIZE_FACTOR, Difference, TopicPlan, in_words, plan_topics
+from broker_events.runtime.settings import Settings
+from broker_events.schemas.catalog import load_catalog
 
 CATALOG = load_catalog()
 

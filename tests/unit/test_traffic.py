@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devstack.simulator.event import EVENT_TYPES, Event
-from devstack.simulator.faults import FaultKind, FaultPlan, InvalidFault, Trigger, parse_fault
-from devstack.simulator.malformed import MALFORMED_REASONS
-from devstack.simulator.positions import Positions, UnknownPosition
-from devstack.simulator.traffic import Traffic
+from broker_events.devstack.simulator.event import EVENT_TYPES, Event
+from broker_events.devstack.simulator.faults import FaultKind, FaultPlan, InvalidFault, Trigger, parse_fault
+from broker_events.devstack.simulator.malformed import MALFORMED_REASONS
+from broker_events.devstack.simulator.positions import Positions, UnknownPosition
+from broker_events.devstack.simulator.traffic import Traffic
 
 START = 1_743_231_753_200_000_000
 STEP = 1_000_037

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-import runtime.transaction
-from runtime.errors import Fenced, MustRestart
-from runtime.settings import Settings
-from runtime.transaction import Transaction
+import broker_events.runtime.kafka.transaction
+from broker_events.runtime.kafka.transaction import Transaction
+from broker_events.runtime.process.errors import Fenced, RestartRequired
+from broker_events.runtime.settings import Settings
 
 
 class Queue:
@@ -28,12 +28,12 @@ def transaction(monkeypatch: pytest.MonkeyPatch, left: int) -> Transaction:
     def producer(_config: dict[str, Any]) -> Queue:
         return Queue(left)
 
-    monkeypatch.setattr(runtime.transaction, "Producer", producer)
+    monkeypatch.setattr(broker_events.runtime.kafka.transaction, "Producer", producer)
     return Transaction(Settings(), "broker.rebuild")
 
 
 def test_a_flush_that_leaves_records_behind_is_no_flush(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(MustRestart, match="flush: Kafka has not taken 3 records within"):
+    with pytest.raises(RestartRequired, match="flush: Kafka has not taken 3 records within"):
         transaction(monkeypatch, 3).flush()
 
 
@@ -57,21 +57,21 @@ class Unusable:
 
 
 def test_a_fatal_error_is_known_by_its_own_name_even_when_that_comes_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime.transaction, "Producer", lambda _config: Unusable(2))
+    monkeypatch.setattr(broker_events.runtime.kafka.transaction, "Producer", lambda _config: Unusable(2))
     with pytest.raises(Fenced, match="begin_transaction: another process has taken over the transactional id"):
         Transaction(Settings(), "broker.router.a").begin()
 
 
 def test_a_fatal_error_that_a_poll_meets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime.transaction, "Producer", lambda _config: Unusable(1))
+    monkeypatch.setattr(broker_events.runtime.kafka.transaction, "Producer", lambda _config: Unusable(1))
     with pytest.raises(Fenced, match="poll: another process has taken over the transactional id"):
         Transaction(Settings(), "broker.router.a").poll()
 
 
 def test_a_producer_that_the_broker_fences_by_time_out_has_no_successor(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kafka gives the error of a fenced producer also to one whose transaction it has aborted: a restart is right."""
-    monkeypatch.setattr(runtime.transaction, "Producer", lambda _config: Unusable(1))
+    monkeypatch.setattr(broker_events.runtime.kafka.transaction, "Producer", lambda _config: Unusable(1))
     stalled = Transaction(Settings(transaction_timeout_ms=2000), "broker.router.a")
     stalled.is_open, stalled.opened_at = True, time.monotonic() - 2.1
-    with pytest.raises(MustRestart, match=r"poll: the transaction was open for 2\.1 s, .* aborts it after 2 s"):
+    with pytest.raises(RestartRequired, match=r"poll: the transaction was open for 2\.1 s, .* aborts it after 2 s"):
         stalled.poll()

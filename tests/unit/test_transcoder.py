@@ -8,15 +8,15 @@ import fastavro
 import pytest
 from every_kind import SCHEMA, array, contract, event, field, record
 
-from schemas.body_hash import body_hash
-from schemas.catalog import ContractError, load_catalog
-from schemas.event_plan import plan_event
-from schemas.event_reader import EventReader, Readable
-from schemas.exact_json import parse
-from schemas.invalid_event import InvalidEvent, Reason
-from schemas.plain import read_record
-from schemas.storage_schema import storage_schema
-from schemas.transcoder import Transcoder
+from broker_events.runtime.events.body_hash import body_hash
+from broker_events.runtime.events.event_plan import plan_event
+from broker_events.runtime.events.event_reader import EventReader, Readable
+from broker_events.runtime.events.field_reader import read_record
+from broker_events.runtime.events.lossless_json import parse
+from broker_events.runtime.events.transcoder import Transcoder
+from broker_events.schemas.catalog import ContractError, load_catalog
+from broker_events.schemas.invalid_event import InvalidEvent, Reason
+from broker_events.schemas.storage_schema import storage_schema
 
 SCHEMA_ID = 0x01020304
 STORAGE = fastavro.parse_schema(storage_schema(SCHEMA))

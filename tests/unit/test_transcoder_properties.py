@@ -13,16 +13,16 @@ from every_kind import contract as every_kind
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.body_hash import body_hash
-from schemas.catalog import Contract, load_catalog
-from schemas.envelope import check_envelope, parse_event
-from schemas.event_plan import FieldPlan, Holder, Kind, RecordPlan, plan_event
-from schemas.event_reader import EventReader, Readable
-from schemas.exact_json import parse
-from schemas.invalid_event import InvalidEvent
-from schemas.plain import read_record
-from schemas.storage_schema import storage_schema
-from schemas.transcoder import Transcoder
+from broker_events.runtime.events.body_hash import body_hash
+from broker_events.runtime.events.event_plan import FieldKind, FieldPlan, Holder, RecordPlan, plan_event
+from broker_events.runtime.events.event_reader import EventReader, Readable
+from broker_events.runtime.events.field_reader import read_record
+from broker_events.runtime.events.lossless_json import parse
+from broker_events.runtime.events.pushed_event import check_envelope, parse_event
+from broker_events.runtime.events.transcoder import Transcoder
+from broker_events.schemas.catalog import Contract, load_catalog
+from broker_events.schemas.invalid_event import InvalidEvent
+from broker_events.schemas.storage_schema import storage_schema
 
 SCHEMA_ID = 7
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -81,19 +81,19 @@ unknown_members = st.one_of(
 
 def of_field(field: FieldPlan) -> st.SearchStrategy[Any]:  # noqa: PLR0911  (a kind each)
     match field.kind:
-        case Kind.STRING:
+        case FieldKind.STRING:
             return texts.filter(bool) if field.is_event_id else texts
-        case Kind.BOOLEAN:
+        case FieldKind.BOOLEAN:
             return st.booleans()
-        case Kind.INT:
+        case FieldKind.INT:
             return st.integers(-(2**31), 2**31 - 1)
-        case Kind.LONG:
+        case FieldKind.LONG:
             return st.integers(-(2**63), 2**63 - 1)
-        case Kind.TIME:
+        case FieldKind.TIME:
             return moments
-        case Kind.AMOUNT:
+        case FieldKind.AMOUNT:
             return amounts
-        case Kind.STRINGS:
+        case FieldKind.STRINGS:
             return st.lists(texts, max_size=3)
     assert field.items
     return st.lists(members(field.items, Holder.ITEM), max_size=3)
@@ -103,7 +103,7 @@ def of_field(field: FieldPlan) -> st.SearchStrategy[Any]:  # noqa: PLR0911  (a k
 def members(draw: st.DrawFn, plan: RecordPlan, holder: Holder) -> dict[str, Any]:
     """One JSON object with what the plan reads from it (nullable fields may be missing or null) and unknown members."""
     made: dict[str, Any] = {}
-    for field in sorted(plan.fields, key=lambda field: field.kind is not Kind.TIME):  # a time also gives its text
+    for field in sorted(plan.fields, key=lambda field: field.kind is not FieldKind.TIME):  # a time also gives its text
         for source in field.sources:
             if source.holder is holder and source.member not in made:
                 if not field.nullable and source is field.sources[0]:
@@ -139,9 +139,9 @@ def expected(plan: RecordPlan, holders: dict[Holder, dict[str, Any]]) -> dict[st
     for field in plan.fields:
         found = [holders[source.holder].get(source.member) for source in field.sources]
         value = next((value for value in found if value is not None), None)
-        if value is not None and field.kind is Kind.AMOUNT:
+        if value is not None and field.kind is FieldKind.AMOUNT:
             value = EXACT.create_decimal(str(value)).quantize(Decimal("1e-18"), context=EXACT)
-        elif value is not None and field.kind is Kind.TIME:
+        elif value is not None and field.kind is FieldKind.TIME:
             value = moment(value)
         elif value is not None and field.items:
             value = [expected(field.items, {Holder.ITEM: item}) for item in value]

@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 import requests
 
-from devstack import artifacts
-from devstack.artifacts import KAFKA, StackError
-from runtime.errors import PipelineError, SettingsError
-from runtime.kafka import admin_client
-from runtime.logs import configure_logging
-from runtime.schema_ids import open_decoder, open_registry, resolve_schema_ids
-from runtime.settings import CONFIG_FILE, PREFIX, Settings, load_settings
-from schemas.catalog import load_catalog
-from schemas.codec import EventDecoder
-from schemas.frame import frame
-from schemas.registry import Registry, RegistryError
-from schemas.urls import split_userinfo, without_userinfo
+from broker_events.devstack import artifacts
+from broker_events.devstack.artifacts import KAFKA, StackError
+from broker_events.runtime.kafka.clients import admin_client
+from broker_events.runtime.process.errors import OperatorActionRequired, PipelineError
+from broker_events.runtime.process.logs import configure_logging
+from broker_events.runtime.schema_ids import open_decoder, open_registry, resolve_schema_ids
+from broker_events.runtime.settings import CONFIG_FILE, PREFIX, Settings, load_settings
+from broker_events.schemas.catalog import load_catalog
+from broker_events.schemas.codec import EventDecoder
+from broker_events.schemas.frame import frame
+from broker_events.schemas.registry import Registry, RegistryError
+from broker_events.schemas.urls import split_userinfo, without_userinfo
 
 SECRET = "hunter2"  # noqa: S105 (it protects nothing)
 URLS = [
@@ -129,10 +129,10 @@ def test_a_setting_that_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -
     for url in URLS:
         monkeypatch.setenv(PREFIX + name.upper(), url)
         if name not in ADDRESSES:
-            with suppress(SettingsError):
+            with suppress(OperatorActionRequired):
                 load_settings()
                 continue
-        with pytest.raises(SettingsError, match=f"{PREFIX}{name.upper()}: ") as refusal:
+        with pytest.raises(OperatorActionRequired, match=f"{PREFIX}{name.upper()}: ") as refusal:
             load_settings()
         assert SECRET not in said(refusal.value)
 
@@ -146,7 +146,7 @@ def test_a_config_file(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv(CONFIG_FILE, str(path))
     for url in URLS:
         path.write_text(form.format(url), encoding="utf-8", errors="surrogateescape")
-        with pytest.raises(SettingsError) as refusal:
+        with pytest.raises(OperatorActionRequired) as refusal:
             load_settings()
         assert SECRET not in said(refusal.value)
 

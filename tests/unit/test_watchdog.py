@@ -9,7 +9,7 @@ import pytest
 
 CALLS = """
 import time
-from runtime.watchdog import Watchdog
+from broker_events.runtime.kafka.watchdog import Watchdog
 watchdog = Watchdog()
 with watchdog.limit("the quick call", 60):
     pass

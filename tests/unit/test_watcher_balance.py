@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from devstack.balance import Numbers, Simulated, alert_counts, balance, broken
+from broker_events.devstack.balance import Numbers, Simulated, alert_counts, balance, broken
 
 FIRING, RESOLVED = ("LIQUIDATE_ONLY", "FIRING"), ("LIQUIDATE_ONLY", "RESOLVED")
 RETURNED = ("TRANSFER_RETURNED", "FIRING")

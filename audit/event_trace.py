@@ -1,0 +1,167 @@
+"""The way of one event through the pipeline, from what was found of it in the topics. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from broker_events.runtime.consume.record import KafkaRecord, place_of
+from broker_events.runtime.events.body_hash import body_hash
+from broker_events.runtime.events.times import parse_time
+from broker_events.schemas.headers import RECOVERED_FROM, raw_offset
+from broker_events.schemas.models import Alert, QuarantinedEvent, QuarantineRecovery
+from broker_events.schemas.models import Record as Model
+
+_SHOWN_OF_QUARANTINE: Final = ("reason", "pointer", "detail", "stage", "worker", "recovered_from", "recovery_id")
+# First words of steps, in the order of the data flow.
+_FLOW: Final = ("happened", "replayed", "received", "typed", "quarantined", "caused", "mentioned", "in")
+_SHOWN_OF_ALERT: Final = ("rule", "status", "dedup_key", "alert_id", "summary")
+
+
+class Decoded(NamedTuple):
+    """A record and what its value says."""
+
+    record: KafkaRecord
+    model: Model
+
+
+@dataclass
+class EventRecords:
+    """Everything that bears the event's id. `routed_to`: the routers' committed offset by raw partition."""
+
+    raw: list[KafkaRecord] = field(default_factory=list)
+    decoded: list[Decoded] = field(default_factory=list)
+    routed_to: dict[int, int] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.raw or self.decoded)
+
+
+class Step(NamedTuple):
+    """One thing that happened. `at_us`: microseconds since the epoch; `place`: topic[partition]@offset."""
+
+    at_us: int
+    what: str
+    place: str | None
+    facts: dict[str, Any]
+
+
+def steps(event_id: str, found: EventRecords) -> list[Step]:
+    """What became of the event, in the order of time; what has the same millisecond, in the order of the data flow.
+
+    A typed record carries its raw record's timestamp, which does not say when it was written: its step has that time,
+    and is not before the one of the raw record.
+    """
+    typed = [each for each in found.decoded if raw_offset(each.record.headers()) is not None]
+    received_us: dict[tuple[int, int | None], int] = {
+        (record.partition(), record.offset()): _received_us(record) for record in found.raw
+    }
+    listed = [*_happened(typed), *(_received(record, found, typed) for record in found.raw)]
+    for each in found.decoded:
+        if each in typed:
+            listed.append(_typed_step(each, received_us.get(_source(each.record), 0)))
+        else:
+            listed.append(_decoded_step(event_id, each))
+    return sorted(listed, key=_time_and_flow)
+
+
+def _time_and_flow(step: Step) -> tuple[int, int, int]:
+    """Sort key. Kafka's timestamps are cut to milliseconds, the others are not."""
+    return step.at_us // 1000, _FLOW.index(step.what.partition(" ")[0]), step.at_us
+
+
+def mentions(event_id: str, content: Any, pointer: str = "") -> Iterator[str]:  # noqa: ANN401 (a model's dump)
+    """JSON Pointers to every member of a record that is this event id."""
+    if isinstance(content, dict):
+        for name, member in content.items():
+            yield from mentions(event_id, member, f"{pointer}/{name}")
+    elif isinstance(content, list):
+        for number, item in enumerate(content):
+            yield from mentions(event_id, item, f"{pointer}/{number}")
+    elif content == event_id:
+        yield pointer
+
+
+def _happened(typed: Sequence[Decoded]) -> Iterator[Step]:
+    """When the broker says that it happened."""
+    for text in sorted({str(getattr(each.model, "event_time_text", "")) for each in typed}):
+        try:
+            yield Step(parse_time(text), "happened", None, {"event_time_text": text})
+        except ValueError:
+            continue
+
+
+def _received(record: KafkaRecord, found: EventRecords, typed: Sequence[Decoded]) -> Step:
+    headers = {name: (value or b"").decode(errors="backslashreplace") for name, value in record.headers() or ()}
+    facts = headers | {"key": _text(record.key()), "bytes": len(record), "outcome": _outcome(record, found, typed)}
+    what = "received again, from quarantine" if RECOVERED_FROM in headers else "received"
+    return Step(_received_us(record), what, place_of(record), facts)
+
+
+def _received_us(record: KafkaRecord) -> int:
+    """When a raw record came: a replayed one when it was replayed, though it has the first one's `received_at`."""
+    headers = dict(record.headers() or ())
+    if RECOVERED_FROM not in headers:
+        try:
+            return parse_time((headers.get("received_at") or b"").decode())
+        except ValueError:
+            pass
+    return record.timestamp()[1] * 1000
+
+
+def _outcome(record: KafkaRecord, found: EventRecords, typed: Sequence[Decoded]) -> str:
+    """What the router made of a raw record."""
+    at = (record.partition(), record.offset())
+    outputs = [f"typed as {place_of(each.record)}" for each in typed if _source(each.record) == at]
+    for each in found.decoded:
+        source = each.model
+        if isinstance(source, QuarantinedEvent) and (source.topic, source.partition, source.offset) == (
+            record.topic(),
+            *at,
+        ):
+            outputs.append(f"quarantined as {place_of(each.record)}")
+    if outputs:
+        return ", ".join(outputs)
+    if record.offset() >= found.routed_to.get(record.partition(), 0):
+        return "not routed yet"
+    sources = {_source(each.record) for each in typed}
+    for twin in found.raw:
+        before = twin.partition() == record.partition() and twin.offset() < record.offset()
+        same = body_hash(twin.value() or b"") == body_hash(record.value() or b"")
+        if before and same and (twin.partition(), twin.offset()) in sources:
+            return f"known duplicate of {place_of(twin)}"
+    return "no output is left; `broker-events ledger` tells whether it is lost or deleted by retention"
+
+
+def _typed_step(each: Decoded, received_us: int) -> Step:
+    record = each.record
+    facts = {"key": _text(record.key()), "record": each.model.model_dump()}
+    return Step(max(record.timestamp()[1] * 1000, received_us), "typed", place_of(record), facts)
+
+
+def _decoded_step(event_id: str, each: Decoded) -> Step:
+    record, model = each
+    at_us = record.timestamp()[1] * 1000
+    content = model.model_dump()
+    if isinstance(model, QuarantinedEvent):
+        facts = {name: content[name] for name in _SHOWN_OF_QUARANTINE if content[name] is not None}
+        source = f"{model.topic}[{model.partition}]@{model.offset}"
+        return Step(at_us, "quarantined", place_of(record), {"source": source} | facts)
+    if isinstance(model, QuarantineRecovery):
+        return Step(at_us, "replayed from quarantine", place_of(record), content)
+    parts = [*mentions(event_id, content)]
+    if isinstance(model, Alert):
+        facts = {name: content[name] for name in _SHOWN_OF_ALERT} | {"mentioned_in": parts}
+        caused = model.event_id == event_id
+        what = f"{'caused' if caused else 'mentioned in'} alert {model.status}"
+        return Step(at_us, what, place_of(record), {"key": _text(record.key())} | facts)
+    return Step(at_us, "in state", place_of(record), {"key": _text(record.key()), "mentioned_in": parts})
+
+
+def _source(typed: KafkaRecord) -> tuple[int, int | None]:
+    return typed.partition(), raw_offset(typed.headers())
+
+
+def _text(key: bytes | None) -> str | None:
+    return None if key is None else key.decode(errors="backslashreplace")

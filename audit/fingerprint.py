@@ -1,0 +1,48 @@
+"""What a raw record and its typed record are compared by. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from broker_events.runtime.events.pushed_event import parse_event
+from broker_events.schemas.frame import FRAME_BYTES
+
+_UNTYPABLE: Final = 0
+_VARINT_BYTES: Final = 5
+
+
+def typed_id(value: bytes) -> bytes:
+    """Event id of a typed value: the first field of every record, a length (Avro's zigzag varint) and UTF-8."""
+    if len(value) > FRAME_BYTES and value[FRAME_BYTES] < 0x80:  # noqa: PLR2004 (a length of one byte)
+        return value[FRAME_BYTES + 1 : FRAME_BYTES + 1 + (value[FRAME_BYTES] >> 1)]
+    at, length, shift = FRAME_BYTES, 0, 0
+    for byte in value[FRAME_BYTES : FRAME_BYTES + _VARINT_BYTES]:
+        at += 1
+        length |= (byte & 0x7F) << shift
+        if byte < 0x80:  # noqa: PLR2004 (the last byte of a varint)
+            break
+        shift += 7
+    return value[at : at + (length >> 1)]
+
+
+def plain_identity(value: bytes | None) -> tuple[bytes | None, str | None]:
+    """Event id (UTF-8) and biz_type of a raw value; None where it has none."""
+    try:
+        event = parse_event(value).root
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 (InvalidEvent, or a defect: in quarantine as internal_error)
+        return None, None
+    biz_type = event["payload"].get("biz_type")
+    return event["id"].encode(), biz_type if isinstance(biz_type, str) else None
+
+
+def typed_hash(encode: Callable[[bytes | None], bytes | None], value: bytes | None) -> int:
+    """Hash of what `encode` makes of a raw value, 0 where it raises: of what is in quarantine."""
+    try:
+        return hash(encode(value))
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 (InvalidEvent, or a defect)
+        return _UNTYPABLE

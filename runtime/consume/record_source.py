@@ -1,0 +1,389 @@
+"""A consumer group that hands record batches to a Faust agent, and commits what the agent made of them.
+
+Everything happens on the event loop, also what waits for Kafka (fetch, restore, commit): while the agent holds a batch,
+nothing is fetched, assigned or committed, and while Kafka is waited for nothing else on the loop is urgent. A thread
+for the waiting would cost a sixth of the speed, in handing batches over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+
+import confluent_kafka
+from confluent_kafka import Consumer, KafkaException
+from mode import Service
+
+from broker_events.runtime.consume.commit_rule import CommitRule
+from broker_events.runtime.consume.failed_record import MOST_ATTEMPTS, Attempts, RecordBlocks, RecordFailed
+from broker_events.runtime.consume.fetch import fetch_of
+from broker_events.runtime.consume.offset_note import OffsetNote
+from broker_events.runtime.consume.record import TopicPartition
+from broker_events.runtime.consume.record_batch import Part, Partitions, RecordBatch
+from broker_events.runtime.consume.source_lag import SourceLag
+from broker_events.runtime.consume.starting_offsets import foreign_offsets, start_offsets
+from broker_events.runtime.consume.topic_identity import TopicIdentity
+from broker_events.runtime.kafka.clients import consumer_config
+from broker_events.runtime.kafka.native_client import make_client
+from broker_events.runtime.kafka.topic_reader import Committed, consumers_commits
+from broker_events.runtime.kafka.transaction import Transaction
+from broker_events.runtime.process.errors import PipelineError, RestartRequired
+from broker_events.runtime.process.health import Health
+from broker_events.runtime.process.memory import give_back
+from broker_events.runtime.process.metrics import Metrics
+from broker_events.runtime.process.retry import keep_trying
+from broker_events.runtime.quarantine.writer import Quarantine
+from broker_events.runtime.settings import Settings
+
+log = logging.getLogger(__name__)
+
+BATCH_RECORDS: Final = 2000
+# Large events are slow: a batch of them must not take as long as a transaction may stay open.
+BATCH_BYTES: Final = 4_000_000
+_IDLE_POLL_S: Final = 0.1
+# With a transaction open: how long a quiet source may go on before it counts as idle and the transaction commits.
+_LINGER_S: Final = 0.003
+# Without a record for so long: what it has stepped over is worth a transaction of its own.
+_SETTLED_S: Final = 1.0
+_COMMITTED_TIMEOUT_S: Final = 10.0
+# Below max.poll.interval.ms: by then the group has given the partitions to somebody else.
+_RESTORE_LIMIT_S: Final = 290.0
+
+
+class Processor(Protocol):
+    """What a worker does around its batches. Every call comes while no batch is in work."""
+
+    def restore(
+        self, positions: Mapping[TopicPartition, int], unmoved: set[TopicPartition], foreign: set[TopicPartition]
+    ) -> None:
+        """These partitions, and no others, are assigned: load the state that records from these offsets on need.
+
+        Nobody has moved the offset of an `unmoved` one since this worker held it last: what it had still holds. No
+        worker has committed that of a `foreign` one: raises OperatorActionRequired where it doesn't fit the outputs.
+        May end with Stopped once a stop is asked for: no transaction is open then.
+        """
+
+    def before_commit(self) -> None:
+        """The open transaction is about to commit: produce what is still held back."""
+
+    def after_commit(self) -> None:
+        """The transaction is committed: consumers see it."""
+
+
+class RecordSource(Service):
+    """Consumes `topics` in the consumer group of `app`, one batch at a time through `channel`.
+
+    `outputs`: topics that nobody else writes, into the partition number that a record came from. `stop`: set where a
+    stop was asked for: the batch in work is the last one, and what waits for Kafka at an assignment ends with Stopped.
+    `native_passthrough`: native code holds the records, where it can (runtime.consume.fetch).
+
+    The assignor is `range`. It is eager, so nobody's generation changes while a transaction commits (a cooperative
+    member would learn of a new one by its commit being refused), and it gives partition k of all topics to one worker.
+    Outputs and offsets commit in one transaction, when `CommitRule` says so. Revoked partitions are committed inside
+    the revoke callback. `ended` resolves when the source has stopped, or raises what ended it; after an error the
+    process must end.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        app: str,
+        topics: list[str],
+        outputs: list[str],
+        channel: Any,  # noqa: ANN401 (Faust types a channel by events, not by what is put)
+        transaction: Transaction,
+        processor: Processor,
+        quarantine: Quarantine,
+        metrics: Metrics,
+        health: Health,
+        stop: threading.Event,
+        *,
+        native_passthrough: bool = False,
+    ) -> None:
+        super().__init__()
+        self._settings = settings
+        self._stop_asked = stop
+        self._topics = topics
+        self._outputs = outputs
+        self._group = settings.group(app)
+        self._channel = channel
+        self._transaction = transaction
+        self._processor = processor
+        self._quarantine = quarantine
+        self._metrics = metrics
+        self._health = health
+        config = consumer_config(
+            settings,
+            group_id=self._group,
+            client_id=f"{self._group}.{settings.instance_id}",
+            partition_assignment_strategy="range",
+            session_timeout_ms=settings.session_timeout_ms,
+            heartbeat_interval_ms=settings.session_timeout_ms // 5,
+            max_poll_interval_ms=300_000,
+            enable_partition_eof=True,
+            queued_min_messages=100_000,
+            queued_max_messages_kbytes=131_072,
+        )
+        self._consumer, client = make_client(Consumer, config, native_passthrough=native_passthrough)
+        self._fetch = fetch_of(self._consumer, client, self._group)
+        self._assigned: set[TopicPartition] = set()
+        self._next_offsets: dict[TopicPartition, int] = {}  # to be committed
+        self._active_at = 0.0  # monotonic, when there was something to read
+        self._committed_at = 0.0  # monotonic
+        self._committed: dict[TopicPartition, int] = {}  # as of this worker's last commit or assignment
+        self._attempts: dict[TopicPartition, Attempts] = {}  # at a record that stopped a worker, not yet passed
+        self._leaving = False
+        self._commit_rule = CommitRule(
+            settings.commit_interval_ms / 1000, settings.transaction_records, settings.transaction_timeout_ms / 1000
+        )
+        self._read = 0  # records of the open transaction
+        self._lag = SourceLag(self._consumer, metrics)
+        self._identity = TopicIdentity(settings, topics)
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def on_stop(self) -> None:
+        """Wait until the open transaction is committed and the partitions are given back."""
+        await asyncio.wait([self.ended])
+
+    @Service.task
+    async def _pump(self) -> None:
+        try:
+            self._subscribe()
+            while not self._is_to_stop():
+                self._health.beat()
+                patience_s = max(self._rest_s(), _LINGER_S) if self._transaction.is_open else _IDLE_POLL_S
+                fetched = self._fetch.fetch(patience_s, BATCH_RECORDS, BATCH_BYTES)
+                await asyncio.sleep(0)  # whoever else is on the loop
+                for part in fetched.parts if fetched is not None else ():
+                    await self._process(part)
+                    if self._commit_is_due(part.partitions):
+                        self._commit()
+                if fetched is not None:
+                    self._step_over_markers(fetched.ends)
+                elif self._is_worth_a_commit():
+                    self._commit()
+                if self._lag.is_due():
+                    self._look_at_topics()
+            self._health.not_ready("stopping")
+            self._leave()
+        except BaseException as error:  # noqa: BLE001 (whatever it is, the process must not go on)
+            self._health.not_ready("failed")
+            self.ended.set_exception(self._abandon(error))
+        else:
+            if (end_of_work := self._quarantine.end_of_work) is not None:
+                self.ended.set_exception(end_of_work)
+            else:
+                self.ended.set_result(None)
+
+    def _is_to_stop(self) -> bool:
+        """The event is looked at here: whoever waits for it on the loop has no turn while a commit is waited for."""
+        return self.should_stop or self._stop_asked.is_set() or self._quarantine.end_of_work is not None
+
+    async def _process(self, part: Part) -> None:
+        self._active_at = time.monotonic()
+        partitions = part.partitions
+        self._check_that_they_advance(partitions)
+        self._transaction.begin()
+        batch = RecordBatch(partitions, asyncio.get_running_loop().create_future())
+        await self._channel.put(batch)
+        await batch.done
+        self._quarantine.end_batch(partitions)
+        counts: Counter[str] = Counter()
+        for tp, records in partitions.items():
+            last = records[-1]
+            self._next_offsets[tp] = last.offset() + 1
+            self._lag.read(tp, last)
+            counts[tp.topic] += len(records)
+        for topic, count in counts.items():
+            self._metrics.consumed.labels(topic).inc(count)
+            self._metrics.consumed_bytes.labels(topic).inc(part.sizes[topic])
+        self._metrics.batch_records.observe(counts.total())
+        self._read += counts.total()
+        self._transaction.poll()
+
+    def _check_that_they_advance(self, partitions: Partitions) -> None:
+        """Raise RestartRequired for records that were processed already: of an earlier assignment, or fetched twice."""
+        for tp, records in partitions.items():
+            position, first = self._position(tp), records[0].offset()
+            if first < position:
+                raise RestartRequired(
+                    f"{tp.topic}[{tp.partition}]: fetched offset {first}, though everything below {position} was "
+                    "processed; the batch is not processed again"
+                )
+
+    def _position(self, tp: TopicPartition) -> int:
+        """Next offset to process of an assigned partition."""
+        return self._next_offsets.get(tp, self._committed[tp])
+
+    def _step_over_markers(self, ends: Mapping[TopicPartition, int]) -> None:
+        """Count what stands behind the last record of a partition as read: markers, and what was aborted.
+
+        Else it stays unread until the next record comes, and is deleted one day like a record that was never read.
+        """
+        for tp, end in ends.items():
+            if tp in self._assigned and end > self._position(tp):
+                self._next_offsets[tp] = end
+
+    def _commit_is_due(self, processed: Partitions) -> bool:
+        age_s = time.monotonic() - self._transaction.opened_at
+        at_end = self._rest_s() <= 0 and all(self._lag.is_at_end(tp, self._next_offsets[tp]) for tp in processed)
+        return self._commit_rule.is_due(age_s, self._read, at_end=at_end)
+
+    def _is_worth_a_commit(self) -> bool:
+        """Of an idle source: what is open, and sooner or later also what was stepped over."""
+        settled = time.monotonic() - self._active_at > _SETTLED_S
+        return (self._transaction.is_open and self._rest_s() <= 0) or (settled and bool(self._next_offsets))
+
+    def _rest_s(self) -> float:
+        """How long a source whose events come one by one rests before its next commit; below 0: it has rested."""
+        return self._committed_at + self._commit_rule.rest_s - time.monotonic()
+
+    def _subscribe(self) -> None:
+        self._transaction.init()
+        self._consumer.subscribe(
+            self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+
+    def _commit(self) -> None:
+        started = time.monotonic()
+        self._transaction.begin()
+        self._processor.before_commit()
+        self._attempts = {
+            tp: attempts for tp, attempts in self._attempts.items() if self._next_offsets.get(tp, 0) <= attempts.offset
+        }
+        offsets = [self._to_commit(tp, offset) for tp, offset in self._next_offsets.items()]
+        asked = self._identity.ask()  # answered while the offsets are sent
+        try:
+            self._transaction.commit(
+                offsets, self._consumer.consumer_group_metadata(), lambda: self._identity.verify(asked)
+            )
+        except Exception:
+            self._metrics.transactions.labels("failed").inc()
+            raise
+        self._committed.update(self._next_offsets)
+        self._next_offsets.clear()
+        self._read = 0
+        self._committed_at = time.monotonic()
+        self._commit_rule.committed(self._committed_at - started)
+        self._processor.after_commit()
+        self._metrics.transactions.labels("committed").inc()
+        self._metrics.transaction_seconds.observe(time.monotonic() - self._transaction.opened_at)
+        self._metrics.commit_seconds.observe(time.monotonic() - started)
+
+    def _to_commit(self, tp: TopicPartition, offset: int) -> confluent_kafka.TopicPartition:
+        """The offset with the topic's id and the attempts at a record that still lies ahead."""
+        failed_offset, attempts = self._attempts.get(tp, (None, None))
+        note = OffsetNote(topic_id=self._identity.ids[tp.topic], failed_offset=failed_offset, attempts=attempts)
+        return confluent_kafka.TopicPartition(*tp, offset, metadata=note.encode())
+
+    def _on_assign(self, _: Consumer, assigned: list[confluent_kafka.TopicPartition]) -> None:
+        if self._leaving:  # close() still serves an assignment that was under way
+            return
+        self._health.beat(_RESTORE_LIMIT_S)
+        self._health.not_ready("restoring")
+        # Waits until the last owner's transaction has ended: its offsets are pending until then (KIP-447).
+        wanted = [TopicPartition(tp.topic, tp.partition) for tp in assigned]
+
+        def ask() -> dict[TopicPartition, Committed]:
+            self._identity.learn()
+            return consumers_commits(self._consumer, wanted, _COMMITTED_TIMEOUT_S)
+
+        found = keep_trying(
+            "the group's committed offsets",
+            ask,
+            self._settings.start_timeout_s,
+            (KafkaException,),
+            self._stop_asked,
+        )
+        foreign = foreign_offsets(self._group, found, self._identity.ids)
+        offsets = {tp: committed.offset for tp, committed in found.items()}
+        self._attempts = {
+            tp: Attempts(note.failed_offset, note.attempts)
+            for tp, (_, note) in found.items()
+            if note.failed_offset is not None and note.attempts is not None
+        }
+        positions = start_offsets(self._settings, self._group, offsets, self._outputs, self._stop_asked)
+        unmoved = {tp for tp, offset in positions.items() if self._committed.get(tp) == offset}
+        self._assigned, self._committed = set(positions), positions
+        self._metrics.rebalances.labels("assigned").inc()
+        self._metrics.assigned.set(len(positions))
+        self._lag.assign(positions)
+        self._processor.restore(positions, unmoved, foreign - unmoved)
+        give_back()
+        self._fetch.assign(positions)
+        self._consumer.assign([confluent_kafka.TopicPartition(*tp, offset) for tp, offset in positions.items()])
+        log.info("assigned %d partitions, %d of them as they were left", len(positions), len(unmoved))
+        self._health.ready()
+
+    def _on_revoke(self, _: Consumer, revoked: list[confluent_kafka.TopicPartition]) -> None:
+        if self._transaction.is_open:
+            self._commit()
+        self._fetch.revoke()
+        self._next_offsets.clear()
+        self._assigned.clear()
+        self._metrics.rebalances.labels("revoked").inc()
+        self._metrics.assigned.set(0)
+        self._lag.assign(())
+        log.info("gave back %d partitions", len(revoked))
+
+    def _on_lost(self, _: Consumer, lost: list[confluent_kafka.TopicPartition]) -> None:
+        raise RestartRequired(
+            f"lost {len(lost)} partitions: this worker was silent for longer than its session timeout"
+        )
+
+    def _leave(self) -> None:
+        if self._transaction.is_open:
+            self._commit()
+        self._leave_group()
+
+    def _abandon(self, error: BaseException) -> BaseException:
+        """Abort what is open and leave the group, so that nobody has to wait for this worker's time-outs.
+
+        Returns what the process ends with.
+        """
+        self._transaction.abort()
+        self._next_offsets.clear()
+        reported = self._counted(error) if isinstance(error, RecordFailed) else error
+        try:
+            self._leave_group()
+        except Exception as later:  # noqa: BLE001 (the first error is the one to report)
+            log.warning("leaving the consumer group: %s", later)
+        return reported
+
+    def _counted(self, failed: RecordFailed) -> PipelineError:
+        """Commit one more attempt with the unmoved offset of the partition, fenced as every commit.
+
+        Returns RecordBlocks where all attempts are used up.
+        """
+        tp, known = failed.tp, self._attempts.get(failed.tp)
+        failed.attempt = 1 + (known.number if known is not None and known.offset == failed.offset else 0)
+        if failed.attempt > MOST_ATTEMPTS:
+            return RecordBlocks(failed)
+        log.error("%s", failed)  # the commit may end the process
+        self._attempts[tp] = Attempts(failed.offset, failed.attempt)
+        try:
+            self._transaction.begin()
+            self._transaction.commit(
+                [self._to_commit(tp, self._committed[tp])], self._consumer.consumer_group_metadata()
+            )
+        except Exception as error:  # noqa: BLE001 (the first error is the one to report)
+            self._transaction.abort()
+            log.warning("attempt %d was not counted: %s", failed.attempt, error)
+        return failed
+
+    def _leave_group(self) -> None:
+        self._leaving = True
+        try:
+            self._fetch.close()
+        finally:
+            self._consumer.close()
+
+    def _look_at_topics(self) -> None:
+        if self._assigned:
+            self._identity.verify(self._identity.ask())
+        self._lag.measure({tp: self._position(tp) for tp in self._assigned})

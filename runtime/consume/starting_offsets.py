@@ -1,0 +1,78 @@
+"""Where a consumer group begins to read, and when it must not."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+
+from broker_events.runtime.consume.record import TopicPartition
+from broker_events.runtime.consume.topic_identity import refuse_another
+from broker_events.runtime.kafka.topic_reader import Committed, end_offsets, first_offsets, read_to_end
+from broker_events.runtime.process.errors import OperatorActionRequired
+from broker_events.runtime.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+def foreign_offsets(
+    group: str, found: Mapping[TopicPartition, Committed], topic_ids: Mapping[str, str]
+) -> set[TopicPartition]:
+    """Return the partitions whose offset neither a worker of the group has committed nor an operator has accepted.
+
+    Raises OperatorActionRequired where an offset is of a topic that was deleted since: `topic_ids` are those of the
+    topics now.
+    """
+    for tp, (offset, note) in found.items():
+        if offset >= 0 and note.topic_id is not None:
+            refuse_another(tp.topic, note.topic_id, topic_ids[tp.topic])
+        if note.moved_by is not None:
+            log.warning(
+                "%s[%d]: the group %s begins at %d, where %s has set it: %s",
+                *(tp.topic, tp.partition, group, offset, note.moved_by, note.reason),
+            )
+    return {tp for tp, (offset, note) in found.items() if offset >= 0 and note.topic_id is None}
+
+
+def refusal(tp: TopicPartition, offset: int, app: str, why: str) -> OperatorActionRequired:
+    """The error of a worker whose group's offset was set by something else and doesn't fit."""
+    return OperatorActionRequired(
+        f"{tp.topic}[{tp.partition}]: the offset {offset} of the group of {app}s was committed by no worker: {why}. "
+        f"Set it to where the outputs end (docs/runbook.md, A worker refuses its offsets), or insist: "
+        f"broker-events offsets accept {app} --reason TEXT"
+    )
+
+
+def start_offsets(
+    settings: Settings,
+    group: str,
+    committed: Mapping[TopicPartition, int],
+    outputs: Sequence[str],
+    stop: threading.Event | None = None,
+) -> dict[TopicPartition, int]:
+    """The offset to begin at by partition: the committed one, or 0 where the group has none (negative) yet.
+
+    `outputs`: topics that only this group writes, into the partition number that a record came from. Raises
+    OperatorActionRequired where to begin would skip records (they are deleted already) or write them again (the group's
+    offsets have expired though its outputs are there): what to do then is a person's decision.
+    """
+    firsts, ends = first_offsets(settings, committed, stop), end_offsets(settings, committed, stop)
+    for tp, offset in committed.items():
+        if not firsts[tp] <= max(offset, 0) <= ends[tp]:
+            read = f"has read up to {offset}" if offset >= 0 else "has read nothing yet"
+            raise OperatorActionRequired(
+                f"{tp.topic}[{tp.partition}]: the group {group} {read}, the topic holds {firsts[tp]} to {ends[tp]}: "
+                "records are gone that were never read. Set the group's offset with kafka-consumer-groups "
+                "--reset-offsets once it is clear what became of them"
+            )
+    unread = {tp.partition for tp in committed} - {tp.partition for tp, offset in committed.items() if offset >= 0}
+    for records in read_to_end(
+        settings, {TopicPartition(topic, number): 0 for number in unread for topic in outputs}, stop=stop
+    ):
+        record = records[0]
+        raise OperatorActionRequired(
+            f"the group {group} has no offset for partition {record.partition()}, yet it has written "
+            f"{record.topic()}: its offsets have expired, or its source was deleted and created again. To begin at the "
+            "beginning would write every event again. See docs/runbook.md, A worker refuses its offsets"
+        )
+    return {tp: max(offset, 0) for tp, offset in committed.items()}

@@ -1,0 +1,72 @@
+"""Whether topics are still the ones that a worker began to read: their ids (KIP-516) and partition counts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
+from typing import Final
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient, TopicDescription
+
+from broker_events.runtime.kafka.clients import client_config
+from broker_events.runtime.process.errors import OperatorActionRequired, RestartRequired
+from broker_events.runtime.settings import PREFIX, Settings
+
+log = logging.getLogger(__name__)
+
+_TIMEOUT_S: Final = 2.0
+
+Asked = Mapping[str, Future[TopicDescription]]
+
+
+class TopicIdentity:
+    """Knows the ids of `topics` (Kafka names) as of the last `learn`."""
+
+    def __init__(self, settings: Settings, topics: Iterable[str]) -> None:
+        self._admin = AdminClient(client_config(settings))
+        self._topics = TopicCollection([*topics])
+        self._partitions = settings.partitions
+        self.ids: dict[str, str] = {}
+
+    def learn(self) -> None:
+        """Ask for the ids and remember them. Raises KafkaException where the cluster doesn't answer."""
+        self.ids = {topic: str(future.result().topic_id) for topic, future in self.ask().items()}
+
+    def ask(self) -> Asked:
+        """Ask for the ids without waiting; for `verify`."""
+        return self._admin.describe_topics(self._topics, request_timeout=_TIMEOUT_S)
+
+    def verify(self, asked: Asked) -> None:
+        """Wait for the answer; none is no reason to stop: whatever is about to be done asks the same cluster.
+
+        Raises OperatorActionRequired where a topic has another id or partition count now, RestartRequired where one is
+        gone.
+        """
+        for topic, future in asked.items():
+            try:
+                found = future.result()
+            except KafkaException as exception:
+                error: KafkaError = exception.args[0]
+                if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise RestartRequired(
+                        f"{topic} was deleted while it was read; nothing more of it is committed"
+                    ) from None
+                log.warning("asking for the id of %s: %s", topic, error)
+            else:
+                refuse_another(topic, self.ids[topic], str(found.topic_id))
+                if len(found.partitions) != self._partitions:
+                    raise OperatorActionRequired(
+                        f"{topic} has {len(found.partitions)} partitions, {PREFIX}PARTITIONS says {self._partitions}: "
+                        "keys change their partition. See docs/runbook.md, A topic has another partition count"
+                    )
+
+
+def refuse_another(topic: str, known: str, found: str) -> None:
+    """Raise OperatorActionRequired unless the topic that offsets are of is the one that is there."""
+    if known != found:
+        raise OperatorActionRequired(
+            f"{topic} was deleted and created again: the group's offsets are of topic id {known}, not of {found}, and "
+            "mean nothing there. See docs/runbook.md, A worker refuses its offsets"
+        )

@@ -1,0 +1,162 @@
+"""Who may do what in Kafka: the least that each part of the pipeline needs, and whether a worker has got it.
+
+`broker-events topics acls` prints it for kafka-acls, docs/security.md shows it as a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from typing import Final, NamedTuple
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient, TopicDescription
+
+from broker_events.runtime.kafka.clients import refused
+from broker_events.runtime.kafka.topic_reader import READER
+from broker_events.runtime.process.errors import RestartRequired
+from broker_events.runtime.settings import Settings
+
+TOPIC, GROUP, TRANSACTIONAL_ID = "topic", "group", "transactional-id"
+_REQUEST_TIMEOUT_S: Final = 15.0
+
+_Need = tuple[str, str, str]
+
+# Every worker verifies at its start that the topics are as the contracts say.
+_VERIFY: Final[_Need] = (TOPIC, "*", "Describe DescribeConfigs")
+_READER: Final[_Need] = (GROUP, READER, "Describe")
+
+# By role: resource, its name after the topic prefix (`*`: all that begin so), operations in the words of kafka-acls.
+# Operations that Kafka implies are left out: Read and Write imply Describe, AlterConfigs implies DescribeConfigs.
+_NEEDS: Final[Mapping[str, tuple[_Need, ...]]] = {
+    "bridge": (
+        _VERIFY,
+        (TOPIC, "raw", "Write"),
+        (TOPIC, "ingest.cursors", "Read Write"),
+        (TRANSACTIONAL_ID, "ingest.*", "Write"),
+        _READER,
+    ),
+    "router": (
+        _VERIFY,
+        (TOPIC, "raw", "Read"),
+        # It reads its own output only where its group has lost its offset, so as not to write everything again.
+        (TOPIC, "event.*", "Read Write"),
+        # What it refused, to know what it typed.
+        (TOPIC, "quarantine", "Read Write"),
+        (GROUP, "router", "Read"),
+        (TRANSACTIONAL_ID, "router.*", "Write"),
+        _READER,
+    ),
+    "projector": (
+        _VERIFY,
+        (TOPIC, "event.*", "Read"),
+        (TOPIC, "state.*", "Read Write"),
+        (TOPIC, "alerts", "Write"),
+        (TOPIC, "alerts.active", "Read Write"),
+        (TOPIC, "quarantine", "Write"),
+        (GROUP, "projector", "Read"),
+        (TRANSACTIONAL_ID, "projector.*", "Write"),
+        _READER,
+    ),
+    "topics": ((TOPIC, "*", "Create Describe AlterConfigs"),),
+    "operator": (
+        (TOPIC, "*", "Read DescribeConfigs"),
+        (GROUP, "router", "Describe"),
+        (GROUP, "projector", "Describe"),
+        _READER,
+    ),
+    "replayer": (
+        (TOPIC, "quarantine", "Read"),
+        (TOPIC, "quarantine.recoveries", "Read Write"),
+        (TOPIC, "raw", "Write"),
+        (TRANSACTIONAL_ID, "replay", "Write"),
+        _READER,
+    ),
+    "repairer": (
+        # Offsets of a group are written by who may read the group and the topic.
+        (TOPIC, "raw", "Read"),
+        (GROUP, "router", "Read"),
+        (TOPIC, "event.*", "Read"),
+        (TOPIC, "state.*", "Read Write"),
+        (TOPIC, "alerts", "Read Write"),
+        (TOPIC, "alerts.active", "Read Write"),
+        (GROUP, "projector", "Read"),
+        (TRANSACTIONAL_ID, "rebuild", "Write"),
+        _READER,
+    ),
+    "subscriber": (
+        (TOPIC, "event.*", "Read"),
+        (TOPIC, "alerts", "Read"),
+        (TOPIC, "alerts.active", "Read"),
+        (TOPIC, "state.*", "Read"),
+    ),
+}
+ROLES: Final = tuple(_NEEDS)
+
+
+class Grant(NamedTuple):
+    """Operations on a resource: on the one of this name, or on each whose name begins so if `prefixed`."""
+
+    resource: str
+    name: str
+    prefixed: bool
+    operations: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.resource} {self.name}{'*' if self.prefixed else ''}"
+
+    def covers(self, topic: str) -> bool:
+        return self.resource == TOPIC and (topic.startswith(self.name) if self.prefixed else topic == self.name)
+
+
+def grants(settings: Settings, role: str, group: str | None = None) -> tuple[Grant, ...]:
+    """Everything that a role needs; `group` begins the names of a subscriber's groups, by default the user's name."""
+    prefix = settings.topic("")
+    found = [
+        Grant(resource, prefix + name.removesuffix("*"), name.endswith("*"), tuple(operations.split()))
+        for resource, name, operations in _NEEDS[role]
+    ]
+    if role == "subscriber":
+        found.append(Grant(GROUP, group or user(settings, role), prefixed=True, operations=("Read",)))
+    return tuple(found)
+
+
+def user(settings: Settings, role: str) -> str:
+    """Name of a role's user where an operator doesn't give it another one: `broker-router`."""
+    return f"{settings.topic_prefix}-{role}"
+
+
+def verify_access(admin: AdminClient, settings: Settings, role: str, topics: Sequence[str]) -> None:
+    """Raise OperatorActionRequired that names everything on these topics that the role needs and Kafka refuses.
+
+    A topic that doesn't exist is not its business. Raises RestartRequired when the cluster doesn't answer.
+    """
+    futures = admin.describe_topics(
+        TopicCollection([*topics]), include_authorized_operations=True, request_timeout=_REQUEST_TIMEOUT_S
+    )
+    told = {topic: _allowed(future) for topic, future in futures.items()}
+    allowed = {topic: operations for topic, operations in told.items() if operations is not None}
+    lacking = []
+    for grant in grants(settings, role):
+        covered = [*filter(grant.covers, allowed)]
+        for operation in grant.operations:
+            refusing = [topic for topic in covered if operation.upper() not in allowed[topic]]
+            if refusing:
+                where = str(grant) if refusing == covered else f"{TOPIC} {', '.join(refusing)}"
+                lacking.append(f"{operation} on {where}")
+    if lacking:
+        raise refused("; ".join(lacking))
+
+
+def _allowed(described: Future[TopicDescription]) -> set[str] | None:
+    """Operations that are allowed on a topic, in capitals; None where there is none, or the cluster doesn't tell."""
+    try:
+        operations = described.result().authorized_operations
+    except KafkaException as exception:
+        error: KafkaError = exception.args[0]
+        if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            return set()
+        if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            return None
+        raise RestartRequired(f"describing topics: {error.str()}") from None
+    return {operation.name.replace("_", "") for operation in operations} if operations else None

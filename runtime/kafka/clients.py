@@ -1,0 +1,197 @@
+"""librdkafka configurations, made in one place so that every client agrees on security and partitioner."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from typing import Any, Final
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+
+from broker_events.runtime.process.errors import OperatorActionRequired, RestartRequired
+from broker_events.runtime.process.retry import keep_trying
+from broker_events.runtime.settings import Settings
+
+log = logging.getLogger(__name__)
+
+# Java clients partition keys with murmur2; records without a key go anywhere.
+PARTITIONER: Final = "murmur2_random"
+
+_SAME_ERROR_S: Final = 5.0
+_ERRORS_KEPT: Final = 20
+# Seconds that each attempt to reach the cluster has: a refused password is said soon, a slow cluster is waited for.
+_ATTEMPTS_S: Final = (1.0, 2.0, 5.0)
+
+Headers = list[tuple[str, str | bytes | None]]
+Config = dict[str, Any]
+
+
+def client_config(settings: Settings) -> Config:
+    """What every client needs to reach the cluster: addresses and security, and KAFKA_EXTRA."""
+    config: Config = {
+        "bootstrap.servers": settings.kafka_bootstrap_servers,
+        "security.protocol": settings.kafka_security_protocol,
+        "reconnect.backoff.max.ms": 2000,
+        # With the default, rebootstrap, librdkafka 2.16 forgets a broker that has gone away: a transactional call that
+        # waits for it never returns, whatever its timeout says.
+        "metadata.recovery.strategy": "none",
+        "socket.keepalive.enable": True,
+        "logger": logging.getLogger("librdkafka"),
+        "error_cb": _ErrorLog(),
+    }
+    secrets = {
+        "sasl.password": settings.kafka_sasl_password,
+        "ssl.key.password": settings.kafka_ssl_key_password,
+    }
+    plain = {
+        "sasl.mechanisms": settings.kafka_sasl_mechanism,
+        "sasl.username": settings.kafka_sasl_username,
+        "ssl.ca.location": settings.kafka_ssl_ca_location,
+        "ssl.certificate.location": settings.kafka_ssl_certificate_location,
+        "ssl.key.location": settings.kafka_ssl_key_location,
+    }
+    config |= {name: str(value) for name, value in plain.items() if value is not None}
+    config |= {name: secret.get_secret_value() for name, secret in secrets.items() if secret is not None}
+    return config | settings.kafka_extra
+
+
+def consumer_config(settings: Settings, **more: Any) -> Config:  # noqa: ANN401 (librdkafka values)
+    """A consumer that sees committed records only and never commits by itself; `more` uses _ for . in names."""
+    return (
+        client_config(settings)
+        | {
+            "isolation.level": "read_committed",
+            "check.crcs": True,
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "error",  # a worker says where it starts; anything else would skip or repeat records
+            "fetch.wait.max.ms": 100,
+            "fetch.error.backoff.ms": 50,
+            "fetch.queue.backoff.ms": 10,  # a full queue is emptied in milliseconds; the default waits for a second
+        }
+        | _dotted(more)
+        | settings.kafka_extra
+    )
+
+
+def producer_config(settings: Settings, **more: Any) -> Config:  # noqa: ANN401 (librdkafka values)
+    """An idempotent producer that waits for all in-sync replicas; `more` uses _ for . in names."""
+    return (
+        client_config(settings)
+        | {
+            "enable.idempotence": True,
+            "acks": "all",
+            "partitioner": PARTITIONER,
+            "compression.type": "lz4",
+            "linger.ms": 50,  # every commit sends what is there; waiting fills the batches of those that catch up
+            "batch.size": 500_000,
+            "message.max.bytes": settings.max_message_bytes,
+            "queue.buffering.max.messages": 500_000,
+            # A partition that still waits for the last transaction's marker refuses the next one, for a few ms.
+            "retry.backoff.ms": 10,
+        }
+        | _dotted(more)
+        | settings.kafka_extra
+    )
+
+
+def admin_client(settings: Settings, stop: threading.Event | None = None) -> AdminClient:
+    """An admin client on a cluster that has answered; waits for it as `keep_trying` does.
+
+    Raises OperatorActionRequired where librdkafka refuses a setting, Kafka's or one of KAFKA_EXTRA, and where password
+    or certificates are refused.
+    """
+    connection: deque[KafkaError] = deque(maxlen=_ERRORS_KEPT)
+    problem = ""
+    try:
+        admin = AdminClient(client_config(settings) | {"error_cb": connection.append, "log_level": 0})
+    except KafkaException as error:
+        problem = error.args[0].str()
+    if problem:  # here: the context of an error that is raised above would hold the values
+        raise OperatorActionRequired(f"Kafka client: {problem}")
+    patience_s = iter(_ATTEMPTS_S)
+    reason: KafkaError | None = None
+
+    def ask() -> None:
+        nonlocal reason
+        connection.clear()
+        try:
+            admin.list_topics(timeout=min(next(patience_s, _ATTEMPTS_S[-1]), settings.start_timeout_s / 4))
+        except KafkaException as exception:
+            admin.poll(0)  # what went wrong with the connection comes by callback
+            for error in connection:
+                _raise_if_distrusted(error)
+            if connection:  # not at every attempt: what was said once is told until something else is
+                reason = connection[0]
+            raise _NoAnswer((exception.args[0] if reason is None else reason).str()) from None
+
+    address = f"Kafka at {settings.kafka_bootstrap_servers}"
+    keep_trying(address, ask, settings.start_timeout_s, (_NoAnswer,), stop)
+    return admin
+
+
+class _NoAnswer(Exception):
+    """The cluster hasn't answered; the text is librdkafka's reason."""
+
+
+def _raise_if_distrusted(error: KafkaError) -> None:
+    """Raise OperatorActionRequired for a connection that came to nothing because one side doesn't trust the other."""
+    text = error.str()
+    if error.code() == KafkaError._AUTHENTICATION:  # noqa: SLF001 (the public names of client-side codes)
+        settings = "PIPELINE_KAFKA_SASL_MECHANISM, _USERNAME and _PASSWORD"
+    elif "certificate verify failed" in text:
+        settings = "PIPELINE_KAFKA_SSL_CA_LOCATION, and whether the certificate names the host of the address"
+    elif "SSL alert" in text:
+        settings = "PIPELINE_KAFKA_SSL_CERTIFICATE_LOCATION and _KEY_LOCATION"
+    else:
+        return
+    raise OperatorActionRequired(f"Kafka connection: {text}; check {settings}")
+
+
+def raise_if_hopeless(error: KafkaError, topic: str | None, group: str) -> None:
+    """Log a consumer's error that librdkafka recovers from by itself; raise for any other.
+
+    `topic` is the one that it is about, if it is about one. Raises OperatorActionRequired for what ACLs refuse,
+    RestartRequired for the rest.
+    """
+    if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+        raise refused(f"Read on topic {topic} ({error.str()})")
+    if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+        raise refused(f"the group {group} ({error.str()})")
+    if error.fatal() or error.code() in _HOPELESS:
+        raise RestartRequired(f"Kafka consumer: {error.str()}")
+    log.warning("Kafka consumer: %s; librdkafka is trying again", error.str())
+
+
+def refused(what: str) -> OperatorActionRequired:
+    """The error of whoever may not do what it must: `what` is such as `Write on topic broker.raw`."""
+    return OperatorActionRequired(
+        f"Kafka refuses this user {what}; `broker-events topics acls` prints what each worker needs"
+    )
+
+
+_HOPELESS: Final = {
+    KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001 (the public names of client-side codes)
+    KafkaError._MAX_POLL_EXCEEDED,  # noqa: SLF001
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+}
+
+
+def _dotted(config: Config) -> Config:
+    return {name.replace("_", "."): value for name, value in config.items()}
+
+
+class _ErrorLog:
+    """Logs what librdkafka reports and recovers from by itself; while a broker is away that is often the same."""
+
+    def __init__(self) -> None:
+        self._last: dict[int, float] = {}
+
+    def __call__(self, error: KafkaError) -> None:
+        now = time.monotonic()
+        if now - self._last.get(error.code(), -_SAME_ERROR_S) >= _SAME_ERROR_S:
+            self._last[error.code()] = now
+            log.warning("Kafka: %s", error.str())

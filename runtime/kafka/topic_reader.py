@@ -1,0 +1,219 @@
+"""Reading partitions from an offset to their present end, or on and on, outside of any consumer group."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple, cast
+
+import confluent_kafka
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from broker_events.runtime.consume.offset_note import OffsetNote, parse_note
+from broker_events.runtime.consume.record import KafkaRecord, TopicPartition, partition_of
+from broker_events.runtime.kafka.clients import admin_client, client_config, consumer_config, raise_if_hopeless, refused
+from broker_events.runtime.process.errors import OperatorActionRequired, RestartRequired, Stopped
+from broker_events.runtime.process.retry import keep_trying
+from broker_events.runtime.settings import Settings
+
+# Nobody joins this group: librdkafka asks for its coordinator all the same.
+READER: Final = "reader"
+BATCH_RECORDS: Final = 10_000
+_PREFETCH_KBYTES: Final = 262_144  # of all partitions together
+_REQUEST_TIMEOUT_S: Final = 15.0
+_OFFSETS_TIMEOUT_S: Final = 5.0  # so long a broker that has just died is waited for, before its successor is asked
+# Longer than the transaction of a dead worker can hold the last stable offset back.
+_STALL_LIMIT_S: Final = 75.0
+END_OF_PARTITION: Final = KafkaError._PARTITION_EOF  # noqa: SLF001 (the public name of a client-side code)
+
+
+def topic_partitions(settings: Settings, topic: str) -> list[TopicPartition]:
+    """Every partition that a topic (Kafka name) has. Raises OperatorActionRequired where there is no such topic."""
+    found = admin_client(settings).list_topics(timeout=_REQUEST_TIMEOUT_S).topics.get(topic)
+    if found is None:
+        raise OperatorActionRequired(
+            f"{topic}: no such topic (create it with: broker-events topics apply), or an ACL hides it"
+        )
+    return [TopicPartition(topic, number) for number in sorted(found.partitions)]
+
+
+def end_offsets(
+    settings: Settings, partitions: Iterable[TopicPartition], stop: threading.Event | None = None
+) -> dict[TopicPartition, int]:
+    """High watermark of each partition, records of unfinished transactions included."""
+    return _offsets(settings, dict.fromkeys(partitions, OffsetSpec.latest()), stop)
+
+
+def first_offsets(
+    settings: Settings, partitions: Iterable[TopicPartition], stop: threading.Event | None = None
+) -> dict[TopicPartition, int]:
+    """Offset of the oldest record that each partition still holds."""
+    return _offsets(settings, dict.fromkeys(partitions, OffsetSpec.earliest()), stop)
+
+
+def offsets_at(settings: Settings, partitions: Sequence[TopicPartition], time_ms: int) -> dict[TopicPartition, int]:
+    """Offset of each partition's first record of this time (ms since the epoch) or later; its end if there is none."""
+    return offsets_since(settings, dict.fromkeys(partitions, time_ms))
+
+
+def offsets_since(
+    settings: Settings, times_ms: Mapping[TopicPartition, int], stop: threading.Event | None = None
+) -> dict[TopicPartition, int]:
+    """As `offsets_at`, each partition with a time of its own."""
+    found = _offsets(settings, {tp: OffsetSpec.for_timestamp(time_ms) for tp, time_ms in times_ms.items()}, stop)
+    return end_offsets(settings, times_ms, stop) | {tp: offset for tp, offset in found.items() if offset >= 0}
+
+
+def committed_offsets(
+    settings: Settings, group: str, partitions: Sequence[TopicPartition]
+) -> dict[TopicPartition, int | None]:
+    """Next offset that a group (Kafka name) reads in each partition; None where it has none.
+
+    Waits for transactions that commit offsets (KIP-447). Nobody joins the group; it needs Describe on it. Raises
+    OperatorActionRequired where an ACL forbids it, RestartRequired when the cluster doesn't answer within
+    `start_timeout_s`.
+    """
+    consumer = Consumer(consumer_config(settings, group_id=group))
+    refusals = {KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError.TOPIC_AUTHORIZATION_FAILED}
+
+    def ask() -> dict[TopicPartition, int | None]:
+        try:
+            found = consumers_commits(consumer, partitions, _REQUEST_TIMEOUT_S)
+        except KafkaException as error:
+            if error.args[0].code() in refusals:
+                raise refused(f"Describe on group {group} ({error.args[0].str()})") from None
+            raise
+        return {tp: committed.offset if committed.offset >= 0 else None for tp, committed in found.items()}
+
+    try:
+        return keep_trying(f"the offsets of the group {group}", ask, settings.start_timeout_s, (KafkaException,))
+    finally:
+        consumer.close()
+
+
+class Committed(NamedTuple):
+    """What a group has committed of a partition: an offset, below 0 where that is nothing, and its note."""
+
+    offset: int
+    note: OffsetNote
+
+
+def consumers_commits(
+    consumer: Consumer, partitions: Iterable[TopicPartition], timeout_s: float
+) -> dict[TopicPartition, Committed]:
+    """What the consumer's group has committed.
+
+    Raises KafkaException, also where one partition alone has an error: its offset would look like nothing.
+    """
+    found = consumer.committed([confluent_kafka.TopicPartition(*tp) for tp in partitions], timeout_s)
+    if failed := next((tp.error for tp in found if tp.error is not None), None):
+        raise KafkaException(failed)
+    return {TopicPartition(tp.topic, tp.partition): Committed(tp.offset, parse_note(tp.metadata)) for tp in found}
+
+
+def read_to_end(
+    settings: Settings,
+    starts: Mapping[TopicPartition, int],
+    ends: Mapping[TopicPartition, int] | None = None,
+    stop: threading.Event | None = None,
+) -> Iterator[list[KafkaRecord]]:
+    """Committed records from each start offset to the end, in batches, in order within a partition.
+
+    `ends` defaults to the high watermarks as they are now. A transaction that is still open, or committed but not yet
+    marked in every partition, holds the read-committed end back; what it commits belongs to the answer, so this waits
+    until it has ended. Raises RestartRequired when that takes longer than any living transaction can, and Stopped once
+    `stop` is set.
+    """
+    ends = end_offsets(settings, starts, stop) if ends is None else ends
+    firsts = first_offsets(settings, starts, stop)
+    unfinished = {tp for tp, start in starts.items() if max(start, firsts[tp]) < ends[tp]}
+    if not unfinished:
+        return
+    group = settings.group(READER)
+    consumer = Consumer(
+        consumer_config(
+            settings,
+            group_id=group,
+            enable_partition_eof=True,
+            queued_min_messages=100_000,
+            queued_max_messages_kbytes=max(_PREFETCH_KBYTES // len(unfinished), 1024),
+        )
+    )
+    try:
+        consumer.assign([confluent_kafka.TopicPartition(*tp, max(starts[tp], firsts[tp])) for tp in unfinished])
+        last_progress = time.monotonic()
+        while unfinished:
+            if stop is not None and stop.is_set():
+                raise Stopped(f"stopped while reading {len(unfinished)} partitions to their end")
+            records, reached = _consume(consumer, group)
+            if any(offset > ends[tp] for tp, offset in reached.items()):
+                records = [record for record in records if record.offset() < ends[partition_of(record)]]
+            unfinished -= {tp for tp, offset in reached.items() if offset >= ends[tp]}
+            if records:
+                last_progress = time.monotonic()
+                yield records
+            elif time.monotonic() - last_progress > _STALL_LIMIT_S:
+                raise RestartRequired(f"reading {sorted(unfinished)} to the end: no progress for {_STALL_LIMIT_S:g} s")
+    finally:
+        consumer.close()
+
+
+def follow(settings: Settings, starts: Mapping[TopicPartition, int]) -> Iterator[list[KafkaRecord]]:
+    """Committed records from each start offset on, in batches as they come, without an end."""
+    group = settings.group(READER)
+    consumer = Consumer(consumer_config(settings, group_id=group))
+    try:
+        consumer.assign([confluent_kafka.TopicPartition(*tp, offset) for tp, offset in starts.items()])
+        while True:
+            records, _ = _consume(consumer, group)
+            if records:
+                yield records
+    finally:
+        consumer.close()
+
+
+def _consume(consumer: Consumer, group: str) -> tuple[list[KafkaRecord], dict[TopicPartition, int]]:
+    """Records, and by partition the offset after the last of them, or of the partition's end where that was met."""
+    messages = consumer.consume(BATCH_RECORDS, 0.05)
+    records = cast(list[KafkaRecord], [message for message in messages if message.error() is None])
+    # By plain tuples, which equal the named ones and are made at half the cost.
+    last = {(record.topic(), record.partition()): record for record in records}
+    reached = {partition_of(record): record.offset() + 1 for record in last.values()}
+    for message in messages if len(records) < len(messages) else ():
+        record, error = cast(KafkaRecord, message), message.error()
+        if error is None:
+            continue
+        if error.code() != END_OF_PARTITION:
+            raise_if_hopeless(error, record.topic(), group)
+            continue
+        tp = partition_of(record)
+        reached[tp] = max(reached.get(tp, 0), record.offset())
+    return records, reached
+
+
+def _offsets(
+    settings: Settings, specs: Mapping[TopicPartition, OffsetSpec], stop: threading.Event | None
+) -> dict[TopicPartition, int]:
+    wanted = {confluent_kafka.TopicPartition(*tp): spec for tp, spec in specs.items()}
+    if not wanted:
+        return {}
+
+    def ask() -> dict[TopicPartition, int]:
+        # A new one at each attempt: it would go on asking the leader that it knew first. And a name of its own: without
+        # it the futures never resolve.
+        admin = AdminClient(client_config(settings))
+        # Connected, and with the leaders known: librdkafka would look for them again after 1 or 3 s only.
+        admin.list_topics(timeout=_OFFSETS_TIMEOUT_S)
+        futures = admin.list_offsets(
+            wanted, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=_OFFSETS_TIMEOUT_S
+        )
+        found = {TopicPartition(tp.topic, tp.partition): future.result().offset for tp, future in futures.items()}
+        # While one broker answers, librdkafka tells no error of another that doesn't: its partitions look like this.
+        if silent := [tp for tp, offset in found.items() if offset == confluent_kafka.OFFSET_INVALID]:
+            raise KafkaException(KafkaError(KafkaError.REQUEST_TIMED_OUT, f"no answer for {sorted(silent)}"))
+        return found
+
+    # A partition has no leader for a moment after its creation, and while its broker restarts.
+    return keep_trying("Kafka, asked for offsets,", ask, settings.start_timeout_s, (KafkaException,), stop)

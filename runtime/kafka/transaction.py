@@ -1,0 +1,237 @@
+"""One transactional producer: what a worker writes and how far it has read commit together (KIP-98, KIP-447)."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+
+from broker_events.native import extension
+from broker_events.runtime.kafka.clients import Headers, producer_config, refused
+from broker_events.runtime.kafka.native_client import make_client
+from broker_events.runtime.kafka.watchdog import Watchdog
+from broker_events.runtime.process.errors import Fenced, PipelineError, RestartRequired
+from broker_events.runtime.settings import Settings
+
+if TYPE_CHECKING:
+    from broker_events.native._native import Writer
+
+log = logging.getLogger(__name__)
+
+_FENCED: Final = {
+    KafkaError._FENCED,  # noqa: SLF001 (the public name of a client-side code)
+    KafkaError.PRODUCER_FENCED,
+    KafkaError.INVALID_PRODUCER_EPOCH,
+}
+_ABORT_TIMEOUT_S: Final = 2.0
+# A call that is late by so much will never come back: when a broker has died and is no longer in the metadata,
+# librdkafka 2.16 may wait for it for ever, whatever the call's time-out (its issue 5511).
+_HANGS_AFTER_S: Final = 2.0
+_TELLS_WITHIN_S: Final = 1.0
+
+
+class Transaction:
+    """The open transaction of one worker, identified by a transactional id that no other living worker has.
+
+    It takes records of up to `size_factor` times `max_message_bytes`. Not thread-safe. After any error that it raises
+    the process must end: what was produced is aborted by the broker, and only a fresh process knows for sure what is
+    committed. Where a call never comes back, it is ended from here.
+    """
+
+    def __init__(
+        self, settings: Settings, transactional_id: str, size_factor: int = 1, *, native_passthrough: bool = False
+    ) -> None:
+        """`native_passthrough`: there is a `writer`, where native code can write records."""
+        self.transactional_id = transactional_id
+        self.is_open = False
+        self.records = 0
+        self.opened_at = 0.0
+        self._committed_at: str | None = None  # UTC, for people
+        self._timeout_s = settings.transaction_timeout_ms / 1000
+        self._start_timeout_s = settings.start_timeout_s
+        config = producer_config(
+            settings,
+            transactional_id=transactional_id,
+            transaction_timeout_ms=settings.transaction_timeout_ms,
+            message_max_bytes=settings.max_message_bytes * size_factor,
+        )
+        self._producer, self._client = make_client(Producer, config, native_passthrough=native_passthrough)
+        self._watchdog = Watchdog()
+
+    def init(self) -> None:
+        """Fence an older worker of the same transactional id and let its open transaction end.
+
+        Raises OperatorActionRequired when an ACL forbids it, RestartRequired when the cluster doesn't answer within
+        `start_timeout_s`.
+        """
+        self._until_done("init_transactions", self._producer.init_transactions, self._start_timeout_s)
+
+    def begin(self) -> None:
+        """Open a transaction, unless one is open. Raises Fenced or RestartRequired."""
+        if not self.is_open:
+            try:
+                self._producer.begin_transaction()
+            except KafkaException as error:
+                raise self._restart("begin_transaction", error) from None
+            self.is_open = True
+            self.records = 0
+            self.opened_at = time.monotonic()
+
+    def produce(
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes | str | None,
+        partition: int = -1,
+        headers: Headers | None = None,
+        timestamp: int = 0,
+    ) -> None:
+        """Add a record to the open transaction; partition -1 lets the partitioner choose by key.
+
+        `timestamp` is the record's create time in ms since the epoch, 0 for now. Blocks while the producer's queue is
+        full. Raises RestartRequired when the record is refused (too large).
+        """
+        while True:
+            try:
+                # By position, which is faster; the two in between are callbacks.
+                self._producer.produce(topic, value, key, partition, None, None, timestamp, headers)
+            except BufferError:
+                self._serve(0.1)
+            except KafkaException as error:
+                raise self._restart("produce", error) from None
+            else:
+                self.records += 1
+                return
+
+    def writer(self, topics: Sequence[str], offset_header: str) -> Writer | None:
+        """Return what native code adds records with, topics by their number; None where there is `produce` only."""
+        return None if self._client is None else extension.native.Writer(self._client, topics, offset_header)
+
+    def written(self, records: int) -> None:
+        """A `writer` has added so many records to the open transaction."""
+        self.records += records
+
+    def poll(self) -> None:
+        """Serve the producer's callbacks (errors, logs) without waiting. Raises Fenced or RestartRequired."""
+        self._serve(0)
+
+    def flush(self) -> None:
+        """Wait until the broker has everything produced so far; a reader waits for it from then on.
+
+        Raises RestartRequired when that takes longer than the transaction timeout.
+        """
+        with self._watchdog.limit("flush", self._timeout_s + _HANGS_AFTER_S):
+            try:
+                left = self._producer.flush(self._timeout_s)
+            except KafkaException as error:
+                raise self._restart("flush", error) from None
+        if left:
+            raise RestartRequired(f"flush: Kafka has not taken {left:,} records within {self._timeout_s:g} s")
+
+    def commit(
+        self,
+        offsets: Sequence[TopicPartition] = (),
+        group: object = None,
+        verify: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Commit everything produced, and `offsets` (next offset to read) for the consumer `group` metadata.
+
+        `verify` is called when the offsets are sent; nothing commits where it raises.
+        Waits through broker outages that are shorter than the transaction timeout. Raises Fenced or RestartRequired.
+        """
+        began = time.monotonic()
+        if offsets:
+            self._until_done(
+                "send_offsets_to_transaction",
+                lambda timeout: self._producer.send_offsets_to_transaction(list(offsets), group, timeout),
+                self._timeout_s,
+            )
+        verify()
+        self._until_done("commit_transaction", self._producer.commit_transaction, self._timeout_s)
+        self.is_open = False
+        self._committed_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        if log.isEnabledFor(logging.DEBUG):
+            self._log_commit(time.monotonic() - began, len(offsets))
+
+    def _log_commit(self, commit_s: float, partitions: int) -> None:
+        """The one line that a transaction is worth; an event has none."""
+        open_s = time.monotonic() - self.opened_at
+        log.debug(
+            "committed %d records with the offsets of %d partitions; open for %.3f s, of it %.3f s to commit",
+            *(self.records, partitions, open_s, commit_s),
+            extra={
+                "transactional_id": self.transactional_id,
+                "records": self.records,
+                "partitions": partitions,
+                "open_s": round(open_s, 6),
+                "commit_s": round(commit_s, 6),
+            },
+        )
+
+    def abort(self) -> None:
+        """Abort what is open, if the broker lets us: readers then need not wait for its time-out."""
+        if self.is_open:
+            self.is_open = False
+            try:
+                with self._watchdog.limit("abort_transaction", _ABORT_TIMEOUT_S + _HANGS_AFTER_S):
+                    self._producer.purge()
+                    self._producer.abort_transaction(_ABORT_TIMEOUT_S)
+            except KafkaException as error:
+                log.warning("abort_transaction: %s; the broker aborts it by its time-out", error)
+
+    def _until_done(self, call: str, attempt: Callable[[float], Any], timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        with self._watchdog.limit(call, timeout_s + _HANGS_AFTER_S):
+            while True:
+                try:
+                    attempt(max(deadline - time.monotonic(), 0.1))
+                except KafkaException as error:
+                    if not error.args[0].retriable() or time.monotonic() >= deadline:
+                        raise self._restart(call, error) from None
+                    log.warning("%s: %s; trying again", call, error)
+                    time.sleep(0.1)
+                else:
+                    return
+
+    def _serve(self, timeout_s: float) -> None:
+        try:
+            self._producer.poll(timeout_s)
+        except KafkaException as error:  # the producer has become unusable
+            raise self._restart("poll", error) from None
+
+    def _fatal_error(self) -> KafkaError | None:
+        """What made a producer unusable: its poll raises it, maybe a moment after another call was refused for it."""
+        deadline = time.monotonic() + _TELLS_WITHIN_S
+        while time.monotonic() < deadline:
+            try:
+                self._producer.poll(0.05)
+            except KafkaException as error:
+                found: KafkaError = error.args[0]
+                return found
+        return None
+
+    def _restart(self, call: str, exception: KafkaException) -> PipelineError:
+        error: KafkaError = exception.args[0]
+        if error.code() == KafkaError._FATAL:  # noqa: SLF001 (the public name of a client-side code)
+            error = self._fatal_error() or error
+        if error.code() in _FENCED:
+            return self._fenced(call, error)
+        if error.code() == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
+            return refused(f"Write on transactional-id {self.transactional_id} ({error.str()})")
+        return RestartRequired(f"{call}: {error.str()} ({error.name()})")
+
+    def _fenced(self, call: str, error: KafkaError) -> PipelineError:
+        """Tell a successor from the broker, which fences the producer of a transaction that it aborts by time-out."""
+        open_s = time.monotonic() - self.opened_at if self.is_open else 0.0
+        if open_s >= self._timeout_s:
+            return RestartRequired(
+                f"{call}: the transaction was open for {open_s:.1f} s, and Kafka aborts it after {self._timeout_s:g} s"
+            )
+        last = "has committed nothing" if self._committed_at is None else f"last committed at {self._committed_at}"
+        return Fenced(
+            f"{call}: another process has taken over the transactional id {self.transactional_id}; this one {last}"
+            f" ({error.str()})"
+        )

@@ -1,0 +1,81 @@
+"""How a process ends when it can't go on, and with which exit code."""
+
+from __future__ import annotations
+
+import errno
+from typing import Final
+
+from broker_events.schemas.urls import without_userinfo
+
+_RIGHTS: Final = "give this user the right, or name another place"
+_SPACE: Final = "make room, or write elsewhere"
+_ADVICE: Final = {
+    errno.EACCES: _RIGHTS,
+    errno.EPERM: _RIGHTS,
+    errno.EROFS: _RIGHTS,
+    errno.ENOSPC: _SPACE,
+    errno.EDQUOT: _SPACE,
+}
+
+
+class PipelineError(Exception):
+    """Base of the errors that end a process with one clear line instead of a traceback."""
+
+    exit_code = 1
+
+    def __init__(self, text: str) -> None:
+        super().__init__(without_userinfo(text))
+
+
+class OperatorActionRequired(PipelineError):
+    """A setting, option or topic is wrong: a restart would not help, somebody has to change it."""
+
+    exit_code = 2
+
+
+def refused_by_system(error: OSError) -> OperatorActionRequired | None:
+    """The error for what the operating system refuses until a person changes it; None for any other.
+
+    That is a missing right, a read-only or full disk, and no folder for temporary files.
+    """
+    reason = error.strerror or str(error)
+    if error.errno == errno.ENOENT and reason.startswith("No usable temporary directory"):
+        return OperatorActionRequired("no folder for temporary files can be written: set TMPDIR to one that can")
+    advice = _ADVICE.get(error.errno or 0)
+    if advice is None:
+        return None
+    place = f"{error.filename}: " if error.filename else ""
+    return OperatorActionRequired(f"{place}{reason}; {advice}")
+
+
+class Stopped(PipelineError):
+    """SIGTERM or Ctrl-C came while the process was still waiting for what it needs to begin."""
+
+    exit_code = 0
+
+
+class QuarantineLimitExceeded(PipelineError):
+    """More goes into quarantine than QUARANTINE_LIMIT_... allow, and QUARANTINE_LIMIT_ACTION is to stop.
+
+    What has been done is committed. A restart would go on with the next records: somebody has to look first.
+    """
+
+    exit_code = 3
+
+
+class RestartRequired(PipelineError):
+    """The memory of this process may differ from what is committed: end it, a fresh one starts from the topics.
+
+    The supervisor (Kubernetes, systemd, `broker-events run`) starts it anew on exit code 70 (EX_SOFTWARE).
+    """
+
+    exit_code = 70
+
+
+class Fenced(PipelineError):
+    """Superseded: another process with the same transactional id has taken over (KIP-98 producer fencing).
+
+    A restart would fence that process in turn, and the two would go on so without end.
+    """
+
+    exit_code = 4

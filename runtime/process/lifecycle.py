@@ -1,0 +1,95 @@
+"""What every process of the pipeline does around its work: logging, signals, exit codes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Final
+
+from broker_events.runtime.process.errors import PipelineError, RestartRequired, Stopped, refused_by_system
+from broker_events.runtime.process.logs import configure_logging
+from broker_events.runtime.settings import Settings
+
+log = logging.getLogger(__name__)
+
+# A stop that takes longer has hung: end the process, the broker aborts its transaction.
+STOP_LIMIT_S: Final = 9.0
+_STOPPING: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+def run_process(settings: Settings, name: str, work: Callable[[threading.Event], None]) -> int:
+    """Run `work(stop)` until it returns; `stop` is set at SIGTERM or SIGINT. Returns the exit code.
+
+    0 after a clean stop, the error's own code after a PipelineError (one line on stderr), 2 after what the operating
+    system refuses (`refused_by_system`), 70 after any other exception.
+    A stop that takes longer than 9 s ends the process with 70. Call it in the main thread.
+    """
+    configure_logging(settings, name)
+    stop = threading.Event()
+    try:
+        with _stopped_by_signals(stop):
+            work(stop)
+    except Stopped as error:
+        log.info("%s", error)
+        return error.exit_code
+    except PipelineError as error:
+        log.error("%s", error)  # noqa: TRY400 (one clear line is the point)
+        return error.exit_code
+    except Exception as error:
+        refused = refused_by_system(error) if isinstance(error, OSError) else None
+        if refused is not None:
+            log.error("%s", refused)  # noqa: TRY400 (one clear line is the point)
+            return refused.exit_code
+        log.exception("internal error")
+        return RestartRequired.exit_code
+    log.info("stopped")
+    return 0
+
+
+@contextmanager
+def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
+    """Set `stop` at SIGTERM or SIGINT; end the process where the block then doesn't end in time.
+
+    The signals are heard by a thread: Python would tell the main thread of them only when it is back from a call that
+    waits for Kafka.
+    """
+    deadline = threading.Timer(STOP_LIMIT_S, _give_up)
+    deadline.daemon = True
+    heard, told = socket.socketpair()
+    told.settimeout(0)
+
+    def listen() -> None:
+        while number := heard.recv(1):
+            if number[0] in _STOPPING and not stop.is_set():
+                stop.set()
+                deadline.start()
+                log.info("%s: stopping", signal.Signals(number[0]).name)
+
+    with heard, told:
+        listener = threading.Thread(target=listen, name="signals", daemon=True)
+        listener.start()
+        before = signal.set_wakeup_fd(told.fileno())
+        for number in _STOPPING:  # last: one that comes earlier ends the process at once, and nothing is open yet
+            signal.signal(number, _heard_by_the_listener)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
+            told.shutdown(socket.SHUT_WR)
+            listener.join()
+            deadline.cancel()
+
+
+def _heard_by_the_listener(_number: int, _frame: FrameType | None) -> None:
+    """Do nothing, and above all raise nothing: a call into librdkafka would end with it."""
+
+
+def _give_up() -> None:
+    log.error("the stop took longer than %g s; what was open is aborted", STOP_LIMIT_S)
+    os._exit(RestartRequired.exit_code)

@@ -1,0 +1,55 @@
+"""What a stage has refused of a topic, read from quarantine."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Mapping
+
+from broker_events.runtime.consume.record import KafkaRecord, TopicPartition, place_of
+from broker_events.runtime.kafka.topic_reader import read_to_end
+from broker_events.runtime.quarantine.writer import QUARANTINE
+from broker_events.runtime.schema_ids import open_registry, registry_problem
+from broker_events.runtime.schema_lookup import SchemaLookup
+from broker_events.runtime.settings import Settings
+from broker_events.schemas.catalog import Catalog
+from broker_events.schemas.codec import Codec, DecodeError
+from broker_events.schemas.registry import RegistryError
+from broker_events.schemas.storage_types import QuarantinedEvent
+
+log = logging.getLogger(__name__)
+
+
+class QuarantineReader:
+    """Reads the quarantine records whose source is `topic` (Kafka name), and that `stage` has written."""
+
+    def __init__(self, settings: Settings, catalog: Catalog, schema_id: int, stage: str, topic: str) -> None:
+        """`schema_id`: of the present schema of quarantine records in the registry."""
+        self._settings = settings
+        self._source = stage, topic
+        self._codec: Codec[QuarantinedEvent] = Codec(
+            catalog.topics[QUARANTINE][0], schema_id, SchemaLookup(open_registry(settings).schema_text)
+        )
+
+    def read(
+        self,
+        starts: Mapping[TopicPartition, int],
+        stop: threading.Event | None = None,
+        *,
+        ends: Mapping[TopicPartition, int] | None = None,
+    ) -> Iterator[tuple[KafkaRecord, QuarantinedEvent]]:
+        """From each start offset of quarantine to `ends`, or the present one. What can't be decoded is named, left out.
+
+        Raises what `read_to_end` raises, and what `registry_problem` says.
+        """
+        for records in read_to_end(self._settings, starts, ends, stop):
+            for record in records:
+                try:
+                    event = self._codec.decode(record.value() or b"")
+                except RegistryError as error:
+                    raise registry_problem(error) from None
+                except DecodeError as error:
+                    log.warning("%s: %s", place_of(record), error)
+                    continue
+                if (event["stage"], event["topic"]) == self._source:
+                    yield record, event
