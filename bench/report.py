@@ -12,7 +12,7 @@ from bench.contenders import PROJECTORS, ROUTERS
 from bench.targets import TARGETS, ratio
 
 _HERE: Final = Path(__file__).parent
-_RUNBOOK: Final = _HERE.parent / "docs" / "runbook.md"
+_RUNBOOK: Final = _HERE.parent / "docs" / "how-to" / "runbook.md"
 _CAPACITY: Final = re.compile(r"(?<=<!-- capacity -->\n).*?(?=<!-- /capacity -->)", re.DOTALL)
 _PLOT: Final = _HERE / "peers" / "plot.py"
 

@@ -91,7 +91,7 @@ def acls(*, roles: tuple[str, ...], principals: dict[str, str], group: str | Non
     ROLE is bridge, router, projector, topics (who runs `topics apply`), operator (who runs tail, ledger and the like),
     replayer (who runs quarantine replay), repairer (who runs rebuild --apply) or subscriber; all of them by default.
     Nothing is asked of the cluster. The commands read its admin's credentials from admin.properties. The same as a
-    table: docs/security.md.
+    table: docs/how-to/security.md.
 
     \b
     Examples:

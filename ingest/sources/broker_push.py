@@ -101,7 +101,7 @@ class BrokerPush:
                 raise OperatorActionRequired(
                     f"the broker sends a message that gRPC refuses ({detail}), after the positions {dict(positions)} "
                     "or later: raise PIPELINE_GRPC_MAX_MESSAGE_BYTES above its size, and the memory of this process; "
-                    "see BrokerEventsOversizedEvent in docs/runbook.md"
+                    "see BrokerEventsOversizedEvent in docs/how-to/runbook.md"
                 )
             wait_s = backoff.next_wait_s(time.monotonic() - began)
             if end.reason == _CONNECTION_LIMIT:

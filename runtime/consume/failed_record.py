@@ -36,7 +36,7 @@ class RecordBlocks(PipelineError):
         super().__init__(
             f"{failed.args[0]}. It failed after {MOST_ATTEMPTS} restarts too. It and all records behind it wait; "
             "nothing is lost. Start a build that can process it. To give up this one: broker-events projector --skip "
-            f"{topic}:{partition}:{failed.offset} --reason TEXT (docs/runbook.md#a-record-stops-the-projector)"
+            f"{topic}:{partition}:{failed.offset} --reason TEXT (docs/how-to/runbook.md#a-record-stops-the-projector)"
         )
 
 

@@ -38,7 +38,7 @@ def refusal(tp: TopicPartition, offset: int, app: str, why: str) -> OperatorActi
     """The error of a worker whose group's offset was set by something else and doesn't fit."""
     return OperatorActionRequired(
         f"{tp.topic}[{tp.partition}]: the offset {offset} of the group of {app}s was committed by no worker: {why}. "
-        f"Set it to where the outputs end (docs/runbook.md, A worker refuses its offsets), or insist: "
+        f"Set it to where the outputs end (docs/how-to/runbook.md, A worker refuses its offsets), or insist: "
         f"broker-events offsets accept {app} --reason TEXT"
     )
 
@@ -73,6 +73,6 @@ def start_offsets(
         raise OperatorActionRequired(
             f"the group {group} has no offset for partition {record.partition()}, yet it has written "
             f"{record.topic()}: its offsets have expired, or its source was deleted and created again. To begin at the "
-            "beginning would write every event again. See docs/runbook.md, A worker refuses its offsets"
+            "beginning would write every event again. See docs/how-to/runbook.md, A worker refuses its offsets"
         )
     return {tp: max(offset, 0) for tp, offset in committed.items()}

@@ -59,7 +59,7 @@ class TopicIdentity:
                 if len(found.partitions) != self._partitions:
                     raise OperatorActionRequired(
                         f"{topic} has {len(found.partitions)} partitions, {PREFIX}PARTITIONS says {self._partitions}: "
-                        "keys change their partition. See docs/runbook.md, A topic has another partition count"
+                        "keys change their partition. See docs/how-to/runbook.md, A topic has another partition count"
                     )
 
 
@@ -68,5 +68,5 @@ def refuse_another(topic: str, known: str, found: str) -> None:
     if known != found:
         raise OperatorActionRequired(
             f"{topic} was deleted and created again: the group's offsets are of topic id {known}, not of {found}, and "
-            "mean nothing there. See docs/runbook.md, A worker refuses its offsets"
+            "mean nothing there. See docs/how-to/runbook.md, A worker refuses its offsets"
         )

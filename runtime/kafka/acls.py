@@ -1,6 +1,6 @@
 """Who may do what in Kafka: the least that each part of the pipeline needs, and whether a worker has got it.
 
-`broker-events topics acls` prints it for kafka-acls, docs/security.md shows it as a table.
+`broker-events topics acls` prints it for kafka-acls, docs/how-to/security.md shows it as a table.
 """
 
 from __future__ import annotations

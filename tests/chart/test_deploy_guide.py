@@ -1,4 +1,4 @@
-"""The manifest in docs/deploy.md fits the chart with the values in docs/deploy.md."""
+"""The manifest in docs/how-to/deploy.md fits the chart with the values in docs/how-to/deploy.md."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from broker_events.runtime.settings import PREFIX, Settings
 
 pytestmark = pytest.mark.timeout(1200)  # the first one builds Helm
 
-GUIDE = (HELM.parent / "docs" / "deploy.md").read_text(encoding="utf-8")
+GUIDE = (HELM.parent / "docs" / "how-to" / "deploy.md").read_text(encoding="utf-8")
 BLOCKS = dict(re.findall(r"```yaml\n# ([\w.]+)\n(.*?)```", GUIDE, re.DOTALL))
 
 

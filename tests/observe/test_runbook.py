@@ -16,7 +16,7 @@ from broker_events.runtime.settings import Settings
 from broker_events.schemas.invalid_event import Reason
 
 ROOT = Path(__file__).parents[2]
-RUNBOOK = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
+RUNBOOK = (ROOT / "docs" / "how-to" / "runbook.md").read_text(encoding="utf-8")
 RULES = yaml.safe_load((ROOT / "helm" / "rules" / "broker-events.yaml").read_text(encoding="utf-8"))
 ALERTING = [rule for group in RULES["groups"] for rule in group["rules"] if "alert" in rule]
 ALERTS = [rule["alert"] for rule in ALERTING]
@@ -36,7 +36,7 @@ def test_each_alert_has_its_section_and_each_section_its_alert() -> None:
 def test_the_alerts_lead_to_their_sections() -> None:
     for rule in ALERTING:
         page, _, anchor = rule["annotations"]["runbook"].partition("#")
-        assert (page, anchor) == ("docs/runbook.md", rule["alert"].lower())
+        assert (page, anchor) == ("docs/how-to/runbook.md", rule["alert"].lower())
 
 
 def test_severities_are_as_in_the_rules() -> None:
@@ -48,7 +48,7 @@ def test_severities_are_as_in_the_rules() -> None:
 def test_every_link_leads_somewhere(target: str) -> None:
     path, _, anchor = target.partition("#")
     if path:
-        assert (ROOT / "docs" / path).exists()
+        assert (ROOT / "docs" / "how-to" / path).exists()
     else:
         assert anchor in anchors()
 

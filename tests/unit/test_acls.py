@@ -13,7 +13,7 @@ from broker_events.cli.main import cli
 from broker_events.runtime.kafka.acls import ROLES, grants
 from broker_events.runtime.settings import Settings
 
-TABLE = (Path(__file__).parents[2] / "docs" / "security.md").read_text(encoding="utf-8")
+TABLE = (Path(__file__).parents[2] / "docs" / "how-to" / "security.md").read_text(encoding="utf-8")
 
 
 def acls(*arguments: str) -> Result:
