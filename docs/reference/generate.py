@@ -49,8 +49,10 @@ def settings_page() -> str:
         "Settings",
         f"""
         Set a setting as `{PREFIX}<NAME>` in the environment, or as `name = value` in the TOML file that
-        `{PREFIX}CONFIG` names. The environment wins over the file. A wrong value stops the start with one line that
-        names the setting. """,
+        `{PREFIX}CONFIG` names. The environment wins over the file. An empty value counts as not set. A wrong value
+        stops the start with one line that names the setting. A variable whose name resembles a setting is rejected;
+        other `{PREFIX}` variables are ignored with a warning.
+        """,
         _table(("setting", "default", "meaning"), rows()),
     )
 
