@@ -1,4 +1,4 @@
-"""Record docs/images/live-view.svg from a real run: `python docs/images/generate.py`. Takes about a minute."""
+"""Record docs/images/live-view.svg from a real run: `python docs/images/generate.py`. Takes about two minutes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from broker_events.devstack.run_snapshot import RunSnapshot
 IMAGE: Final = Path(__file__).with_name("live-view.svg")
 WIDTH: Final = 110
 HEIGHT: Final = 32
-_ARGUMENTS: Final = ("--seconds", "40", "--rate", "400")
+_ARGUMENTS: Final = ("--seconds", "90", "--rate", "200")
 
 
 class Recorder:
