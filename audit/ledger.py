@@ -1,4 +1,4 @@
-"""The ledger: every raw record has exactly one outcome, proved from the topics alone."""
+"""The ledger: proves from the topics alone that every raw record has exactly one outcome."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Final, NamedTuple
 
-from broker_events.audit.balance import Balance
 from broker_events.audit.progress import Progress
 from broker_events.audit.reconciliation import Encode, Reconciliation
+from broker_events.audit.verdict import Verdict, judge
 from broker_events.processors.duplicate_restore import CLOCKS_MS
 from broker_events.processors.routing import Routing
 from broker_events.runtime.consume.record import TopicPartition
@@ -51,7 +51,7 @@ Offsets = Mapping[TopicPartition, int]
 
 
 class Range(NamedTuple):
-    """Raw records to be judged: those of a partition from `start` to before `end`."""
+    """The raw records to judge: those of a partition from `start` to before `end`."""
 
     partition: int
     start: int
@@ -61,11 +61,10 @@ class Range(NamedTuple):
 def settled_ranges(
     settings: Settings, partitions: Sequence[TopicPartition], starts: Offsets | None = None, ends: Offsets | None = None
 ) -> list[Range]:
-    """What the router is done with, of all that these raw partitions hold, or of what is from `starts` to `ends`.
+    """Return the ranges that the routers have finished, within `starts` and `ends` or all that the partitions hold.
 
-    Outputs commit together with the group's offset: of what is below it, every output is there that there will be.
-    Raises OperatorActionRequired where the group has no offset for a partition that holds records: nothing would be
-    judged.
+    Outputs commit in one transaction with the group's offset, so every output of a record below it exists. Raises
+    OperatorActionRequired where the group has no offset for a partition that holds records.
     """
     group = settings.group(ROUTER)
     committed = committed_offsets(settings, group, partitions)
@@ -73,10 +72,9 @@ def settled_ranges(
     if unread := [tp for tp in partitions if committed[tp] is None and firsts[tp] < lasts[tp]]:
         raise OperatorActionRequired(
             f"the group {group} has no offset for {unread[0].topic} in partitions "
-            f"{', '.join(str(tp.partition) for tp in unread)}, which hold records: nothing of them can be judged. Is "
-            "TOPIC_PREFIX that of the routers? If it is, they have not committed there yet (run it again once they "
-            "have), or the group's offsets have expired (set them with kafka-consumer-groups --reset-offsets to where "
-            "the outputs end)"
+            f"{', '.join(str(tp.partition) for tp in unread)}, which hold records: the ledger can't judge them. Check "
+            "that TOPIC_PREFIX is the routers'. If the routers have not committed yet, run the ledger later. If the "
+            "group's offsets have expired, set them with kafka-consumer-groups --reset-offsets to where the outputs end"
         )
     ranges = []
     for tp in partitions:
@@ -87,10 +85,10 @@ def settled_ranges(
 
 def audit_ranges(
     settings: Settings, ranges: Sequence[Range], processes: int, *, deep: bool = False
-) -> Iterator[Balance]:
-    """Balance of each range, as they come, so many partitions at a time. `deep`: compare every typed value too.
+) -> Iterator[Verdict]:
+    """Yield one verdict per range, in order, with `processes` partitions in parallel.
 
-    Raises what `Auditor` raises.
+    `deep`: compare every typed value too. Raises what `Auditor` raises.
     """
     if min(processes, len(ranges)) <= 1:
         auditor = Auditor(settings, deep=deep)
@@ -107,10 +105,10 @@ def audit_ranges(
 
 
 class Auditor:
-    """Reads one partition after another.
+    """Audits one range after another.
 
-    Raises OperatorActionRequired where the registry lacks a schema, RestartRequired where Kafka or the registry don't
-    answer, or Kafka deletes what is being read.
+    Raises OperatorActionRequired where the registry lacks a schema. Raises RestartRequired where Kafka or the registry
+    don't answer, or Kafka deletes what is being read.
     """
 
     def __init__(self, settings: Settings, *, deep: bool) -> None:
@@ -128,28 +126,28 @@ class Auditor:
         if deep:
             routing = Routing(catalog.events, ids, settings.topic, typed_size_limit(settings))
             self._encode = partial(_typed_value, routing, duplicate_window(0))
-        self._refused = QuarantineReader(settings, catalog, ids[QUARANTINE], ROUTER, settings.topic(RAW))
+        self._rejected = QuarantineReader(settings, catalog, ids[QUARANTINE], ROUTER, settings.topic(RAW))
 
-    def audit(self, judged: Range) -> Balance:
-        """Read the range's raw records and everything that may have come of them."""
+    def audit(self, judged: Range) -> Verdict:
+        """Read the range's raw records and every output that they may have, and judge them."""
         raw = TopicPartition(self._settings.topic(RAW), judged.partition)
         outputs = [TopicPartition(topic, judged.partition) for topic in self._biz_types]
         quarantine = TopicPartition(self._settings.topic(QUARANTINE), judged.partition)
-        # In this order: no output before these ends names a raw record that comes after that one.
+        # The outputs' ends first: no output before them names a raw record behind `raw_end`.
         ends = end_offsets(self._settings, [*outputs, quarantine])
         raw_end = end_offsets(self._settings, [raw])[raw]
         raw_first, window = first_offsets(self._settings, [raw])[raw], self._settings.duplicate_window
-        books = Reconciliation(*judged, window, self._biz_types, self._read, self._encode, raw_end, raw_first)
+        reconciliation = Reconciliation(*judged, window, self._biz_types, self._read, self._encode, raw_end, raw_first)
         progress = Progress("partition {}, offsets {} to {}: read".format(*judged))
         if judged.start < judged.end:
-            for records in read_to_end(self._settings, {raw: books.origin}, {raw: judged.end}):
-                books.add_raw(records)
+            for records in read_to_end(self._settings, {raw: reconciliation.origin}, {raw: judged.end}):
+                reconciliation.add_raw(records)
                 progress.add("raw", len(records))
         firsts = first_offsets(self._settings, [*outputs, quarantine])
         starts = {tp: firsts[tp] for tp in outputs}
-        if books.origin and books.oldest_ms is not None:
-            lead = books.reach if books.lacks_its_past else 0
-            found = offsets_at(self._settings, outputs, books.oldest_ms)
+        if reconciliation.origin and reconciliation.oldest_ms is not None:
+            lead = reconciliation.reach if reconciliation.lacks_its_past else 0
+            found = offsets_at(self._settings, outputs, reconciliation.oldest_ms)
             starts = {tp: max(offset - lead, firsts[tp]) for tp, offset in found.items()}
         cut = [tp.topic for tp in (*outputs, quarantine) if 0 < firsts[tp] == starts.get(tp, firsts[tp])]
         kept_from = self._kept_by_retention(raw, judged.end, cut)
@@ -159,32 +157,32 @@ class Auditor:
                 if record.topic() in awaited:
                     awaited.discard(record.topic())
                     kept_from[record.topic()] = min(kept_from[record.topic()], raw_offset(record.headers()) or 0)
-            books.add_typed(records, self._frames)
+            reconciliation.add_typed(records, self._frames)
             progress.add("typed", len(records))
         quarantine_kept_from = kept_from.pop(quarantine.topic, 0)
-        for record, event in self._refused.read({quarantine: 0}, ends={quarantine: ends[quarantine]}):
+        for record, event in self._rejected.read({quarantine: 0}, ends={quarantine: ends[quarantine]}):
             progress.add("quarantined", 1)
             if event["partition"] == raw.partition:
-                books.add_quarantined(record, event)
+                reconciliation.add_quarantined(record, event)
                 if quarantine.topic in awaited:
                     awaited.discard(quarantine.topic)
                     quarantine_kept_from = min(quarantine_kept_from, event["offset"])
-        self._compare_others(books, judged, progress)
+        self._compare_others(reconciliation, judged, progress)
         progress.done()
-        return books.close(kept_from, quarantine_kept_from)
+        return judge(reconciliation, kept_from, quarantine_kept_from)
 
-    def _compare_others(self, books: Reconciliation, judged: Range, progress: Progress) -> None:
-        """Read the raw records once more if another version wrote typed values; its schema was not known before."""
-        if not books.other_schemas:
+    def _compare_others(self, reconciliation: Reconciliation, judged: Range, progress: Progress) -> None:
+        """Read the raw records again where another version wrote typed values: its schemas are known only now."""
+        if not reconciliation.other_schemas:
             return
-        encoders = {other: self._encoder(*other) for other in books.other_schemas}
+        encoders = {other: self._encoder(*other) for other in reconciliation.other_schemas}
         raw = TopicPartition(self._settings.topic(RAW), judged.partition)
         for records in read_to_end(self._settings, {raw: judged.start}, {raw: judged.end}):
-            books.compare_others(records, encoders)
+            reconciliation.compare_others(records, encoders)
             progress.add("raw again", len(records))
 
     def _encoder(self, topic: str, schema_id: int) -> Encode | None:
-        """What makes typed values as the writer with this schema did; None for one that our readers refuse."""
+        """Return what makes typed values with this writer's schema; None for a schema that this version can't read."""
         contract = self._contracts[topic]
         try:
             text = SchemaLookup(self._registry.schema_text)(schema_id)
@@ -192,7 +190,7 @@ class Auditor:
             reader = EventReader([Readable(other, schema_id, topic)])
             transcoder = Transcoder(other, schema_id)
         except (SchemaNotRegistered, DecodeError, ContractError) as error:
-            log.error("%s: %s; every value of it counts as altered", topic, error)  # noqa: TRY400
+            log.error("%s: %s; every value of this schema counts as altered", topic, error)  # noqa: TRY400
             return None
         except RegistryError as error:
             raise registry_problem(error) from None
@@ -204,9 +202,9 @@ class Auditor:
         return encode
 
     def _kept_by_retention(self, raw: TopicPartition, end: int, topics: Sequence[str]) -> dict[str, int]:
-        """The raw offset from which on retention has left every output in these topics; `end` where it can't be told.
+        """Return by topic the raw offset from which on retention has kept every output; `end` where it is unknown.
 
-        An output's timestamp is its raw record's or later, but for the clocks.
+        An output's timestamp is its raw record's or later, apart from clock differences.
         """
         if not topics:
             return {}
@@ -221,11 +219,11 @@ class Auditor:
 
 
 def _typed_value(routing: Routing, nothing: DuplicateWindow, value: bytes | None) -> bytes | None:
-    """The typed value that a raw one becomes. Raises InvalidEvent."""
+    """Return the typed value of a raw value. Raises InvalidEvent."""
     return routing.type(value, b"", nothing)[1]
 
 
-_auditor: list[Auditor] = []  # of a process of the pool
+_auditor: list[Auditor] = []  # the one of this pool process
 
 
 def _begin(settings: Settings, deep: bool) -> None:  # noqa: FBT001 (a process's arguments have no names)
@@ -234,5 +232,5 @@ def _begin(settings: Settings, deep: bool) -> None:  # noqa: FBT001 (a process's
     collect_rarely()
 
 
-def _audit(judged: Range) -> Balance:
+def _audit(judged: Range) -> Verdict:
     return _auditor[0].audit(judged)

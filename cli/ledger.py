@@ -14,7 +14,7 @@ from broker_events.cli.partitions import choosing_partitions, chosen_partitions
 from broker_events.cli.time_arguments import EXAMPLES, moment_ms
 
 if TYPE_CHECKING:
-    from broker_events.audit.balance import Balance
+    from broker_events.audit.verdict import Verdict
     from broker_events.runtime.consume.record import TopicPartition
     from broker_events.runtime.settings import Settings
 
@@ -52,7 +52,7 @@ def command(
       altered    event id, key or timestamp are not the raw record's; with --deep, the value, by the schema that
                  wrote it, or that schema has another type for a field than this version reads
 
-    Exit codes: 0 balanced, whatever is expired; 1 not, and the offsets are listed, the first hundred of each kind and
+    Exit codes: 0 reconciled, whatever is expired; 1 not, and the offsets are listed, the first hundred of each kind and
     partition; 2 where nothing can be judged. Memory: 26 bytes an offset of the partitions that are read at a time.
 
     \b
@@ -71,15 +71,15 @@ def command(
     chosen = chosen_partitions(settings, settings.topic(RAW), numbers)
     starts, ends = _offsets(settings, chosen, start, "--from"), _offsets(settings, chosen, end, "--to")
     ranges = settled_ranges(settings, chosen, starts, ends)
-    balances = []
+    verdicts = []
     with reader_may_leave():
-        for balance in audit_ranges(settings, ranges, processes or os.cpu_count() or 1, deep=deep):
-            balances.append(balance)
+        for verdict in audit_ranges(settings, ranges, processes or os.cpu_count() or 1, deep=deep):
+            verdicts.append(verdict)
             if as_json:
-                write_lines(_documents(balance))
+                write_lines(_documents(verdict))
         if not as_json:
-            write_lines(_report(balances))
-    sys.exit(0 if all(balance.is_balanced for balance in balances) else 1)
+            write_lines(_report(verdicts))
+    sys.exit(0 if all(verdict.is_reconciled for verdict in verdicts) else 1)
 
 
 def _offsets(
@@ -96,16 +96,16 @@ def _offsets(
     return offsets_at(settings, partitions, time_ms)
 
 
-def _documents(balance: Balance) -> Iterator[str]:
+def _documents(verdict: Verdict) -> Iterator[str]:
     counts = ("raw", "typed", "quarantined", "duplicates", "expired")
-    document = {name: getattr(balance, name) for name in ("partition", "start", "end", *counts)}
-    yield json_line(document | {"balanced": balance.is_balanced, "discrepancies": balance.discrepancies})
-    for kind, raw_offset, output in balance.listed:
-        yield json_line({"kind": kind, "partition": balance.partition, "raw_offset": raw_offset, "output": output})
+    document = {name: getattr(verdict, name) for name in ("partition", "start", "end", *counts)}
+    yield json_line(document | {"reconciled": verdict.is_reconciled, "discrepancies": verdict.discrepancies})
+    for kind, raw_offset, output in verdict.listed:
+        yield json_line({"kind": kind, "partition": verdict.partition, "raw_offset": raw_offset, "output": output})
 
 
-def _report(balances: list[Balance]) -> Iterator[str]:
-    """A row a partition and one of sums, then every discrepancy listed, then the verdict."""
+def _report(verdicts: list[Verdict]) -> Iterator[str]:
+    """A row a partition and one of sums, then every discrepancy listed, then the conclusion."""
     rows = [
         [
             b.partition,
@@ -118,28 +118,28 @@ def _report(balances: list[Balance]) -> Iterator[str]:
             b.expired,
             sum(b.discrepancies.values()),
         ]
-        for b in balances
+        for b in verdicts
     ]
     sums = ["all", "", "", *(sum(column) for column in list(zip(*rows, strict=True))[3:])]
     cells = [[f"{cell:,}" if isinstance(cell, int) else cell for cell in row] for row in (*rows, sums)]
     yield from aligned((_COLUMNS, *cells), str.rjust)
-    for balance in balances:
-        yield from _discrepancies(balance)
-    yield _verdict(balances)
+    for verdict in verdicts:
+        yield from _discrepancies(verdict)
+    yield _conclusion(verdicts)
 
 
-def _verdict(balances: list[Balance]) -> str:
-    if not all(balance.is_balanced for balance in balances):
-        return "NOT BALANCED"
-    expired = sum(balance.expired for balance in balances)
-    return f"balanced, {expired:,} not proved (outputs that retention may have deleted)" if expired else "balanced"
+def _conclusion(verdicts: list[Verdict]) -> str:
+    if not all(verdict.is_reconciled for verdict in verdicts):
+        return "NOT RECONCILED"
+    expired = sum(verdict.expired for verdict in verdicts)
+    return f"reconciled, {expired:,} not proved (outputs that retention may have deleted)" if expired else "reconciled"
 
 
-def _discrepancies(balance: Balance) -> Iterator[str]:
-    for kind, count in balance.discrepancies.items():
-        listed = [(raw_offset, output) for of, raw_offset, output in balance.listed if of is kind]
+def _discrepancies(verdict: Verdict) -> Iterator[str]:
+    for kind, count in verdict.discrepancies.items():
+        listed = [(raw_offset, output) for of, raw_offset, output in verdict.listed if of is kind]
         for raw_offset, output in listed:
-            source = "?" if raw_offset is None else f"raw[{balance.partition}]@{raw_offset}"
+            source = "?" if raw_offset is None else f"raw[{verdict.partition}]@{raw_offset}"
             yield f"{kind}  {source}{f'  {output}' if output else ''}"
         if count > len(listed):
-            yield f"{kind}  and {count - len(listed):,} more in partition {balance.partition}"
+            yield f"{kind}  and {count - len(listed):,} more in partition {verdict.partition}"

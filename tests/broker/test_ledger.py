@@ -1,4 +1,4 @@
-"""The ledger on real topics: balanced beside a router at work, and whatever is put wrong by hand is found."""
+"""The ledger on real topics: reconciled beside a router at work, and whatever is put wrong by hand is found."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_it_balances_beside_a_router_at_work(pipeline: Pipeline) -> None:
     expected = {"raw": 54, "typed": 50, "quarantined": 3, "duplicates": 1, "expired": 0}
     assert sums(found) == {name: accounts * count for name, count in expected.items()}
     done = pipeline.command("ledger")
-    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "balanced")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "reconciled")
 
 
 def test_what_is_wrong_is_found_and_its_offsets_are_listed(pipeline: Pipeline) -> None:
@@ -105,7 +105,7 @@ def test_what_is_wrong_is_found_and_its_offsets_are_listed(pipeline: Pipeline) -
     ]
     text = pipeline.command("ledger").stdout
     assert f"doubled  raw[{partition}]@" in text
-    assert text.splitlines()[-1] == "NOT BALANCED"
+    assert text.splitlines()[-1] == "NOT RECONCILED"
 
 
 def test_what_retention_has_deleted_is_not_called_lost(pipeline: Pipeline) -> None:

@@ -133,7 +133,7 @@ def test_old_and_new_workers_side_by_side(cluster: KafkaCluster, topic_prefix: s
             assert (router.stop(), projector.stop()) == (0, 0)
     check(pipeline, 3)
     done = deep_ledger(pipeline, root)
-    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "balanced"), done.stdout + done.stderr
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "reconciled"), done.stdout + done.stderr
 
     first = pipeline.read("event.transfer")[0]  # of the older version
     amount = ACCOUNTS[(first.key() or b"").decode()]

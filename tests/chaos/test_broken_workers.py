@@ -17,7 +17,7 @@ from progress import drain
 from violations import Kind, Report, Stage
 from workers import POLL_S, Group, Worker
 
-from broker_events.audit import balance
+from broker_events.audit.discrepancies import DiscrepancyKind
 from broker_events.audit.ledger import audit_ranges, settled_ranges
 from broker_events.runtime.kafka.topic_reader import topic_partitions
 
@@ -38,10 +38,10 @@ def run_to_the_end(run: Pipeline, *workers: Worker) -> Report:
     return run.judge()
 
 
-def ledger(run: Pipeline) -> Counter[balance.DiscrepancyKind]:
+def ledger(run: Pipeline) -> Counter[DiscrepancyKind]:
     """What the ledger finds wrong, counted."""
     partitions = topic_partitions(run.settings, run.settings.topic("raw"))
-    found: Counter[balance.DiscrepancyKind] = Counter()
+    found: Counter[DiscrepancyKind] = Counter()
     for each in audit_ranges(run.settings, settled_ranges(run.settings, partitions), processes=1, deep=True):
         found.update(each.discrepancies)
     return +found
@@ -53,7 +53,7 @@ def test_a_router_without_memory_of_duplicates(cluster: KafkaCluster, topic_pref
         found = ledger(run)
     assert report.found(Stage.TYPED, Kind.DOUBLED) > 20, report
     assert report.found(Stage.RAW, Kind.DOUBLED) == 0, report
-    assert found == {balance.DiscrepancyKind.REPEATED: report.found(Stage.TYPED, Kind.DOUBLED)}
+    assert found == {DiscrepancyKind.REPEATED: report.found(Stage.TYPED, Kind.DOUBLED)}
 
 
 # What the one batch of a projector that is lost would have changed depends on the events in it.
@@ -63,8 +63,8 @@ OF_A_LOST_BATCH = {(stage, kind) for stage in (Stage.ALERTS, Stage.ACCOUNTS, Sta
 @pytest.mark.parametrize(
     ("app", "flaw", "expected", "in_ledger"),
     [
-        ("router", "outputs-first", {(Stage.TYPED, Kind.DOUBLED)}, {balance.DiscrepancyKind.DOUBLED}),
-        ("router", "offsets-first", {(Stage.TYPED, Kind.LOST)}, {balance.DiscrepancyKind.LOST}),
+        ("router", "outputs-first", {(Stage.TYPED, Kind.DOUBLED)}, {DiscrepancyKind.DOUBLED}),
+        ("router", "offsets-first", {(Stage.TYPED, Kind.LOST)}, {DiscrepancyKind.LOST}),
         ("projector", "offsets-first", OF_A_LOST_BATCH, set()),
     ],
 )
@@ -75,7 +75,7 @@ def test_a_worker_whose_offsets_and_outputs_are_apart(
     app: str,
     flaw: str,
     expected: set[tuple[Stage, Kind]],
-    in_ledger: set[balance.DiscrepancyKind],
+    in_ledger: set[DiscrepancyKind],
 ) -> None:
     with pipeline(cluster, topic_prefix, tmp_path, LOAD) as run:
         well = run.projector("p0") if app == "router" else run.router("r0")

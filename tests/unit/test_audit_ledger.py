@@ -12,8 +12,9 @@ import pytest
 from test_audit_reconciliation import CREDIT, FRAMES, TOPICS, TRANSFER, Rec, plainly, quarantined, raw, typed
 
 from broker_events.audit import ledger
-from broker_events.audit.balance import Balance, DiscrepancyKind
+from broker_events.audit.discrepancies import DiscrepancyKind
 from broker_events.audit.ledger import Auditor, Range, settled_ranges
+from broker_events.audit.verdict import Verdict
 from broker_events.cli.ledger import _report
 from broker_events.runtime.consume.record import TopicPartition
 from broker_events.runtime.process.errors import OperatorActionRequired
@@ -72,10 +73,10 @@ class Kafka:
         for record in self.records[QUARANTINE]:
             yield Rec(record.offset_, b"", QUARANTINE), {"partition": 0, **quarantined(record)}
 
-    def audit(self, start: int, end: int) -> Balance:
+    def audit(self, start: int, end: int) -> Verdict:
         auditor = Auditor.__new__(Auditor)
         vars(auditor).update(_settings=self, _biz_types=TOPICS, _frames=FRAMES, _read=plainly, _encode=None)
-        vars(auditor).update(_refused=self)
+        vars(auditor).update(_rejected=self)
         return auditor.audit(Range(0, start, end))
 
 
@@ -138,8 +139,8 @@ def test_what_is_not_proved_is_in_the_last_line(kafka: Kafka) -> None:
     kafka.records[RAW] = [at(raw(0, "a"), 40), at(raw(1, "b"), 2)]
     kafka.firsts = {CREDIT: 1}
     kafka.records[CREDIT] = [at(typed(1, "b", 1), 2)]
-    assert [*_report([kafka.audit(0, 2)])][-1] == "balanced, 1 not proved (outputs that retention may have deleted)"
-    assert [*_report([kafka.audit(1, 2)])][-1] == "balanced"
+    assert [*_report([kafka.audit(0, 2)])][-1] == "reconciled, 1 not proved (outputs that retention may have deleted)"
+    assert [*_report([kafka.audit(1, 2)])][-1] == "reconciled"
 
 
 def test_a_duplicate_of_a_deleted_record_is_known_by_its_typed_record(kafka: Kafka) -> None:
@@ -148,7 +149,7 @@ def test_a_duplicate_of_a_deleted_record_is_known_by_its_typed_record(kafka: Kaf
     kafka.records[CREDIT] += [at(typed(offset, str(offset), offset), 0.5) for offset in range(101, 106)]
     kafka.firsts = {RAW: 100, CREDIT: 95}
     found = kafka.audit(100, 106)
-    assert (found.duplicates, found.typed, found.is_balanced) == (1, 5, True)
+    assert (found.duplicates, found.typed, found.is_reconciled) == (1, 5, True)
 
 
 def test_what_may_repeat_something_before_from_is_not_called_lost(kafka: Kafka) -> None:
@@ -167,6 +168,6 @@ def test_what_may_repeat_something_before_from_is_not_called_lost(kafka: Kafka) 
 def test_an_output_that_names_a_record_nobody_has_written(kafka: Kafka) -> None:
     kafka.records[RAW] = [at(raw(offset, str(offset)), 1) for offset in range(3)]
     kafka.records[CREDIT] = [at(typed(offset, str(offset), offset), 1) for offset in range(3)]
-    assert kafka.audit(0, 2).is_balanced
+    assert kafka.audit(0, 2).is_reconciled
     kafka.records[CREDIT] += [at(typed(3, "0", 3), 1)]
     assert kafka.audit(0, 2).listed == [(DiscrepancyKind.FOREIGN, 3, f"{CREDIT}[0]@3")]

@@ -1,4 +1,4 @@
-"""The books of a raw partition: each way in which its outputs can be wrong is found, and nothing else."""
+"""The reconciliation of a raw partition: each way in which its outputs can be wrong is found, and nothing else."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Never
 import pytest
 
 from broker_events.audit import fingerprint
-from broker_events.audit.balance import Balance, DiscrepancyKind
+from broker_events.audit.discrepancies import DiscrepancyKind
 from broker_events.audit.fingerprint import typed_id
 from broker_events.audit.reconciliation import Read, Reconciliation
+from broker_events.audit.verdict import Verdict, judge
 from broker_events.runtime.events.event_reader import EventReader, Readable
 from broker_events.runtime.events.transcoder import Transcoder
 from broker_events.schemas.catalog import load_catalog
@@ -74,7 +75,7 @@ def typed(offset: int, event_id: str, raw_offset: int, topic: str = CREDIT) -> R
 
 
 def quarantined(source: Rec) -> QuarantinedEvent:
-    return {  # type: ignore[typeddict-item]  # what the books read of it
+    return {  # type: ignore[typeddict-item]  # what the reconciliation read of it
         "offset": source.offset_,
         "timestamp": source.timestamp_ * 1000,
         "key": source.key_,
@@ -87,26 +88,26 @@ RAW = [raw(0, "a"), raw(1, "b"), raw(2, "a"), raw(4, "c")]  # 3 is a transaction
 TYPED = [typed(0, "a", 0), typed(1, "b", 1)]
 
 
-def balance(
+def verdict(
     raws: list[Rec],
     outputs: list[Rec],
     refused: list[Rec],
     start: int = 0,
     window: int = 10,
     kept_from: dict[str, int] | None = None,
-) -> Balance:
-    books = Reconciliation(0, start, 5, window, TOPICS, plainly, raw_end=6)
-    books.add_raw([record for record in raws if record.offset_ >= books.origin])
-    books.add_typed(outputs, FRAMES)
+) -> Verdict:
+    reconciliation = Reconciliation(0, start, 5, window, TOPICS, plainly, raw_end=6)
+    reconciliation.add_raw([record for record in raws if record.offset_ >= reconciliation.origin])
+    reconciliation.add_typed(outputs, FRAMES)
     for record in refused:
-        books.add_quarantined(Rec(record.offset_, b"", "broker.quarantine"), quarantined(record))
-    return books.close(kept_from or {}, 0)
+        reconciliation.add_quarantined(Rec(record.offset_, b"", "broker.quarantine"), quarantined(record))
+    return judge(reconciliation, kept_from or {}, 0)
 
 
-def test_a_balance() -> None:
-    found = balance(RAW, TYPED, [RAW[3]])
+def test_a_verdict() -> None:
+    found = verdict(RAW, TYPED, [RAW[3]])
     assert (found.raw, found.typed, found.quarantined, found.duplicates, found.expired) == (4, 2, 1, 1, 0)
-    assert found.is_balanced
+    assert found.is_reconciled
     assert found.listed == []
 
 
@@ -133,25 +134,25 @@ def test_a_balance() -> None:
 def test_what_is_wrong(
     outputs: list[Rec], refused: list[Rec], expected: tuple[DiscrepancyKind, int | None, str | None]
 ) -> None:
-    found = balance(RAW, outputs, refused)
+    found = verdict(RAW, outputs, refused)
     assert found.listed == [expected]
     assert found.discrepancies[expected[0]] == 1
-    assert not found.is_balanced
+    assert not found.is_reconciled
 
 
 def test_a_record_of_the_same_id_and_another_body_is_no_repetition() -> None:
-    found = balance([RAW[0], RAW[1], raw(2, "a", amount=2), RAW[3]], TYPED, [RAW[3]])
+    found = verdict([RAW[0], RAW[1], raw(2, "a", amount=2), RAW[3]], TYPED, [RAW[3]])
     assert found.listed == [(DiscrepancyKind.LOST, 2, None)]
 
 
 def test_two_bodies_of_one_id_are_not_both_typed_within_the_window() -> None:
     raws = [RAW[0], RAW[1], raw(2, "a", amount=2)]
-    assert balance(raws, [*TYPED, typed(2, "a", 2)], []).listed == [(DiscrepancyKind.REPEATED, 2, None)]
-    assert balance(raws, [*TYPED, typed(2, "a", 2)], [], window=1).is_balanced
+    assert verdict(raws, [*TYPED, typed(2, "a", 2)], []).listed == [(DiscrepancyKind.REPEATED, 2, None)]
+    assert verdict(raws, [*TYPED, typed(2, "a", 2)], [], window=1).is_reconciled
 
 
 def test_an_event_without_a_contract_is_not_typed() -> None:
-    found = balance([raw(0, "a", biz_type="NONSENSE")], [typed(0, "a", 0)], [])
+    found = verdict([raw(0, "a", biz_type="NONSENSE")], [typed(0, "a", 0)], [])
     assert found.listed == [(DiscrepancyKind.FOREIGN, 0, f"{CREDIT}[0]@0")]
 
 
@@ -159,10 +160,10 @@ def test_an_event_without_a_contract_is_not_typed() -> None:
 def test_nothing_is_lost_that_may_repeat_what_was_not_read(typed_before: int) -> None:
     # A router knows at most two windows of typed records, here four.
     raws = [raw(offset, str(offset)) for offset in range(20, 31)]
-    books = Reconciliation(0, 30, 31, 2, TOPICS, plainly)
-    books.add_raw([record for record in raws if record.offset_ >= books.origin])
-    books.add_typed([typed(n, str(n), n) for n in range(22, 22 + typed_before)], FRAMES)
-    found = books.close({}, 0)
+    reconciliation = Reconciliation(0, 30, 31, 2, TOPICS, plainly)
+    reconciliation.add_raw([record for record in raws if record.offset_ >= reconciliation.origin])
+    reconciliation.add_typed([typed(n, str(n), n) for n in range(22, 22 + typed_before)], FRAMES)
+    found = judge(reconciliation, {}, 0)
     assert found.listed == [(DiscrepancyKind.UNKNOWN if typed_before < 4 else DiscrepancyKind.LOST, 30, None)]
 
 
@@ -170,10 +171,10 @@ def test_a_defect_of_reading_ends_no_audit() -> None:
     def defect(_: bytes | None) -> Never:
         raise RecursionError
 
-    books = Reconciliation(0, 0, 1, 10, TOPICS, defect, defect)
-    books.add_raw([RAW[0]])
-    books.add_quarantined(Rec(0, b"", "broker.quarantine"), quarantined(RAW[0]))
-    assert books.close({}, 0).is_balanced
+    reconciliation = Reconciliation(0, 0, 1, 10, TOPICS, defect, defect)
+    reconciliation.add_raw([RAW[0]])
+    reconciliation.add_quarantined(Rec(0, b"", "broker.quarantine"), quarantined(RAW[0]))
+    assert judge(reconciliation, {}, 0).is_reconciled
 
 
 def test_a_defect_of_parsing_ends_no_audit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,67 +182,67 @@ def test_a_defect_of_parsing_ends_no_audit(monkeypatch: pytest.MonkeyPatch) -> N
         raise RecursionError
 
     monkeypatch.setattr(fingerprint, "parse_event", defect)
-    assert balance([RAW[0]], [], [RAW[0]]).quarantined == 1
+    assert verdict([RAW[0]], [], [RAW[0]]).quarantined == 1
 
 
 def test_a_repetition_before_its_typed_twin_is_lost() -> None:
-    assert balance(RAW[:3], [typed(0, "b", 1), typed(1, "a", 2)], []).listed == [(DiscrepancyKind.LOST, 0, None)]
+    assert verdict(RAW[:3], [typed(0, "b", 1), typed(1, "a", 2)], []).listed == [(DiscrepancyKind.LOST, 0, None)]
 
 
 def test_what_is_repeated_beyond_the_window_is_typed_again() -> None:
     raws = [raw(0, "a"), raw(1, "b"), raw(2, "c"), raw(3, "a")]
     outputs = [typed(n, event_id, n) for n, event_id in enumerate("abca")]
-    assert balance(raws, outputs, [], window=2).is_balanced
-    assert balance(raws, outputs, [], window=3).listed == [(DiscrepancyKind.REPEATED, 3, None)]
+    assert verdict(raws, outputs, [], window=2).is_reconciled
+    assert verdict(raws, outputs, [], window=3).listed == [(DiscrepancyKind.REPEATED, 3, None)]
     # A refused record counts, a transaction's marker doesn't.
-    assert balance(raws, [outputs[0], outputs[3]], raws[1:3], window=2).is_balanced
-    assert balance([raws[0], raws[3]], [outputs[0], outputs[3]], [], window=1).listed == [
+    assert verdict(raws, [outputs[0], outputs[3]], raws[1:3], window=2).is_reconciled
+    assert verdict([raws[0], raws[3]], [outputs[0], outputs[3]], [], window=1).listed == [
         (DiscrepancyKind.REPEATED, 3, None)
     ]
 
 
 def test_a_range_knows_duplicates_by_what_was_before_it() -> None:
-    found = balance(RAW, TYPED, [RAW[3]], start=2)
+    found = verdict(RAW, TYPED, [RAW[3]], start=2)
     assert (found.raw, found.duplicates, found.quarantined, found.typed) == (2, 1, 1, 0)
-    assert found.is_balanced
+    assert found.is_reconciled
 
 
 def test_a_duplicate_of_a_record_that_is_deleted() -> None:
-    assert balance(RAW[2:], TYPED, [RAW[3]], start=2).is_balanced
-    assert balance(RAW[2:], TYPED[1:], [RAW[3]], start=2).listed == [(DiscrepancyKind.LOST, 2, None)]
+    assert verdict(RAW[2:], TYPED, [RAW[3]], start=2).is_reconciled
+    assert verdict(RAW[2:], TYPED[1:], [RAW[3]], start=2).listed == [(DiscrepancyKind.LOST, 2, None)]
 
 
 def test_what_retention_has_deleted_is_not_lost() -> None:
-    found = balance(RAW, [], [], kept_from={CREDIT: 2})  # 2 repeats 0
+    found = verdict(RAW, [], [], kept_from={CREDIT: 2})  # 2 repeats 0
     assert (found.expired, found.listed) == (3, [(DiscrepancyKind.LOST, 4, None)])
-    assert balance(RAW, [], [RAW[3]], kept_from={TRANSFER: 5}).discrepancies == {DiscrepancyKind.LOST: 3}
+    assert verdict(RAW, [], [RAW[3]], kept_from={TRANSFER: 5}).discrepancies == {DiscrepancyKind.LOST: 3}
 
 
 def test_outputs_of_later_and_of_deleted_records_are_none_of_its_business() -> None:
-    assert balance(RAW[2:], [*TYPED, typed(9, "later", 5)], [RAW[3]], start=2).is_balanced
+    assert verdict(RAW[2:], [*TYPED, typed(9, "later", 5)], [RAW[3]], start=2).is_reconciled
 
 
 def test_a_type_is_read_from_the_value() -> None:
     record = Rec(0, b'{"id":"a","event_type":"FUNDING","timestamp":"t","payload":{"biz_type":"CREDIT"}}')
-    assert balance([record], [], [], kept_from={CREDIT: 5}).expired == 1
+    assert verdict([record], [], [], kept_from={CREDIT: 5}).expired == 1
 
 
 def test_what_is_wrong_before_the_range_is_none_of_its_business() -> None:
-    assert balance(RAW, [*TYPED, typed(7, "b", 1)], [RAW[0], RAW[3]], start=4).is_balanced
+    assert verdict(RAW, [*TYPED, typed(7, "b", 1)], [RAW[0], RAW[3]], start=4).is_reconciled
 
 
 def test_an_id_is_read_from_the_value_whatever_its_header_says() -> None:
     timestamp = b'"event_type":"FUNDING","timestamp":"t"'
     record = Rec(0, b'{"id":"a",%b,"payload":{"biz_type":"CREDIT"}}' % timestamp, headers_={"event_id": b"b"})
-    assert balance([record], [typed(0, "a", 0)], []).is_balanced
-    assert balance([record], [typed(0, "b", 0)], []).discrepancies == {DiscrepancyKind.ALTERED: 1}
+    assert verdict([record], [typed(0, "a", 0)], []).is_reconciled
+    assert verdict([record], [typed(0, "b", 0)], []).discrepancies == {DiscrepancyKind.ALTERED: 1}
 
 
 def test_a_long_id() -> None:
     event_id = "x" * 100
     value = b"\0\0\0\0\7" + b"\xc8\x01" + event_id.encode() + b"rest"
     output = Rec(0, value, CREDIT, headers_={"raw_offset": b"0"})
-    assert balance([raw(0, event_id)], [output], []).is_balanced
+    assert verdict([raw(0, event_id)], [output], []).is_reconciled
 
 
 @pytest.mark.parametrize(("value", "differs"), [(b"\0\0\0\0\7\2arest", 0), (b"\0\0\0\0\7\2aREST", 1)])
@@ -249,10 +250,10 @@ def test_values_compared(value: bytes, differs: int) -> None:
     def encode(_: bytes | None) -> bytes:
         return b"\0\0\0\0\7\2arest"
 
-    books = Reconciliation(0, 0, 1, 10, TOPICS, plainly, encode)
-    books.add_raw([raw(0, "a")])
-    books.add_typed([Rec(0, value, CREDIT, headers_={"raw_offset": b"0"})], FRAMES)
-    assert books.close({}, 0).discrepancies.get(DiscrepancyKind.ALTERED, 0) == differs
+    reconciliation = Reconciliation(0, 0, 1, 10, TOPICS, plainly, encode)
+    reconciliation.add_raw([raw(0, "a")])
+    reconciliation.add_typed([Rec(0, value, CREDIT, headers_={"raw_offset": b"0"})], FRAMES)
+    assert judge(reconciliation, {}, 0).discrepancies.get(DiscrepancyKind.ALTERED, 0) == differs
 
 
 @pytest.mark.parametrize(
@@ -264,24 +265,24 @@ def test_values_of_another_schema_are_compared_by_that_schema(wanted: bytes | No
         raise InvalidEvent(Reason.MISSING_FIELD, "/payload", "under the present schema")
 
     records = [raw(4, "a"), raw(5, "b")]
-    books = Reconciliation(0, 4, 6, 0, TOPICS, plainly, encode)
-    books.add_raw(records)
-    books.add_typed([Rec(8, b"\0\0\0\0\6\2arest", CREDIT, headers_={"raw_offset": b"4"})], FRAMES)
-    books.add_quarantined(records[1], quarantined(records[1]))
-    assert books.other_schemas == {(CREDIT, 6)}
-    books.compare_others(records, {(CREDIT, 6): None if wanted is None else lambda _: wanted})
-    found = books.close({}, 0)
+    reconciliation = Reconciliation(0, 4, 6, 0, TOPICS, plainly, encode)
+    reconciliation.add_raw(records)
+    reconciliation.add_typed([Rec(8, b"\0\0\0\0\6\2arest", CREDIT, headers_={"raw_offset": b"4"})], FRAMES)
+    reconciliation.add_quarantined(records[1], quarantined(records[1]))
+    assert reconciliation.other_schemas == {(CREDIT, 6)}
+    reconciliation.compare_others(records, {(CREDIT, 6): None if wanted is None else lambda _: wanted})
+    found = judge(reconciliation, {}, 0)
     assert found.discrepancies.get(DiscrepancyKind.ALTERED, 0) == altered
     assert [each.output for each in found.listed] == altered * [f"{CREDIT}[0]@8"]
 
 
 @pytest.mark.parametrize("frame", [b"\0\0\0\0\0", b"\1\0\0\0\6", b"\0"])
 def test_a_value_without_a_schema_is_altered(frame: bytes) -> None:
-    books = Reconciliation(0, 0, 1, 10, TOPICS, plainly, lambda _: b"")
-    books.add_raw([raw(0, "a")])
-    books.add_typed([Rec(0, frame + b"\2arest", CREDIT, headers_={"raw_offset": b"0"})], FRAMES)
-    assert books.close({}, 0).discrepancies == {DiscrepancyKind.ALTERED: 1}
-    assert books.other_schemas == set()
+    reconciliation = Reconciliation(0, 0, 1, 10, TOPICS, plainly, lambda _: b"")
+    reconciliation.add_raw([raw(0, "a")])
+    reconciliation.add_typed([Rec(0, frame + b"\2arest", CREDIT, headers_={"raw_offset": b"0"})], FRAMES)
+    assert judge(reconciliation, {}, 0).discrepancies == {DiscrepancyKind.ALTERED: 1}
+    assert reconciliation.other_schemas == set()
 
 
 @pytest.mark.parametrize(("event_id", "tail"), [(None, b""), (None, b"!"), (b"other", b"")])
@@ -293,12 +294,12 @@ def test_the_fast_way_and_the_plain_way_find_the_same(event_id: bytes | None, ta
     if event_id is not None:
         output = output.replace(typed_id(output), event_id.ljust(len(typed_id(output))))
 
-    def found(read: Read) -> Balance:
-        books = Reconciliation(0, 0, 1, 10, TOPICS, read, lambda raw_value: encode(raw_value or b""))
-        books.add_raw([Rec(0, value)])
-        books.add_typed([Rec(0, output, CREDIT, headers_={"raw_offset": b"0"})], FRAMES)
-        return books.close({}, 0)
+    def found(read: Read) -> Verdict:
+        reconciliation = Reconciliation(0, 0, 1, 10, TOPICS, read, lambda raw_value: encode(raw_value or b""))
+        reconciliation.add_raw([Rec(0, value)])
+        reconciliation.add_typed([Rec(0, output, CREDIT, headers_={"raw_offset": b"0"})], FRAMES)
+        return judge(reconciliation, {}, 0)
 
     plain, fast = found(plainly), found(EventReader([Readable(contract, 7, "CREDIT")]).read)
     assert plain == fast
-    assert plain.is_balanced == (event_id is None and not tail)
+    assert plain.is_reconciled == (event_id is None and not tail)
