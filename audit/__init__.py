@@ -1,1 +1,1 @@
-"""What an operator proves and repairs with: the ledger of raw records, an event's way, the state tables anew."""
+"""Audits from the topics: ledger of raw records, trace of an event, rebuild and repair of the state tables."""

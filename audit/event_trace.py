@@ -1,4 +1,4 @@
-"""The way of one event through the pipeline, from what was found of it in the topics. Pure."""
+"""Trace of one event through the pipeline, from the records found in the topics. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SHOWN_OF_ALERT: Final = ("rule", "status", "dedup_key", "alert_id", "summary")
 
 
 class Decoded(NamedTuple):
-    """A record and what its value says."""
+    """A record and its decoded value."""
 
     record: KafkaRecord
     model: Model
@@ -28,7 +28,7 @@ class Decoded(NamedTuple):
 
 @dataclass
 class EventRecords:
-    """Everything that bears the event's id. `routed_to`: the routers' committed offset by raw partition."""
+    """All records that name the event id. `routed_to`: the routers' committed offset by raw partition."""
 
     raw: list[KafkaRecord] = field(default_factory=list)
     decoded: list[Decoded] = field(default_factory=list)
@@ -39,7 +39,7 @@ class EventRecords:
 
 
 class Step(NamedTuple):
-    """One thing that happened. `at_us`: microseconds since the epoch; `place`: topic[partition]@offset."""
+    """One step of the trace. `at_us`: microseconds since the epoch; `place`: topic[partition]@offset."""
 
     at_us: int
     what: str
@@ -48,10 +48,10 @@ class Step(NamedTuple):
 
 
 def steps(event_id: str, found: EventRecords) -> list[Step]:
-    """What became of the event, in the order of time; what has the same millisecond, in the order of the data flow.
+    """Return the steps in the order of time; within one millisecond, in the order of the data flow.
 
-    A typed record carries its raw record's timestamp, which does not say when it was written: its step has that time,
-    and is not before the one of the raw record.
+    A typed record carries its raw record's timestamp, not the time of its writing. Its step has that time, and is never
+    before the step of its raw record.
     """
     typed = [each for each in found.decoded if raw_offset(each.record.headers()) is not None]
     received_us: dict[tuple[int, int | None], int] = {
@@ -67,12 +67,12 @@ def steps(event_id: str, found: EventRecords) -> list[Step]:
 
 
 def _time_and_flow(step: Step) -> tuple[int, int, int]:
-    """Sort key. Kafka's timestamps are cut to milliseconds, the others are not."""
+    """Return the sort key. Only Kafka's timestamps are truncated to milliseconds."""
     return step.at_us // 1000, _FLOW.index(step.what.partition(" ")[0]), step.at_us
 
 
 def mentions(event_id: str, content: Any, pointer: str = "") -> Iterator[str]:  # noqa: ANN401 (a model's dump)
-    """JSON Pointers to every member of a record that is this event id."""
+    """Yield the JSON Pointer of every member of a record that equals this event id."""
     if isinstance(content, dict):
         for name, member in content.items():
             yield from mentions(event_id, member, f"{pointer}/{name}")
@@ -84,7 +84,7 @@ def mentions(event_id: str, content: Any, pointer: str = "") -> Iterator[str]:  
 
 
 def _happened(typed: Sequence[Decoded]) -> Iterator[Step]:
-    """When the broker says that it happened."""
+    """Yield the times at which the broker says that it happened."""
     for text in sorted({str(getattr(each.model, "event_time_text", "")) for each in typed}):
         try:
             yield Step(parse_time(text), "happened", None, {"event_time_text": text})
@@ -100,7 +100,7 @@ def _received(record: KafkaRecord, found: EventRecords, typed: Sequence[Decoded]
 
 
 def _received_us(record: KafkaRecord) -> int:
-    """When a raw record came: a replayed one when it was replayed, though it has the first one's `received_at`."""
+    """Return when a raw record came (us). A replayed one has the first one's `received_at`: its timestamp counts."""
     headers = dict(record.headers() or ())
     if RECOVERED_FROM not in headers:
         try:
@@ -111,7 +111,7 @@ def _received_us(record: KafkaRecord) -> int:
 
 
 def _outcome(record: KafkaRecord, found: EventRecords, typed: Sequence[Decoded]) -> str:
-    """What the router made of a raw record."""
+    """Return what the router made of a raw record."""
     at = (record.partition(), record.offset())
     outputs = [f"typed as {place_of(each.record)}" for each in typed if _source(each.record) == at]
     for each in found.decoded:
@@ -130,8 +130,8 @@ def _outcome(record: KafkaRecord, found: EventRecords, typed: Sequence[Decoded])
         before = twin.partition() == record.partition() and twin.offset() < record.offset()
         same = body_hash(twin.value() or b"") == body_hash(record.value() or b"")
         if before and same and (twin.partition(), twin.offset()) in sources:
-            return f"known duplicate of {place_of(twin)}"
-    return "no output is left; `broker-events ledger` tells whether it is lost or deleted by retention"
+            return f"duplicate of {place_of(twin)}"
+    return "no output is left: `broker-events ledger` shows whether it is lost or deleted by retention"
 
 
 def _typed_step(each: Decoded, received_us: int) -> Step:

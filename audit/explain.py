@@ -1,4 +1,4 @@
-"""Finds everything in the topics that bears an event's id."""
+"""Finds every record in the topics that names an event id."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from broker_events.schemas.models import Record as Model
 
 log = logging.getLogger(__name__)
 
-Decode = Callable[[bytes], Model]
+DecodeModel = Callable[[bytes], Model]
 
 
-def find_event(settings: Settings, event_id: str, account: str | None, decode: Decode) -> EventRecords:
-    """Search the partition of an account key, or all; `decode` raises ValueError for a value that it can't read.
+def find_event(settings: Settings, event_id: str, account: str | None, decode: DecodeModel) -> EventRecords:
+    """Search the partition of an account key, or all partitions; `decode` raises ValueError for an unreadable value.
 
     Raises OperatorActionRequired where a topic is missing, RestartRequired where Kafka doesn't answer.
     """
@@ -36,7 +36,7 @@ def find_event(settings: Settings, event_id: str, account: str | None, decode: D
     for number, tp in enumerate(partitions, 1):
         search.raw(tp)
         log.info("%s[%d] searched, %d of %d partitions", *tp, number, len(partitions))
-    # What has left the raw topic may be in the others still.
+    # Retention may have deleted the raw record and kept its outputs.
     hits = {record.partition() for record in search.found.raw} or {tp.partition for tp in partitions}
     for number, partition in enumerate(sorted(hits), 1):
         search.outputs(partition)
@@ -48,7 +48,7 @@ def find_event(settings: Settings, event_id: str, account: str | None, decode: D
 
 
 class _Search:
-    def __init__(self, settings: Settings, event_id: str, decode: Decode) -> None:
+    def __init__(self, settings: Settings, event_id: str, decode: DecodeModel) -> None:
         self.found = EventRecords()
         self._settings = settings
         self._event_id = event_id
@@ -59,16 +59,16 @@ class _Search:
             for name, (contract, topic) in load_catalog().topics.items()
             if contract.schema is not None and name != RECOVERIES
         ]
-        self._kept = [settings.topic(name) for name, cleanup in topics if cleanup != "compact"]
+        self._deleting = [settings.topic(name) for name, cleanup in topics if cleanup != "compact"]
         self._compacted = [settings.topic(name) for name, cleanup in topics if cleanup == "compact"]
 
     def raw(self, tp: TopicPartition) -> None:
         for records in read_to_end(self._settings, {tp: 0}):
-            self.found.raw += [record for record in records if self._is_it(record)]
+            self.found.raw += [record for record in records if self._names_it(record)]
 
     def outputs(self, partition: int) -> None:
-        """Typed records, quarantine, alerts, and what is present in compacted topics."""
-        kept = [TopicPartition(topic, partition) for topic in self._kept]
+        """Search typed records, quarantine, alerts, and the latest values of compacted topics."""
+        kept = [TopicPartition(topic, partition) for topic in self._deleting]
         oldest_ms = min((record.timestamp()[1] for record in self.found.raw), default=None)
         starts = dict.fromkeys(kept, 0)
         if oldest_ms is not None:
@@ -86,14 +86,14 @@ class _Search:
             self._keep(record)
 
     def recoveries(self) -> None:
-        """The audit of replays, in whatever partition: its key is a quarantine record."""
+        """Search the audit of replays in all partitions: its key is the place of a quarantine record."""
         topic = self._settings.topic(RECOVERIES)
         for records in read_to_end(self._settings, dict.fromkeys(topic_partitions(self._settings, topic), 0)):
             for record in records:
                 self._keep(record)
 
     def _keep(self, record: KafkaRecord) -> None:
-        """Keep a record of which the event's id is a part."""
+        """Keep a record that names the event id."""
         value = record.value() or b""
         if self._wanted not in value:
             return
@@ -110,7 +110,7 @@ class _Search:
         if is_it:
             self.found.decoded.append(Decoded(record, model))
 
-    def _is_it(self, record: KafkaRecord) -> bool:
+    def _names_it(self, record: KafkaRecord) -> bool:
         value = record.value() or b""
         if ("event_id", self._wanted) in (record.headers() or ()):
             return True

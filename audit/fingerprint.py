@@ -1,4 +1,4 @@
-"""What a raw record and its typed record are compared by. Pure."""
+"""Fingerprints by which a raw record is compared with its outputs. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _VARINT_BYTES: Final = 5
 
 
 def typed_id(value: bytes) -> bytes:
-    """Event id of a typed value: the first field of every record, a length (Avro's zigzag varint) and UTF-8."""
+    """Return the event id of a typed value: the first field, as length (Avro zigzag varint) and UTF-8."""
     if len(value) > FRAME_BYTES and value[FRAME_BYTES] < 0x80:  # noqa: PLR2004 (a length of one byte)
         return value[FRAME_BYTES + 1 : FRAME_BYTES + 1 + (value[FRAME_BYTES] >> 1)]
     at, length, shift = FRAME_BYTES, 0, 0
@@ -27,19 +27,19 @@ def typed_id(value: bytes) -> bytes:
 
 
 def plain_identity(value: bytes | None) -> tuple[bytes | None, str | None]:
-    """Event id (UTF-8) and biz_type of a raw value; None where it has none."""
+    """Return event id (UTF-8) and biz_type of a raw value; None for one that is absent."""
     try:
         event = parse_event(value).root
     except MemoryError:
         raise
-    except Exception:  # noqa: BLE001 (InvalidEvent, or a defect: in quarantine as internal_error)
+    except Exception:  # noqa: BLE001 (InvalidEvent, or a defect: quarantined as internal_error)
         return None, None
     biz_type = event["payload"].get("biz_type")
     return event["id"].encode(), biz_type if isinstance(biz_type, str) else None
 
 
 def typed_hash(encode: Callable[[bytes | None], bytes | None], value: bytes | None) -> int:
-    """Hash of what `encode` makes of a raw value, 0 where it raises: of what is in quarantine."""
+    """Return the hash of what `encode` makes of a raw value, 0 where it raises: such a record is quarantined."""
     try:
         return hash(encode(value))
     except MemoryError:

@@ -1,4 +1,4 @@
-"""Alerts that the events give rise to and the topic `alerts` doesn't have. Pure."""
+"""Finds the alerts that the events cause and the topic `alerts` lacks. Pure."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from broker_events.processors.rules import active_change
 from broker_events.runtime.consume.record import KafkaRecord, TopicPartition, partition_of
 
 
-class Missing(NamedTuple):
-    """An alert that isn't there, and the Kafka key of the event that it is about."""
+class MissingAlert(NamedTuple):
+    """A missing alert and the Kafka key of its event."""
 
     key: bytes
     alert: AlertRecord
@@ -20,25 +20,25 @@ class Missing(NamedTuple):
 
 @dataclass
 class MissingAlerts:
-    """Of one partition number, to be told of every event in the order of its topic.
+    """Collects the missing alerts of one partition number; takes every event in the order of its topic.
 
-    `known`: ids of the alerts that are there. `cut`: the typed partitions whose first events are deleted. `since_ms`:
-    time of the oldest alert that is there, where older ones may be deleted; 0 where none is.
+    `known`: ids in the topic. `cut`: the typed partitions whose first events are deleted. `since_ms`: time of the
+    oldest alert in the topic, where older ones may be deleted; 0 where none is.
     """
 
     partition: int
     known: set[str]
     cut: Collection[TopicPartition]
     since_ms: float
-    missing: list[Missing] = field(default_factory=list)
+    missing: list[MissingAlert] = field(default_factory=list)
     unjudged: int = 0
-    """Alerts that may be missing, or rest on deleted events, or may have been deleted themselves."""
+    """Alerts that can't be judged: they may depend on deleted events, or may have been deleted themselves."""
     _seen: set[tuple[str, bytes]] = field(default_factory=set)
 
     def note(self, record: KafkaRecord, state_key: bytes, alerts: list[AlertRecord]) -> None:
-        """These are the alerts of an event, which is about the state `state_key`."""
+        """Take the alerts of one event, which belongs to the state `state_key`."""
         is_first = False
-        if (tp := partition_of(record)) in self.cut:  # what came before the first event of a state is unknown
+        if (tp := partition_of(record)) in self.cut:  # the state before its first event left is unknown
             is_first = (tp.topic, state_key) not in self._seen
             self._seen.add((tp.topic, state_key))
         for alert in alerts:
@@ -49,16 +49,16 @@ class MissingAlerts:
             if is_first or record.timestamp()[1] < self.since_ms:
                 self.unjudged += 1
             else:
-                self.missing.append(Missing(record.key() or b"", alert))
+                self.missing.append(MissingAlert(record.key() or b"", alert))
 
     def active_changes(
-        self, live: Mapping[bytes, bytes], folded: Mapping[bytes, bytes]
+        self, live: Mapping[bytes, bytes], rebuilt: Mapping[bytes, bytes]
     ) -> Iterator[tuple[bytes, bytes | None]]:
-        """Keys of alerts.active that the missing alerts are about, and what each has to have, where it has not.
+        """Yield the keys of alerts.active that the missing alerts set and whose value is wrong, with the right value.
 
-        A condition that has ended since is not in `folded`: its FIRING doesn't come back.
+        A condition that has ended since is not in `rebuilt`, so its FIRING alert does not return.
         """
         changes = (active_change(each.alert.alert) for each in self.missing)
         for key in dict.fromkeys(change.dedup_key.encode() for change in changes if change is not None):
-            if live.get(key) != folded.get(key):
-                yield key, folded.get(key)
+            if live.get(key) != rebuilt.get(key):
+                yield key, rebuilt.get(key)

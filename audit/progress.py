@@ -1,4 +1,4 @@
-"""A line in the log every few seconds of work that may take minutes."""
+"""Progress of a long task: one log line every five seconds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _REPORT_EVERY_S: Final = 5.0
 
 
 class Progress:
-    """Counts what was done; `work` says what is counted, and where."""
+    """Counts what was done. `work`: the words before the counts in the log line."""
 
     def __init__(self, work: str) -> None:
         self._work = work
@@ -28,7 +28,7 @@ class Progress:
             log.info("%s", self)
 
     def done(self) -> None:
-        """Log what it came to, and how long it took."""
+        """Log the totals and the time taken."""
         log.info("%s in %.2f s", self, time.monotonic() - self._began)
 
     def __str__(self) -> str:

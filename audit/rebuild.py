@@ -1,8 +1,8 @@
-"""The state tables, folded anew from the typed topics and compared with the live ones.
+"""Rebuilds the state tables from the typed topics and compares them with the live ones.
 
-The order in which events of different topics are folded makes no difference: a movement is of one topic alone, and each
-part of an account's state is the newest word on one thing, by event time and rank (processors.rules.recency). So every
-topic is folded in the order of its offsets, whatever comes between them.
+The interleaving of topics makes no difference to the result. A movement comes from one topic alone. Each part of an
+account's state is the newest statement of one fact, by event time and type (processors.rules.recency). So the rebuild
+folds one topic after the other, each in the order of its offsets.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from broker_events.audit.fingerprint import typed_id
 from broker_events.audit.missing_alerts import MissingAlerts
 from broker_events.audit.progress import Progress
 from broker_events.audit.repair import Output
-from broker_events.audit.state_diff import Comparison, Kept, StateDifference, compare, doubtful_accounts
+from broker_events.audit.state_diff import Comparison, RetainedEvents, StateDifference, compare, doubtful_accounts
 from broker_events.processors.active_alerts import ACTIVE_ALERTS
 from broker_events.processors.alert_record import AlertRecord, AlertWriter
 from broker_events.processors.cloudevents import alert_headers
@@ -42,10 +42,10 @@ Note = Callable[[KafkaRecord, bytes, list[AlertRecord]], None]
 
 
 class Rebuild:
-    """Folds and compares one partition number after another.
+    """Rebuilds and compares one partition number after another.
 
-    Raises OperatorActionRequired where the registry lacks a schema or the projectors' offsets are gone, RestartRequired
-    where Kafka or the registry don't answer.
+    Raises OperatorActionRequired where the registry lacks a schema or the projectors' offsets are gone. Raises
+    RestartRequired where Kafka or the registry don't answer.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -60,15 +60,15 @@ class Rebuild:
             return Codec(catalog.topics[topic][0], ids[topic], lookup)
 
         self._typed = typed_topics(catalog, settings.topic, codec)
-        # The record of an active alert is the very value that the alert has.
+        # A record of alerts.active has the same value as its alert.
         self._codecs = {name: codec(name) for name in TABLES} | {ACTIVE_ALERTS: codec(ALERTS)}
         self._writer = AlertWriter(self._codecs[ACTIVE_ALERTS], source_uri(settings))
 
     def compare(self, partition: int) -> tuple[list[Comparison], dict[TopicPartition, int]]:
-        """Compare the tables of a partition; return also the projectors' offsets that this holds for.
+        """Compare the tables of a partition; return also the projectors' offsets that the result holds for.
 
-        What the projectors do meanwhile is told apart: the live tables are read between two looks at their offsets, and
-        a key that an event between these two has changed is `moving`.
+        Projectors may run meanwhile. Their offsets are read before and after the live tables, and a key that an event
+        between the two has changed counts as `moving`.
         """
         sources = [TopicPartition(topic, partition) for topic in self._typed]
         before = self._committed(sources)
@@ -77,28 +77,28 @@ class Rebuild:
         refuse_without_offsets(self._settings.group(NAME), partition, found, live)
         after = {tp: offset or 0 for tp, offset in found.items()}
         is_cut = any(first > 0 for first in first_offsets(self._settings, sources).values())
-        kept = self._named(live) if is_cut else None
-        folded, moving = self._fold(before, after, kept, Progress(f"partition {partition}: folded"))
+        retained = self._named(live) if is_cut else None
+        rebuilt, moving = self._fold(before, after, retained, Progress(f"partition {partition}: folded"))
         accounts, comparisons = self._codecs["state.accounts"].decode, []
         for name, codec in self._codecs.items():
             doubtful: set[str] = set()
-            if kept is not None and name == ACTIVE_ALERTS:
-                doubtful = doubtful_accounts(live["state.accounts"], accounts, kept)
+            if retained is not None and name == ACTIVE_ALERTS:
+                doubtful = doubtful_accounts(live["state.accounts"], accounts, retained)
             comparison = Comparison(name, partition)
-            compare(comparison, live[name], folded[name], codec.decode, moving[name], kept, doubtful)
+            compare(comparison, live[name], rebuilt[name], codec.decode, moving[name], retained, doubtful)
             comparisons.append(comparison)
         return comparisons, after
 
     def missing_alerts(
         self, partition: int, audit: Headers
     ) -> tuple[MissingAlerts, list[Output], dict[TopicPartition, int]]:
-        """Find the alerts of events that the projectors have read, and that `alerts` doesn't have.
+        """Find the alerts that the topic `alerts` lacks, of events that the projectors have read.
 
-        Returns also the records that put it right, with the headers `audit`, and the projectors' offsets that this
+        Return also the records that repair it, with the headers `audit`, and the projectors' offsets that the result
         holds for.
         """
         sources = [TopicPartition(topic, partition) for topic in self._typed]
-        found = self._committed(sources)  # before the alerts: theirs are there then
+        found = self._committed(sources)  # read before the alerts, so theirs are complete
         known, since_ms = self._alerts(partition)
         live = self._live(ACTIVE_ALERTS, partition)
         refuse_without_offsets(
@@ -108,7 +108,7 @@ class Rebuild:
         cut = {tp for tp, first in first_offsets(self._settings, sources).items() if first > 0}
         missing = MissingAlerts(partition, known, cut, since_ms)
         folded, _ = self._fold(after, after, None, Progress(f"partition {partition}: folded"), missing.note)
-        # The table first: where a run ends between the two, the alert is still missing for the next one.
+        # The table first: if this run ends in between, the next one still finds the alert missing.
         outputs = [
             Output(ACTIVE_ALERTS, partition, key, value, (self._active_headers(value) or []) + audit)
             for key, value in missing.active_changes(live, folded[ACTIVE_ALERTS])
@@ -119,7 +119,7 @@ class Rebuild:
         return missing, outputs, after
 
     def _alerts(self, partition: int) -> tuple[set[str], float]:
-        """Ids of the alerts that are there, and the time (ms) of the oldest where older ones may be deleted."""
+        """Return the ids in `alerts`, and the time (ms) of the oldest where older ones may be deleted."""
         tp = TopicPartition(self._settings.topic(ALERTS), partition)
         since_ms = 0.0 if first_offsets(self._settings, [tp])[tp] == 0 else math.inf
         ids = set()
@@ -132,7 +132,7 @@ class Rebuild:
         return ids, since_ms
 
     def headers(self, finding: StateDifference) -> Headers | None:
-        """What the projector would have put beside a value: an active alert has CloudEvents attributes."""
+        """Return the headers that the projector writes with a value: CloudEvents attributes for an active alert."""
         return self._active_headers(finding.value) if finding.table == ACTIVE_ALERTS else None
 
     def _active_headers(self, value: bytes | None) -> Headers | None:
@@ -154,23 +154,23 @@ class Rebuild:
                     values[key] = value
         return values
 
-    def _named(self, live: Mapping[str, Values]) -> Kept:
-        kept = Kept()
+    def _named(self, live: Mapping[str, Values]) -> RetainedEvents:
+        retained = RetainedEvents()
         for name, values in live.items():
             for value in values.values():
                 with suppress(ValueError):
-                    kept.name(self._codecs[name].decode(value))
-        return kept
+                    retained.name(self._codecs[name].decode(value))
+        return retained
 
     def _fold(
         self,
         before: Mapping[TopicPartition, int | None],
         after: Mapping[TopicPartition, int],
-        kept: Kept | None,
+        retained: RetainedEvents | None,
         progress: Progress,
         note: Note | None = None,
     ) -> tuple[dict[str, Values], dict[str, set[bytes]]]:
-        """Tables of one partition number as of the offsets `after`, and the keys changed since `before`."""
+        """Return the tables of one partition number as of the offsets `after`, and the keys changed since `before`."""
         folded: dict[str, PartitionState[Any]] = {
             name: PartitionState(self._codecs[name], INDEX_KEYS.get(name)) for name in TABLES
         }
@@ -180,7 +180,7 @@ class Rebuild:
             tables = {name: {tp.partition: states} for name, states in folded.items()}
             for records in read_to_end(self._settings, {tp: 0}, {tp: end}):
                 for record in records:
-                    changed = self._fold_one(record, tables, active, kept, note)
+                    changed = self._fold_one(record, tables, active, retained, note)
                     if record.offset() >= (before[tp] or 0):
                         for name, key in changed:
                             moving[name].add(key)
@@ -194,19 +194,19 @@ class Rebuild:
         record: KafkaRecord,
         tables: Mapping[str, Mapping[int, PartitionState[Any]]],
         active: Values,
-        kept: Kept | None,
+        retained: RetainedEvents | None,
         note: Note | None,
     ) -> list[tuple[str, bytes]]:
-        """Fold a record; return table and key of everything that it may have changed."""
+        """Fold a record; return table and key of all that it may have changed."""
         typed = self._typed[record.topic()]
         try:
             folded = fold(typed, record, tables, self._writer, self._size_limit, self._max_skew_us)
         except InvalidEvent:
-            return []  # in quarantine
+            return []  # quarantined
         except RegistryError as error:
             raise registry_problem(error) from None
-        if kept is not None:
-            kept.find(typed_id(record.value() or b""))
+        if retained is not None:
+            retained.find(typed_id(record.value() or b""))
         if note is not None:
             note(record, folded.state_key, folded.alerts)
         changed: list[tuple[str, bytes]] = [(typed.projection.topic, key) for key in (folded.state_key, *folded.others)]
@@ -225,15 +225,15 @@ class Rebuild:
 def refuse_without_offsets(
     group: str, partition: int, offsets: Mapping[TopicPartition, int | None], live: Mapping[str, Values]
 ) -> None:
-    """Refuse a partition that has state while the group (Kafka name) has no offset on any typed topic.
+    """Raise OperatorActionRequired where a partition has state and the group (Kafka name) no offset on a typed topic.
 
-    Nothing would be folded, and every live state would look as if no event had made it. Raises OperatorActionRequired.
+    The rebuild would read no event, and report every live key as extra.
     """
     keys = sum(map(len, live.values()))
     if keys and all(offset is None for offset in offsets.values()):
         raise OperatorActionRequired(
             f"the group {group} has no offset on any typed topic in partition {partition}, yet the tables hold "
-            f"{keys:,} keys: its offsets have expired, or the tables are another cluster's. Set them to the beginning "
-            "(kafka-consumer-groups --reset-offsets --to-earliest), start the projectors, and run it again once they "
-            "have caught up"
+            f"{keys:,} keys. Its offsets have expired, or the tables come from another cluster. Set the offsets to the "
+            "beginning (kafka-consumer-groups --reset-offsets --to-earliest), start the projectors, and run rebuild "
+            "again once they have caught up"
         )

@@ -1,4 +1,4 @@
-"""Writing what a rebuild has found into the live tables, with no projector at work."""
+"""Writes the findings of a rebuild into the live tables while no projector runs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _REQUEST_TIMEOUT_S: Final = 15.0
 
 
 class Output(NamedTuple):
-    """A record to be written; `topic` without the prefix."""
+    """A record to write; `topic` without the prefix."""
 
     topic: str
     partition: int
@@ -35,11 +35,11 @@ class Output(NamedTuple):
 
 
 class Repair:
-    """Refuses, with OperatorActionRequired, while the projectors' group has a member.
+    """Raises OperatorActionRequired while the projectors' group has a member.
 
-    A projector that starts meanwhile can't get between: it joins the group before it reads the tables, and reads them
-    to the end of every open transaction. So a transaction that is written in full before the group is seen to be empty
-    is one that it waits for. A second repair fences the first.
+    A projector that starts meanwhile can't interfere. It joins the group before it reads the tables, and reads them to
+    the end of every open transaction. The repair checks that the group is empty after it has written a transaction and
+    before it commits, so such a projector waits for that transaction. A second repair fences the first.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -51,12 +51,12 @@ class Repair:
         self._transaction.init()
 
     def refuse_if_live(self) -> None:
-        """Raise OperatorActionRequired where a projector is at work."""
+        """Raise OperatorActionRequired while a projector runs."""
         members = _members(self._admin, self._settings, self._group)
         if members:
             raise OperatorActionRequired(
-                f"members in the group {self._group}: {members}. Stop every projector (scale to 0, or SIGTERM) and run "
-                "it again. One that was killed counts until its session has timed out"
+                f"the group {self._group} has {members} members. Stop every projector (scale to 0, or SIGTERM) and run "
+                "the repair again. A killed projector counts until its session times out"
             )
 
     def apply(
@@ -65,16 +65,16 @@ class Repair:
         offsets: Mapping[TopicPartition, int],
         headers: Callable[[StateDifference], Headers | None],
     ) -> int:
-        """Write what each key has to have, as `write` does; `headers` are those of the new record."""
+        """Write the right value of each key, as `write` does; `headers` returns those of the new record."""
         outputs = (Output(each.table, each.partition, each.key, each.value, headers(each)) for each in findings)
         return self.write(outputs, offsets)
 
     def write(self, outputs: Iterable[Output], offsets: Mapping[TopicPartition, int]) -> int:
-        """Write these records and return how many that were.
+        """Write these records in transactions and return their number.
 
         `offsets`: the projectors' offsets that they hold for. Raises OperatorActionRequired where the offsets have
-        moved or a projector has come, RestartRequired where Kafka doesn't answer; what transactions before have written
-        stays.
+        moved or a projector has started, RestartRequired where Kafka doesn't answer. Transactions that have committed
+        before stay.
         """
         waiting, written = iter(outputs), 0
         while chunk := [*islice(waiting, self._settings.transaction_records)]:
@@ -96,11 +96,13 @@ class Repair:
         self.refuse_if_live()
         found = committed_offsets(self._settings, self._group, [*offsets])
         if {tp: offset or 0 for tp, offset in found.items()} != offsets:
-            raise OperatorActionRequired("a projector has been at work since the tables were compared: run it again")
+            raise OperatorActionRequired(
+                "a projector has committed since the tables were compared: run the repair again"
+            )
 
 
 def _members(admin: AdminClient, settings: Settings, group: str) -> int:
-    """How many members a group has; one that nobody has ever joined has none."""
+    """Return the number of members of a group, 0 for a group that no consumer has ever joined."""
 
     def ask() -> int:
         try:

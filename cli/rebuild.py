@@ -106,9 +106,9 @@ def command(
 
 
 def _to_write(findings: list[StateDifference], *, delete_extra: bool) -> list[StateDifference]:
-    from broker_events.audit.state_diff import Verdict
+    from broker_events.audit.state_diff import DifferenceKind
 
-    return [finding for finding in findings if delete_extra or finding.verdict is not Verdict.EXTRA]
+    return [finding for finding in findings if delete_extra or finding.kind is not DifferenceKind.EXTRA]
 
 
 def _outcome(repaired: int, extra: int) -> Iterator[str]:
@@ -121,14 +121,14 @@ def _outcome(repaired: int, extra: int) -> Iterator[str]:
 
 
 def _row(comparison: Comparison) -> dict[str, str | int]:
-    from broker_events.audit.state_diff import Verdict
+    from broker_events.audit.state_diff import DifferenceKind
 
-    verdicts = [finding.verdict for finding in comparison.findings]
+    kinds = [finding.kind for finding in comparison.findings]
     return {
         "table": comparison.table,
         "partition": comparison.partition,
         "equal": comparison.equal,
-        **{verdict.value: verdicts.count(verdict) for verdict in Verdict},
+        **{kind.value: kinds.count(kind) for kind in DifferenceKind},
         "moving": comparison.moving,
         "unjudged": comparison.unjudged,
     }
@@ -140,7 +140,7 @@ def _documents(found: list[Comparison]) -> Iterator[str]:
         for finding in comparison.findings:
             key = text_or_base64(finding.key)
             names = {"table": finding.table, "partition": finding.partition, "key": key}
-            yield json_line(names | {"verdict": finding.verdict, "fields": finding.fields})
+            yield json_line(names | {"verdict": finding.kind, "fields": finding.fields})
 
 
 def report(found: list[Comparison], repaired: int) -> Iterator[str]:
@@ -151,7 +151,7 @@ def report(found: list[Comparison], repaired: int) -> Iterator[str]:
         for finding in comparison.findings[:_LISTED]:
             key = printable(finding.key.decode(errors="backslashreplace"))
             fields = ", ".join(finding.fields)
-            yield f"{finding.verdict}  {finding.table}[{finding.partition}]  {key}  {fields}".rstrip()
+            yield f"{finding.kind}  {finding.table}[{finding.partition}]  {key}  {fields}".rstrip()
         if len(comparison.findings) > _LISTED:
             yield f"{len(comparison.findings) - _LISTED:,} more in {comparison.table}[{comparison.partition}]"
     yield _verdict(found, repaired)

@@ -62,7 +62,7 @@ def test_an_event_that_began_a_condition(pipeline: Pipeline, where: tuple[str, .
     assert (received["time"], received["since_us"]) == ("2026-01-31T09:30:01.500000Z", 1_500_000)
     assert received["outcome"] == f"typed as {typed['place']}"
     assert typed["record"]["restrictions"] == ["HK_STOCK_LIQUIDATE_ONLY"]
-    assert found["received"]["outcome"] == f"known duplicate of {received['place']}"
+    assert found["received"]["outcome"] == f"duplicate of {received['place']}"
     resolved = found["mentioned in alert RESOLVED"]
     assert resolved["mentioned_in"] == ["/restriction/since_event_id"]
 

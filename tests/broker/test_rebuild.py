@@ -121,7 +121,7 @@ def test_it_writes_nothing_while_a_projector_is_at_work(pipeline: Pipeline) -> N
         projector.wait_ready()
         done = pipeline.command("rebuild", "--apply")
         assert (done.returncode, done.stdout) == (2, "")
-        assert f"members in the group {pipeline.settings.group('projector')}: 1. Stop every projector" in done.stderr
+        assert f"the group {pipeline.settings.group('projector')} has 1 members. Stop every projector" in done.stderr
         rebuild(pipeline, code=1 if rebuild_differs(pipeline) else 0)
         assert projector.stop() == 0
     assert {name: len(pipeline.read(name)) for name in TABLES} == before

@@ -68,9 +68,9 @@ def test_what_became_of_each_raw_record() -> None:
     found = EventRecords([*records], [typed(7, 0), refused(9, 2)], {0: 4})
     assert outcomes(found) == [
         "typed as broker.event.credit[0]@7",
-        "known duplicate of broker.raw[0]@0",
+        "duplicate of broker.raw[0]@0",
         "quarantined as broker.quarantine[0]@9",
-        "no output is left; `broker-events ledger` tells whether it is lost or deleted by retention",
+        "no output is left: `broker-events ledger` shows whether it is lost or deleted by retention",
         "not routed yet",
     ]
 

@@ -13,7 +13,7 @@ STATE = {"state.accounts": {b"ACC-1": b"x"}, "state.movements": {b"m": b"y"}, "a
 
 
 def test_state_without_an_offset_is_refused_and_the_line_says_what_to_do() -> None:
-    with pytest.raises(OperatorActionRequired, match=r"broker\.projector .* partition 3, .* 2 keys: .*--to-earliest"):
+    with pytest.raises(OperatorActionRequired, match=r"broker\.projector .* partition 3, .* 2 keys\. .*--to-earliest"):
         refuse_without_offsets("broker.projector", 3, {CREDIT: None, CLOSE: None}, STATE)
 
 

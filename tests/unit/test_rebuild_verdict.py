@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker_events.audit.state_diff import Comparison, StateDifference, Verdict
+from broker_events.audit.state_diff import Comparison, DifferenceKind, StateDifference
 from broker_events.cli.rebuild import report
 
 
@@ -21,7 +21,7 @@ from broker_events.cli.rebuild import report
     ],
 )
 def test_the_verdict(differing: int, repaired: int, unjudged: int, moving: int, expected: str) -> None:
-    found = [StateDifference("state.accounts", 0, b"ACC", Verdict.MISSING, (), b"x")] * differing
+    found = [StateDifference("state.accounts", 0, b"ACC", DifferenceKind.MISSING, (), b"x")] * differing
     compared = [
         Comparison("state.accounts", 0, 7, moving, unjudged, found),
         Comparison("alerts.active", 0, 1),
