@@ -34,8 +34,7 @@ from broker_events.runtime.process.logs import configure_logging
 from broker_events.runtime.process.memory import collect_rarely
 from broker_events.runtime.quarantine.reader import QuarantineReader
 from broker_events.runtime.quarantine.writer import QUARANTINE
-from broker_events.runtime.schema_ids import open_registry, registry_problem, resolve_schema_ids
-from broker_events.runtime.schema_lookup import SchemaLookup
+from broker_events.runtime.schema_ids import SchemaLookup, open_registry, registry_problem, resolve_schema_ids
 from broker_events.runtime.settings import Settings
 from broker_events.schemas.catalog import RAW, ContractError, load_catalog
 from broker_events.schemas.codec import DecodeError, writer_schema

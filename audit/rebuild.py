@@ -28,8 +28,7 @@ from broker_events.runtime.kafka.clients import Headers
 from broker_events.runtime.kafka.topic_reader import committed_offsets, first_offsets, read_to_end
 from broker_events.runtime.kafka.topics import derived_size_limit
 from broker_events.runtime.process.errors import OperatorActionRequired
-from broker_events.runtime.schema_ids import open_registry, registry_problem, resolve_schema_ids
-from broker_events.runtime.schema_lookup import SchemaLookup
+from broker_events.runtime.schema_ids import SchemaLookup, open_registry, registry_problem, resolve_schema_ids
 from broker_events.runtime.settings import Settings
 from broker_events.runtime.state.partition_state import PartitionState
 from broker_events.schemas.catalog import load_catalog

@@ -13,7 +13,6 @@ import faust
 from faust.app import BootStrategy
 
 from broker_events.native import extension
-from broker_events.runtime.consume.record_batch import RecordBatch
 from broker_events.runtime.consume.record_source import Processor, RecordSource
 from broker_events.runtime.kafka.acls import verify_access
 from broker_events.runtime.kafka.clients import admin_client
@@ -48,15 +47,7 @@ class PipelineApp(faust.App):
         """Create no folder for Faust's tables: there are none, and a worker needs no disk."""
 
 
-class BatchProcessor(Processor):
-    """A processor whose agent hands it whole batches."""
-
-    def process(self, batch: RecordBatch) -> None:
-        """Produce what the batch's records become into the open transaction."""
-        raise NotImplementedError
-
-
-Build = Callable[[Mapping[str, int], Quarantine, Transaction, Metrics], BatchProcessor]
+Build = Callable[[Mapping[str, int], Quarantine, Transaction, Metrics], Processor]
 
 
 def run_worker(

@@ -11,13 +11,13 @@ from typing import Any, Final
 
 from broker_events.processors.active_alerts import ACTIVE_ALERTS, ActiveAlerts
 from broker_events.processors.alert_record import AlertRecord, AlertWriter
-from broker_events.processors.app import BatchProcessor, run_worker
+from broker_events.processors.app import run_worker
 from broker_events.processors.fold import TypedTopic, fold, typed_topics
 from broker_events.processors.rules import INDEX_KEYS, PROJECTIONS, Flag, active_change
 from broker_events.processors.rules.alerting import RULES
 from broker_events.runtime.consume.failed_record import RecordFailed
-from broker_events.runtime.consume.record import KafkaRecord, TopicPartition, partition_of, place_of
-from broker_events.runtime.consume.record_batch import RecordBatch
+from broker_events.runtime.consume.record import KafkaRecord, RecordBatch, TopicPartition, partition_of, place_of
+from broker_events.runtime.consume.record_source import Processor
 from broker_events.runtime.consume.starting_offsets import refusal
 from broker_events.runtime.kafka.clients import Headers
 from broker_events.runtime.kafka.topic_reader import first_offsets
@@ -27,8 +27,7 @@ from broker_events.runtime.process.errors import OperatorActionRequired, Restart
 from broker_events.runtime.process.metrics import Metrics
 from broker_events.runtime.process.operator import operator
 from broker_events.runtime.quarantine.writer import Quarantine
-from broker_events.runtime.schema_ids import open_registry
-from broker_events.runtime.schema_lookup import SchemaLookup
+from broker_events.runtime.schema_ids import SchemaLookup, open_registry
 from broker_events.runtime.settings import Settings
 from broker_events.runtime.state.state_table import StateTable
 from broker_events.schemas.catalog import Catalog, load_catalog
@@ -47,7 +46,7 @@ ALERTS: Final = "alerts"
 _STOPPING: Final = {Reason.INTERNAL_ERROR, Reason.UNDECODABLE, Reason.NO_VALUE}
 
 
-class Projector(BatchProcessor):
+class Projector(Processor):
     """Folds typed events into the tables of their partition; partition k of every topic is the same worker's."""
 
     def __init__(

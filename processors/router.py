@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from typing import Final
 
 from broker_events.native import extension
-from broker_events.processors.app import BatchProcessor, run_worker
+from broker_events.processors.app import run_worker
 from broker_events.processors.duplicate_restore import DuplicateRestore
 from broker_events.processors.routing import Routing
-from broker_events.runtime.consume.record import KafkaRecord, KafkaRecords, TopicPartition, trace_headers
-from broker_events.runtime.consume.record_batch import RecordBatch
+from broker_events.runtime.consume.record import KafkaRecord, KafkaRecords, RecordBatch, TopicPartition, trace_headers
+from broker_events.runtime.consume.record_source import Processor
 from broker_events.runtime.events.duplicate_window import DuplicateWindow
 from broker_events.runtime.kafka.clients import Headers
 from broker_events.runtime.kafka.topics import MOST_AHEAD_MS, typed_size_limit
@@ -35,7 +35,7 @@ NAME: Final = "router"
 _MOST_AHEAD_MS: Final = MOST_AHEAD_MS - 300_000
 
 
-class Router(BatchProcessor):
+class Router(Processor):
     """Every raw record ends as exactly one of: typed record, quarantine record, known duplicate.
 
     A typed record has key, partition number and timestamp of its raw record, so an account's order is kept.

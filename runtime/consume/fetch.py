@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, cast
 
 from confluent_kafka import Consumer, KafkaError, Message
 
-from broker_events.runtime.consume.record import KafkaRecord, TopicPartition, partition_of
-from broker_events.runtime.consume.record_batch import Part, limited
+from broker_events.runtime.consume.record import KafkaRecord, Part, TopicPartition, limited, partition_of
 from broker_events.runtime.kafka.clients import raise_if_hopeless
 from broker_events.runtime.kafka.topic_reader import END_OF_PARTITION
 from broker_events.runtime.process.errors import RestartRequired

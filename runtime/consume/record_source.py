@@ -22,10 +22,9 @@ from mode import Service
 from broker_events.runtime.consume.commit_rule import CommitRule
 from broker_events.runtime.consume.failed_record import MOST_ATTEMPTS, Attempts, RecordBlocks, RecordFailed
 from broker_events.runtime.consume.fetch import fetch_of
+from broker_events.runtime.consume.lag import SourceLag
 from broker_events.runtime.consume.offset_note import OffsetNote
-from broker_events.runtime.consume.record import TopicPartition
-from broker_events.runtime.consume.record_batch import Part, Partitions, RecordBatch
-from broker_events.runtime.consume.source_lag import SourceLag
+from broker_events.runtime.consume.record import Part, Partitions, RecordBatch, TopicPartition
 from broker_events.runtime.consume.starting_offsets import foreign_offsets, start_offsets
 from broker_events.runtime.consume.topic_identity import TopicIdentity
 from broker_events.runtime.kafka.clients import consumer_config
@@ -67,6 +66,9 @@ class Processor(Protocol):
         worker has committed that of a `foreign` one: raises OperatorActionRequired where it doesn't fit the outputs.
         May end with Stopped once a stop is asked for: no transaction is open then.
         """
+
+    def process(self, batch: RecordBatch) -> None:
+        """Produce the outputs of the batch's records into the open transaction. The agent calls it for each batch."""
 
     def before_commit(self) -> None:
         """The open transaction is about to commit: produce what is still held back."""

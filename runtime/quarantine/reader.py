@@ -9,8 +9,7 @@ from collections.abc import Iterator, Mapping
 from broker_events.runtime.consume.record import KafkaRecord, TopicPartition, place_of
 from broker_events.runtime.kafka.topic_reader import read_to_end
 from broker_events.runtime.quarantine.writer import QUARANTINE
-from broker_events.runtime.schema_ids import open_registry, registry_problem
-from broker_events.runtime.schema_lookup import SchemaLookup
+from broker_events.runtime.schema_ids import SchemaLookup, open_registry, registry_problem
 from broker_events.runtime.settings import Settings
 from broker_events.schemas.catalog import Catalog
 from broker_events.schemas.codec import Codec, DecodeError

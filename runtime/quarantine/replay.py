@@ -7,13 +7,14 @@ import uuid
 from collections.abc import Iterable
 from itertools import chain
 from types import TracebackType
-from typing import Final, NamedTuple, Protocol, Self
+from typing import Final, NamedTuple, Self
 
 from broker_events.runtime.consume.record import KafkaRecord
 from broker_events.runtime.kafka.clients import Headers
 from broker_events.runtime.kafka.topic_reader import read_to_end, topic_partitions
 from broker_events.runtime.kafka.transaction import Transaction
 from broker_events.runtime.settings import Settings
+from broker_events.schemas.codec import Codec
 from broker_events.schemas.headers import RAW_OFFSET, RECOVERED_FROM, RECOVERY_ID
 from broker_events.schemas.models import QuarantinedEvent
 from broker_events.schemas.storage_types import QuarantineRecovery
@@ -23,10 +24,6 @@ ROLE: Final = "replayer"
 _ADDED: Final = {RECOVERED_FROM, RECOVERY_ID, RAW_OFFSET}
 # What the added headers and the record's framing take at most.
 _OVERHEAD_BYTES: Final = 1024
-
-
-class Encoder(Protocol):
-    def encode(self, record: QuarantineRecovery) -> bytes: ...
 
 
 class Quarantined(NamedTuple):
@@ -89,7 +86,7 @@ class Replay:
     this run is fenced in its turn. Any error ends the run; what is committed is replayed, and nothing else.
     """
 
-    def __init__(self, settings: Settings, codec: Encoder, note: str | None) -> None:
+    def __init__(self, settings: Settings, codec: Codec[QuarantineRecovery], note: str | None) -> None:
         """`note`: what the operator says about it, for the audit."""
         self.recovery_id = str(uuid.uuid4())
         self._codec = codec

@@ -6,12 +6,11 @@ import logging
 import traceback
 from collections import Counter
 from importlib.metadata import version
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import orjson
 
-from broker_events.runtime.consume.record import KafkaRecord, TopicPartition, partition_of
-from broker_events.runtime.consume.record_batch import Partitions
+from broker_events.runtime.consume.record import KafkaRecord, Partitions, TopicPartition, partition_of
 from broker_events.runtime.events import lossless_json
 from broker_events.runtime.kafka.clients import Headers
 from broker_events.runtime.kafka.transaction import Transaction
@@ -20,6 +19,7 @@ from broker_events.runtime.process.health import Health
 from broker_events.runtime.process.metrics import Metrics
 from broker_events.runtime.quarantine.limit import QuarantineLimit
 from broker_events.runtime.settings import Settings
+from broker_events.schemas.codec import Codec
 from broker_events.schemas.headers import RECOVERED_FROM, RECOVERY_ID
 from broker_events.schemas.invalid_event import InvalidEvent, Reason
 from broker_events.schemas.storage_types import QuarantinedEvent
@@ -33,17 +33,15 @@ _UNKNOWN: Final = (None, None, None)
 _UNREADABLE: Final = {Reason.NO_VALUE, Reason.NOT_UTF8, Reason.NOT_JSON}
 
 
-class Encoder(Protocol):
-    def encode(self, record: QuarantinedEvent) -> bytes: ...
-
-
 class Quarantine:
     """Writes quarantine records of one stage into the open transaction.
 
     Key and partition are those of the source record. The record's own Kafka timestamp says when it was quarantined.
     """
 
-    def __init__(self, settings: Settings, stage: str, codec: Encoder, metrics: Metrics, health: Health) -> None:
+    def __init__(
+        self, settings: Settings, stage: str, codec: Codec[QuarantinedEvent], metrics: Metrics, health: Health
+    ) -> None:
         self._topic = settings.topic(QUARANTINE)
         self._stage = stage
         self._codec = codec

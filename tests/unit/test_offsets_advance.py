@@ -15,8 +15,7 @@ from confluent_kafka import TopicPartition as Assigned
 from broker_events.native import extension
 from broker_events.runtime.consume import record_source
 from broker_events.runtime.consume.fetch import fetch_of
-from broker_events.runtime.consume.record import TopicPartition
-from broker_events.runtime.consume.record_batch import Part
+from broker_events.runtime.consume.record import Part, TopicPartition
 from broker_events.runtime.consume.record_source import RecordSource
 from broker_events.runtime.kafka.native_client import make_client
 from broker_events.runtime.process.errors import RestartRequired

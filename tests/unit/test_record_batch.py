@@ -6,8 +6,7 @@ from collections import Counter
 from typing import Any
 from unittest.mock import MagicMock
 
-from broker_events.runtime.consume.record import TopicPartition
-from broker_events.runtime.consume.record_batch import Part, limited
+from broker_events.runtime.consume.record import Part, TopicPartition, limited
 
 FIRST, SECOND, THIRD = TopicPartition("one", 0), TopicPartition("one", 1), TopicPartition("other", 0)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker_events.runtime.schema_lookup import SchemaLookup
+from broker_events.runtime.schema_ids import SchemaLookup
 from broker_events.schemas.registry import SchemaNotRegistered
 
 
