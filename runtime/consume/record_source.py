@@ -47,6 +47,8 @@ BATCH_BYTES: Final = 4_000_000
 _IDLE_POLL_S: Final = 0.1
 # With a transaction open: how long a quiet source may go on before it counts as idle and the transaction commits.
 _LINGER_S: Final = 0.003
+# With so many records a source doesn't trickle: they are committed without a rest.
+_WORTH_A_COMMIT: Final = 10
 # Without a record for so long: what it has stepped over is worth a transaction of its own.
 _SETTLED_S: Final = 1.0
 _COMMITTED_TIMEOUT_S: Final = 10.0
@@ -242,7 +244,9 @@ class RecordSource(Service):
         return (self._transaction.is_open and self._rest_s() <= 0) or (settled and bool(self._next_offsets))
 
     def _rest_s(self) -> float:
-        """How long a source whose events come one by one rests before its next commit; below 0: it has rested."""
+        """How long a source whose events come one by one still rests before its next commit; 0 or less: no longer."""
+        if self._read >= _WORTH_A_COMMIT:
+            return 0
         return self._committed_at + self._commit_rule.rest_s - time.monotonic()
 
     def _subscribe(self) -> None:
