@@ -24,6 +24,7 @@ from broker_events.schemas.invalid_event import Reason
 
 FOLDER: Final = Path(__file__).resolve().parent
 _WIDTH: Final = 100
+_RESTART: Final = errors.RestartRequired.exit_code
 
 
 def pages() -> dict[str, str]:
@@ -97,9 +98,15 @@ def exit_codes_page() -> str:
     for error in vars(errors).values():  # in the order of their definition: the base class of a code comes first
         if inspect.isclass(error) and issubclass(error, errors.PipelineError):
             found.setdefault(error.exit_code, " ".join((inspect.getdoc(error) or "").split()))
-    rows = ((str(code), text) for code, text in sorted(found.items()))
+    rows = ((str(code), text, "yes" if code == _RESTART else "no") for code, text in sorted(found.items()))
     return _page(
-        "Exit codes", "What the exit code of every `broker-events` command means.", _table(("code", "meaning"), rows)
+        "Exit codes",
+        """
+        What the exit code of every `broker-events` command means, and whether a supervisor should restart the process.
+        For systemd: `Restart=on-failure` and `RestartPreventExitStatus=2 3 4`. Docker and Kubernetes restart after any
+        code; the image therefore sets `SUPERSEDED_ACTION=wait`, which keeps a superseded worker running, not ready.
+        """,
+        _table(("code", "meaning", "restart"), rows),
     )
 
 
@@ -136,6 +143,11 @@ def topics_page() -> str:
         f"""
         The Kafka name of a topic is `{PREFIX}TOPIC_PREFIX`, a dot and the name below: `broker.alerts` by default. Keys
         are UTF-8 text. Avro values are in the Confluent wire format under the subject `<topic>-value`.
+
+        A typed record begins with `event_id`, `event_type`, `biz_type`, `position`, `event_time`, `event_time_text` and
+        `account_id`. The brokerage's own fields follow, then `extra` with every member that no field reads. Its header
+        `raw_offset` is the offset of its raw record, in the same partition number. Alerts have CloudEvents headers
+        (`ce_id`, `ce_type`, ...). If the event's envelope has a W3C `traceparent`, all records keep it as a header.
         """,
         _table(("topic", "key", "value", "kept", "content"), rows()),
     )
