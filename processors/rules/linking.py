@@ -19,8 +19,6 @@ from broker_events.processors.rules.movement import merge, movement
 from broker_events.processors.rules.outcome import Flag, Link
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from broker_events.processors.rules.funding import FundingEvent
     from broker_events.processors.rules.outcome import Projected, RecordOrigin
     from broker_events.schemas.storage_types import MovementState
@@ -66,10 +64,9 @@ def linked_movement(
     state = table.get(key)
     is_known = state is None or (state["client_request_id"] == request and state["alias_of"] is None)
     says = {} if state is None else state["system_ids"]
-    values = cast("Mapping[str, str | None]", event)
     index = []
     for kind in kinds:  # the common cases first: every other id is known to lead here, or to nowhere
-        value = values[kind]
+        value: str | None = event[kind]  # type: ignore[literal-required]
         if not value:
             continue
         if f"{prefix}{value}".encode() in table:

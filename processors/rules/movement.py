@@ -116,8 +116,6 @@ def _arrival_of_both(newer: MovementState, older: MovementState) -> Arrival | No
 
 def _both(older: dict[str, str], newer: dict[str, str], state: MovementState) -> dict[str, str]:
     """Return the system ids of both: of two values the newer one, or the lesser one where it may name the movement."""
-    if not newer:
-        return older
     if state["client_request_id"]:
         return {**older, **newer}
     return {**older, **newer, **{kind: min(older[kind], newer[kind]) for kind in older.keys() & newer.keys()}}
@@ -199,11 +197,12 @@ def _filled(state: MovementState, event: FundingEvent) -> MovementState:
 
 def _advanced(state: MovementState, event: FundingEvent, arrival: Arrival | None) -> MovementState:
     """Return a copy of the state with all that the event says; what it leaves out stays."""
+    ids = system_ids(event)
     advanced = {
         **state,
         **terms(event),
         "account_id": state["account_id"] or event["account_id"],
-        "system_ids": _both(state["system_ids"], system_ids(event), state),
+        "system_ids": _both(state["system_ids"], ids, state) if ids else state["system_ids"],
         "status": event["status"],
         "reason": event["reason"],
         "event_time": event["event_time"],
