@@ -1,1 +1,1 @@
-"""From the broker's event push to the raw topic."""
+"""Writes the broker's event push, or files of events, to the raw topic."""

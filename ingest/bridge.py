@@ -1,7 +1,7 @@
-"""From a source to the raw topic: events and how far the source has come commit together.
+"""Writes a source's events to the raw topic; events and the source's cursors commit in one transaction.
 
-Two threads and the caller's: one receives from the source and waits while the inbox is full; one owns the transaction.
-The caller's thread only waits, so that a stop is in time whatever the other two are blocked in.
+Two threads work besides the caller's. The receiver reads the source and waits while the queue is full. The writer owns
+the transaction. The caller's thread only waits, so a stop is in time even while the other two are blocked.
 """
 
 import logging
@@ -35,24 +35,24 @@ from broker_events.schemas.oversized import ERROR
 log = logging.getLogger(__name__)
 
 ROLE: Final = "bridge"
-# Within what a process gets to stop (runtime.process); what isn't committed by then is received again.
+# Below the time that a process gets to stop (runtime.process). Events not committed by then are received again.
 STOP_LIMIT_S: Final = 8.0
 _POLL_S: Final = 0.2
-# Until the next commit is due, events that come one by one don't each wake the writer; in a flood it goes on in time.
-_AT_ONCE: Final = 200
-# Names of headers and the record's own framing, which Kafka counts too.
+# Events that wake the writer before a commit is due: single events don't wake it, a burst does.
+_WAKE_EVENTS: Final = 200
+# Header names and record framing, which Kafka counts as well.
 _OVERHEAD_BYTES: Final = 4096
-# A longer position is none to go on after: neither a cursor nor the next subscription could hold it.
+# The bridge ignores longer positions: neither a cursor nor the next subscription could hold them.
 _CURSOR_CHARS: Final = 65_536
 
 
 def largest_event(settings: Settings) -> int:
-    """Bytes that value, key and header values of a raw record may have together; a larger event gets a marker."""
+    """Return the most bytes of value, key and header values of a raw record; a larger event gets a marker."""
     return settings.max_message_bytes - _OVERHEAD_BYTES
 
 
 class Bridge:
-    """Runs one source once: `run` returns when the source is exhausted or a stop is asked for."""
+    """Runs one source once: `run` returns when the source is exhausted or a stop is requested."""
 
     def __init__(
         self, settings: Settings, source: EventSource, catalog: Catalog, metrics: Metrics, health: Health
@@ -67,7 +67,7 @@ class Bridge:
         self._raw_topic = settings.topic(RAW)
         self._largest = largest_event(settings)
         self._cursor_topic = settings.topic(CURSORS)
-        self._inbox = HandoffQueue()
+        self._queue = HandoffQueue()
         self._commit_rule = CommitRule(
             settings.commit_interval_ms / 1000, settings.transaction_records, settings.transaction_timeout_ms / 1000
         )
@@ -78,10 +78,10 @@ class Bridge:
         self._failure: BaseException | None = None
 
     def run(self, stop: threading.Event, tick: Callable[[], None] = lambda: None) -> None:
-        """Bridge until the source ends or `stop` is set; `tick` is called several times a second.
+        """Bridge until the source ends or `stop` is set; calls `tick` five times per second.
 
-        Raises Fenced when another bridge of this source has started, RestartRequired when Kafka is gone for too long,
-        OperatorActionRequired when a person has to act. What was received before an error of the source is committed.
+        Raises Fenced when another bridge of this source has started, RestartRequired when Kafka is unavailable for too
+        long, OperatorActionRequired when an operator must act. Events received before an error of the source commit.
         """
         writer = threading.Thread(target=self._guard, args=(self._write, stop), name="writer", daemon=True)
         writer.start()
@@ -90,10 +90,10 @@ class Bridge:
             tick()
         self._source.stop()
         writer.join(STOP_LIMIT_S)
-        self._inbox.close()
+        self._queue.close()
         tick()
         if writer.is_alive():
-            log.warning("Kafka did not answer within %g s; what is not committed will be received again", STOP_LIMIT_S)
+            log.warning("Kafka did not answer within %g s; events not committed will be received again", STOP_LIMIT_S)
         elif self._failure is not None:
             raise self._failure
 
@@ -117,18 +117,18 @@ class Bridge:
                 f"topic {self._cursor_topic}",
                 lambda: read_positions(self._settings, name),
                 self._settings.start_timeout_s,
-                (RestartRequired,),  # a topic that was created just now has no leader yet
+                (RestartRequired,),  # a topic created just now has no leader yet
             )
             threading.Thread(target=self._guard, args=(self._receive,), name="receiver", daemon=True).start()
             while not stop.is_set():
                 self._health.beat()
-                finished = self._exhausted  # read before the inbox: what came earlier is in it
+                finished = self._exhausted  # read before the queue, which holds all that came earlier
                 if transaction.is_open:
-                    # A commit costs the broker, and the readers of raw another one, however few events it has.
+                    # Each commit costs Kafka the same, however few events it has, and makes the routers commit too.
                     rest_s = self._committed_at + self._commit_rule.rest_s - time.monotonic()
-                    events = self._inbox.take(min(max(rest_s, 0), _POLL_S), _AT_ONCE)
+                    events = self._queue.take(min(max(rest_s, 0), _POLL_S), _WAKE_EVENTS)
                 else:
-                    events = self._inbox.take(_POLL_S)
+                    events = self._queue.take(_POLL_S)
                 if events:
                     self._add(transaction, events)
                 elif finished:
@@ -142,18 +142,18 @@ class Bridge:
         except KafkaException as error:
             raise RestartRequired(f"Kafka producer: {error}") from None
         finally:
-            self._inbox.close()
+            self._queue.close()
             transaction.abort()
 
     def _receive(self) -> None:
-        """Fill the inbox: the receiver thread."""
+        """Fill the queue: the receiver thread."""
         for received in self._source.receive(self._resume):
-            if not self._inbox.put(received):
+            if not self._queue.put(received):
                 return
         self._exhausted = True
 
     def _resume(self) -> Mapping[str, str]:
-        self._inbox.wait_until_handed_on()
+        self._queue.wait_until_handed_on()
         return dict(self._positions)
 
     def _add(self, transaction: Transaction, events: list[Received]) -> None:
@@ -184,15 +184,15 @@ class Bridge:
                 self._commit(transaction)
 
     def _report(self, marker: RawRecord) -> None:
-        """Log and count that a marker stands for an event."""
+        """Log and count a marker."""
         found = {name: str(value, "utf-8") for name, value in marker.headers if isinstance(value, bytes)}
-        log.warning("an event is too large, raw has a marker in its place: %s", found[ERROR])
+        log.warning("an event is too large, the raw topic gets a marker in its place: %s", found[ERROR])
         self._counts.oversized(marker)
         self.markers += 1
 
     def _commit_if_due(self, transaction: Transaction) -> None:
         now = time.monotonic()
-        at_end = self._inbox.is_empty() and now - self._committed_at >= self._commit_rule.rest_s
+        at_end = self._queue.is_empty() and now - self._committed_at >= self._commit_rule.rest_s
         if transaction.is_open and self._commit_rule.is_due(
             now - transaction.opened_at, transaction.records, at_end=at_end
         ):

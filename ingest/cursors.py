@@ -1,8 +1,8 @@
-"""How far each stream has come: records of a compacted topic, written in the transaction of the events they stand for.
+"""Cursors: the last committed position of each stream, in a compacted topic.
 
-Key `<source>/<stream>` (the stream is an event type, or what a file is known by); value a JSON object of strings:
-position, event_id, received_at. All cursors are in partition 0, so that finding them doesn't depend on the partition
-count.
+The bridge writes a cursor in the transaction of the events before it. Key: `<source>/<stream>`, where the stream is an
+event type or identifies a file (`sources.ndjson`). Value: a JSON object of strings: position, event_id, received_at.
+All cursors are in partition 0, so finding them doesn't depend on the partition count.
 """
 
 from typing import Final, NamedTuple
@@ -20,14 +20,14 @@ PARTITION: Final = 0
 
 
 class Cursor(NamedTuple):
-    """The last event of a stream: its position, its id ("" where it has none), when it was received (us since 1970)."""
+    """Last event of a stream: position, id ("" where it has none), time of receipt (microseconds since the epoch)."""
 
     position: str
     event_id: str
     received_at: int
 
     def encode(self) -> bytes:
-        """JSON object of strings, `received_at` as in the headers of the raw topic."""
+        """Return a JSON object of strings, `received_at` as in the headers of the raw topic."""
         return orjson.dumps(self._asdict() | {"received_at": iso_micros(self.received_at)})
 
 
@@ -36,9 +36,9 @@ def cursor_key(source: str, stream: str) -> str:
 
 
 def read_positions(settings: Settings, source: str) -> dict[str, str]:
-    """Committed position of every stream of the source.
+    """Return the committed position of every stream of the source.
 
-    To be called after the older bridge of this source is fenced: then nobody moves them any more. Raises
+    Call it after the older bridge of this source is fenced, so that no other process moves them. Raises
     OperatorActionRequired when a cursor isn't readable, RestartRequired when the topic isn't.
     """
     topic = settings.topic(TOPIC)
@@ -61,6 +61,6 @@ def _position(value: bytes, topic: str, key: str) -> str:
         position = None
     if not isinstance(position, str):
         raise OperatorActionRequired(
-            f"{topic}: the cursor {key!r} holds no position: write a correct one, or a tombstone"
+            f"{topic}: the cursor {key!r} holds no position. Write a correct one, or a tombstone"
         )
     return position

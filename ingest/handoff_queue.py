@@ -1,17 +1,17 @@
-"""The bounded hand-over from the thread that receives to the thread that owns the transaction."""
+"""A bounded queue from the receiver thread to the writer thread."""
 
 import threading
 from typing import Final
 
 from broker_events.ingest.sources.source import Received
 
-# About one commit interval's work at full speed; bytes, because one message may have 16 MiB.
+# About the events of one commit interval at full speed. Bytes are bounded too: one message may have 16 MiB.
 MAX_EVENTS: Final = 5_000
 MAX_BYTES: Final = 64 * 1024 * 1024
 
 
 class HandoffQueue:
-    """A queue that is emptied whole: one lock round a batch for the taker, and the receiver waits while it is full."""
+    """The taker empties it with one lock per batch; the receiver waits while it is full."""
 
     def __init__(self, max_events: int = MAX_EVENTS, max_bytes: int = MAX_BYTES) -> None:
         self._max_events = max_events
@@ -24,7 +24,7 @@ class HandoffQueue:
         self._changed = threading.Condition(threading.Lock())
 
     def put(self, received: Received) -> bool:
-        """Add one event, waiting while the inbox is full; False when it was closed instead."""
+        """Add one event, waiting while the queue is full; False when it was closed instead."""
         with self._changed:
             while self._is_full() and not self._closed:
                 self._changed.wait()
@@ -37,9 +37,9 @@ class HandoffQueue:
             return True
 
     def take(self, timeout_s: float, at_least: int = 1) -> list[Received]:
-        """Take all that is there, waiting up to `timeout_s` for `at_least` events or a full inbox.
+        """Take all events, waiting up to `timeout_s` for `at_least` of them or a full queue.
 
-        The events of the previous call count as handed on from now.
+        The call confirms the events of the previous call as handed on.
         """
         with self._changed:
             self._taker_wants = at_least
@@ -62,13 +62,13 @@ class HandoffQueue:
         return not self._events
 
     def wait_until_handed_on(self) -> bool:
-        """Wait until the taker has dealt with everything that was put; False when the inbox was closed instead."""
+        """Wait until the taker has handed on every event that was put; False when the queue was closed instead."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or (self._taker_waits and not self._events))
             return not self._closed
 
     def close(self) -> None:
-        """Let nobody wait any longer; what is put from now on is refused."""
+        """End every wait, and reject further events."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""The bridge's metrics, gathered per batch: the cost of a labelled counter is paid once a transaction."""
+"""The bridge's metrics, collected per transaction: a labelled counter is too expensive per event."""
 
 import time
 from collections import Counter
@@ -15,7 +15,7 @@ OTHER: Final = "other"
 
 
 class IntakeMetrics:
-    """Counts what is received, and measures what is committed; label values are bounded by the catalog."""
+    """Counts received events and measures transactions. The catalog bounds the label values."""
 
     def __init__(self, metrics: Metrics, catalog: Catalog, settings: Settings) -> None:
         self._metrics = metrics
@@ -35,9 +35,9 @@ class IntakeMetrics:
         self._metrics.oversized.labels(self._event_type(marker.event_type)).inc()
 
     def committed(self, streams: Iterable[str], filled_s: float, commit_s: float) -> int:
-        """The transaction with all that was received is committed: it was open for `filled_s` before `commit_s`.
+        """Record the commit of all received events, and return their number.
 
-        `streams`: those whose cursor moved. Returns the number of events.
+        The transaction was open for `filled_s`, and its commit took `commit_s`. `streams`: those whose cursor moved.
         """
         metrics, count, now_s = self._metrics, len(self._times), time.time()
         for (event_type, biz_type), events in self._events.items():
@@ -56,7 +56,7 @@ class IntakeMetrics:
         return count
 
     def failed(self) -> None:
-        """A transaction didn't commit."""
+        """Record a transaction that didn't commit."""
         self._metrics.transactions.labels("failed").inc()
 
     def _event_type(self, name: str) -> str:

@@ -1,4 +1,4 @@
-"""From an event that is too large for a record to the marker in its place (see `schemas.oversized`). Pure."""
+"""Makes the marker that replaces an event too large for a record (see `schemas.oversized`). Pure."""
 
 import hashlib
 import json
@@ -13,20 +13,20 @@ from broker_events.schemas.invalid_event import Reason
 from broker_events.schemas.oversized import CONTENT_BYTES, CONTENT_SHA256, ERROR
 
 HEAD_BYTES: Final = 64 * 1024
-"""How much of the event is looked at for its id, types, position and account."""
-# A longer id, account or position is left out.
+"""Bytes of the event that are searched for its id, types, position and account."""
+# The marker leaves out a longer id, account or position.
 _TEXT_BYTES: Final = 4096
 _SHOWN_BYTES: Final = 256
 
 _GAP: Final = re.compile(r"[ \t\n\r]*")
-# Numbers stay texts: one of a million digits is not converted.
+# Numbers stay text, so a million digits cost no conversion.
 _JSON: Final = json.JSONDecoder(parse_int=str, parse_float=str)
 
 
 def to_marker(received: Received, source: str, limit: int) -> RawRecord:
-    """Make the marker of an event of more than `limit` bytes; never raises, whatever the bytes are.
+    """Make the marker of an event of more than `limit` bytes; raises nothing, whatever the bytes are.
 
-    Its key is the account key by what the first 64 KiB have of the payload; none where they name no account.
+    Its key is the account key by the payload's members in the first 64 KiB; None where they name no account.
     """
     head = received.payload[:HEAD_BYTES]
     size, digest = received.whole or (len(received.payload), hashlib.sha256(received.payload).hexdigest())
@@ -79,7 +79,7 @@ def to_marker(received: Received, source: str, limit: int) -> RawRecord:
 
 
 def _bounded(text: object) -> str:
-    """The text, empty where it is none, too long, or not to be written as UTF-8."""
+    """Return the text; empty where it is no text, too long, or not valid UTF-8."""
     try:
         return text if isinstance(text, str) and len(text.encode()) <= _TEXT_BYTES else ""
     except UnicodeEncodeError:
@@ -87,7 +87,7 @@ def _bounded(text: object) -> str:
 
 
 def _members(text: str, at: int, *, depth: int = 0) -> dict[str, Any]:
-    """Members of the JSON object at `at`, as far as the text goes; of `payload`, also those of one that is cut off."""
+    """Return the members of the JSON object at `at` up to where the text ends, also of a `payload` that is cut off."""
     found: dict[str, Any] = {}
     try:
         at = _after(text, at, "{")
@@ -98,12 +98,12 @@ def _members(text: str, at: int, *, depth: int = 0) -> dict[str, Any]:
                 found[name] = _members(text, at, depth=1)
             found[name], at = _JSON.raw_decode(text, at)
             at = _after(text, at, ",")
-    except (ValueError, TypeError, RecursionError):  # the end, or no JSON
+    except (ValueError, TypeError, RecursionError):  # end of the text, or no JSON
         return found
 
 
 def _after(text: str, at: int, sign: str = "") -> int:
-    """The place after white space and then this sign; ValueError where there is another."""
+    """Return the index after white space and then this sign; raises ValueError for another sign."""
     gap = _GAP.match(text, at)
     at = at if gap is None else gap.end()
     if not text.startswith(sign, at):

@@ -1,8 +1,8 @@
-"""From an event as received to the record of the raw topic.
+"""Makes the record of the raw topic from an event as received.
 
-The value is the envelope's JSON bytes as received. A push message may carry the inner payload object alone: then the
-envelope is built from the message's own fields around the inner text, which stays as it is, byte for byte. What has no
-usable envelope is kept as received, with a header that says why and the message's fields as headers.
+The value is the envelope's JSON bytes as received. A push message may carry only the inner payload object. Then the
+bridge builds the envelope from the message's fields around the payload, whose bytes stay unchanged. An event without a
+usable envelope stays as received; an ERROR header gives the reason, and further headers the message's fields.
 """
 
 from collections.abc import Iterable
@@ -33,10 +33,10 @@ LINE: Final = "line"  # of that file, from 1
 
 
 class RawRecord(NamedTuple):
-    """A record of the raw topic, and the fields of it that the bridge itself needs ("" where absent).
+    """A record of the raw topic, and the fields of it that the bridge needs ("" where absent).
 
-    `key` is the account key, None where there is none. Header values are UTF-8; a header without a value is left out.
-    `size`: bytes of value, key and header values, which quote whatever the event has for its id, types and account.
+    `key` is the account key, None without one. Header values are UTF-8; empty ones are left out. `size`: bytes of
+    value, key and header values; headers quote the event's id, types and position whatever their length.
     """
 
     value: bytes
@@ -50,7 +50,7 @@ class RawRecord(NamedTuple):
 
 
 def to_raw(received: Received, source: str) -> RawRecord:
-    """Make the raw record of one event; never raises, whatever the bytes are."""
+    """Make the raw record of one event; raises nothing, whatever the bytes are."""
     native = extension.native
     if native is not None:
         beside = received[2:7]  # from event_id to version
@@ -77,7 +77,7 @@ def to_raw(received: Received, source: str) -> RawRecord:
 
 
 def wrap(received: Received) -> bytes:
-    """Build the documented envelope around an inner payload; position and version are left out when empty."""
+    """Build the documented envelope around an inner payload; leaves out an empty position or version."""
     position = b',"position":' + orjson.dumps(received.position) if received.position else b""
     version = b',"version":' + orjson.dumps(received.version) if received.version else b""
     return b"".join(
@@ -98,7 +98,7 @@ def wrap(received: Received) -> bytes:
 
 
 def iso_micros(micros: int) -> str:
-    """Microseconds since the epoch as YYYY-MM-DDThh:mm:ss.ffffffZ."""
+    """Format microseconds since the epoch as YYYY-MM-DDThh:mm:ss.ffffffZ."""
     seconds, fraction = divmod(micros, 1_000_000)
     return f"{_second(seconds)}.{fraction:06d}Z"
 
@@ -121,10 +121,12 @@ def _usable(received: Received, source: str) -> RawRecord:
         position = _text(event, POSITION) or received.position
     elif received.event_type:
         value, payload = wrap(received), event
-        event = {}  # what is inside is the payload's, not the envelope's
+        event = {}  # its members are the payload's, not the envelope's
         event_id, event_type, position = received.event_id, received.event_type, received.position
     else:
-        raise InvalidEvent(Reason.NO_ENVELOPE, "", "no members event_type and payload, and no event type beside it")
+        raise InvalidEvent(
+            Reason.NO_ENVELOPE, "", "no members event_type and payload, and the message has no event type"
+        )
     biz_type = _text(payload, BIZ_TYPE)
     fields = (
         (SOURCE, source),
@@ -142,7 +144,7 @@ def _usable(received: Received, source: str) -> RawRecord:
 def record(
     value: bytes, key: str | None, fields: Iterable[tuple[str, str]], names: tuple[str, str, str, str]
 ) -> RawRecord:
-    """Make a raw record; `fields` are its headers, empty ones are left out, `names` as from `RawRecord.event_id`."""
+    """Make a raw record. `fields`: its headers, empty ones are left out. `names`: from `RawRecord.event_id` on."""
     contents = [(name, text.encode("utf-8", "backslashreplace")) for name, text in fields if text]
     size = len(value) + len((key or "").encode("utf-8", "surrogatepass")) + sum(len(content) for _, content in contents)
     return RawRecord(value, key, [*contents], *names, size)
@@ -152,7 +154,7 @@ def _parse(value: bytes) -> Any:  # noqa: ANN401 (any JSON)
     try:
         return orjson.loads(value)
     except orjson.JSONDecodeError:
-        # Slower, but it knows why, and it takes numbers that no float holds.
+        # Slower, but it reports the reason and accepts numbers that no float holds.
         if not value:
             raise InvalidEvent(Reason.NO_VALUE, "", "the payload is empty") from None
         return lossless_json.parse(value).root

@@ -1,4 +1,4 @@
-"""The bridge as a process: metrics and health around one source."""
+"""Runs a bridge as a process, with metrics and health."""
 
 import threading
 from collections.abc import Callable
@@ -15,12 +15,12 @@ from broker_events.runtime.process.metrics import Metrics
 from broker_events.runtime.settings import Settings
 from broker_events.schemas.catalog import load_catalog
 
-# Called several times a second with the number of events committed so far.
 Watch = Callable[[int], None]
+"""Takes the number of events committed so far, five times per second."""
 
 
 def run_push(settings: Settings, stop: threading.Event, name: str = "grpc") -> None:
-    """Bridge the broker's event push until `stop`; errors as of `Bridge.run`."""
+    """Bridge the broker's event push until `stop` is set. Raises what `Bridge.run` raises."""
     check_push_settings(settings)
     metrics, health = Metrics(), Health(settings.start_timeout_s)
     metrics.identify("bridge", name)
@@ -28,14 +28,14 @@ def run_push(settings: Settings, stop: threading.Event, name: str = "grpc") -> N
 
 
 class Bridged(NamedTuple):
-    """How many events were committed, and how many markers of events that were too large."""
+    """Numbers of committed events, and of markers for events that were too large."""
 
     events: int
     markers: int
 
 
 def run_files(settings: Settings, stop: threading.Event, files: NdjsonFiles, watch: Watch) -> Bridged:
-    """Import the files; errors as of `Bridge.run`."""
+    """Import the files. Raises what `Bridge.run` raises."""
     metrics, health = Metrics(), Health(settings.start_timeout_s)
     metrics.identify("import", files.name)
     return _run(settings, stop, files, metrics, health, watch)

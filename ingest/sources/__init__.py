@@ -1,1 +1,1 @@
-"""Where events come from: one module per source."""
+"""Sources of events: the broker's push and files."""

@@ -1,4 +1,4 @@
-"""How long to wait before the next connection."""
+"""Waits between connections."""
 
 from collections.abc import Callable
 from random import uniform
@@ -6,19 +6,19 @@ from typing import Final
 
 FIRST_S: Final = 1.0
 LONGEST_S: Final = 30.0
-# A stream that has lived this long counts as healthy: its end isn't a sign of trouble.
+# A stream that lasted this long was healthy, so the next wait is short.
 HEALTHY_S: Final = 30.0
 
 
 class Backoff:
-    """Capped exponential waits with decorrelated jitter: many clients that lost one server don't return at once."""
+    """Capped exponential backoff with decorrelated jitter, so that the clients of one server don't return at once."""
 
     def __init__(self, draw: Callable[[float, float], float] = uniform) -> None:
         self._draw = draw
         self._last_s = FIRST_S
 
     def next_wait_s(self, lived_s: float) -> float:
-        """Seconds to wait after a stream that lived `lived_s`: 1 to 30, growing while streams don't last."""
+        """Return the seconds to wait after a stream that lasted `lived_s`: 1 to 30, growing while streams are short."""
         if lived_s >= HEALTHY_S:
             self._last_s = FIRST_S
         self._last_s = min(LONGEST_S, self._draw(FIRST_S, self._last_s * 3))

@@ -1,4 +1,4 @@
-"""The broker's event push as a source: one stream for all event types, resumed for as long as the process lives."""
+"""The broker's event push as a source: one stream for all event types, with reconnects until it is stopped."""
 
 import logging
 import threading
@@ -24,7 +24,7 @@ _UNTRUSTED: Final = "untrusted"
 _OVERSIZED: Final = "oversized"
 _CONNECTION_LIMIT: Final = "connection_limit"
 _REFUSED_CODES: Final = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
-# How gRPC words that the other side is not, or can't be shown to be, whom the settings name.
+# gRPC's texts for a server whose identity can't be verified.
 _DISTRUST: Final = (
     "CERTIFICATE_VERIFY_FAILED",
     "Hostname Verification Check failed",
@@ -36,24 +36,24 @@ _ENDED_BY: Final = {
     MessageKind.TOO_MANY_CONNECTIONS: _CONNECTION_LIMIT,
     MessageKind.EXPIRED: "expired",
 }
-# How gRPC words that a message is larger than it may receive; the message is gone, and the stream with it.
+# gRPC's text for a message above its limit; the message is lost, and the stream ends.
 _LARGER: Final = "Received message larger than max"
 _MAX_DETAIL: Final = 300
 
 
 class _End(NamedTuple):
-    """Why a stream ended: a short name that labels the metric, and what the broker said."""
+    """Why a stream ended: the metric's label, and the broker's words."""
 
     reason: str
     detail: str
 
 
 class BrokerPush:
-    """Subscribes, yields events, and subscribes again after whatever ended the stream.
+    """Subscribes, yields events, and subscribes again whenever the stream ends.
 
-    Only a refused key or signature ends it, with OperatorActionRequired: a retry would fare no better, and may lock the
-    key. So does a message that gRPC refuses for its size, which would come again, and a broker that was never trusted;
-    one that was before, and whose certificate has expired, is tried again.
+    Three ends raise OperatorActionRequired instead. A refused key or signature: a retry may lock the key. A message
+    above gRPC's size limit: the broker would send it again. A server that has never been trusted: a trusted one whose
+    certificate has expired is retried.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics, health: Health, name: str = "grpc") -> None:
@@ -68,7 +68,7 @@ class BrokerPush:
         started_s = time.time()
         metrics.last_message.set_function(lambda: self._last_message_s or started_s)
         metrics.last_event.set_function(lambda: self._last_event_s)
-        for reason in (*_ENDED_BY.values(), "silence", "closed", "unavailable"):  # a rate needs their 0
+        for reason in (*_ENDED_BY.values(), "silence", "closed", "unavailable"):  # rate() needs an initial 0
             metrics.reconnects.labels(reason)
 
     def receive(self, resume: Resume) -> Iterator[Received]:
@@ -99,8 +99,8 @@ class BrokerPush:
                 )
             if end.reason == _OVERSIZED:
                 raise OperatorActionRequired(
-                    f"the broker sends a message that gRPC refuses ({detail}), after the positions {dict(positions)} "
-                    "or later: raise PIPELINE_GRPC_MAX_MESSAGE_BYTES above its size, and the memory of this process; "
+                    f"gRPC rejected a message for its size ({detail}), after the positions {dict(positions)} "
+                    "or later. Raise PIPELINE_GRPC_MAX_MESSAGE_BYTES above its size, and the memory of this process: "
                     "see BrokerEventsOversizedEvent in docs/how-to/runbook.md"
                 )
             wait_s = backoff.next_wait_s(time.monotonic() - began)
@@ -115,9 +115,9 @@ class BrokerPush:
             self._stream.cancel()
 
     def _read(self, positions: Mapping[str, str]) -> Generator[Received, None, _End]:
-        """Yield the events of one stream, and return why it ended."""
-        log.info("subscribing at %s, resuming after %s", self._settings.grpc_target, dict(positions) or "nothing yet")
-        unplaced = {name for name in self._settings.grpc_event_types if name not in positions}
+        """Yield the events of one stream; return why it ended."""
+        log.info("subscribing at %s, resuming after %s", self._settings.grpc_target, dict(positions) or "no position")
+        without_position = {name for name in self._settings.grpc_event_types if name not in positions}
         with PushStream(self._settings, positions) as stream:
             self._stream = stream
             if self._stopping.is_set():
@@ -134,14 +134,14 @@ class BrokerPush:
                     kind = message.kind
                     if kind is MessageKind.EVENT:
                         self._last_event_s = self._last_message_s
-                        if message.event_type in unplaced and message.position:
-                            unplaced.discard(message.event_type)
+                        if message.event_type in without_position and message.position:
+                            without_position.discard(message.event_type)
                             log.info("the first position of %s is %s", message.event_type, message.position)
                         yield _received(message, received_at)
                     elif kind in _ENDED_BY:
                         return _End(_ENDED_BY[kind], message.payload.decode("utf-8", "replace") or kind.name)
                     elif kind is MessageKind.UNKNOWN:
-                        log.warning("a message of unknown type %d without an event in it", message.type)
+                        log.warning("ignoring a message of unknown type %d without an event", message.type)
             except grpc.RpcError as error:
                 return _end_of(error, silent=stream.silent)
             return _End("closed", "by the broker")
@@ -152,7 +152,7 @@ class BrokerPush:
         self._health.ready()
 
     def _without_secrets(self, text: str) -> str:
-        """Cut what the broker said, without the key and secret that it may have echoed."""
+        """Shorten the broker's words and mask the key and secret, which it may echo."""
         secret = self._settings.app_secret
         for word in (self._settings.app_key, secret.get_secret_value() if secret else None):
             if word:

@@ -1,6 +1,6 @@
-"""Writes the message classes of `event_push.proto`: `python -m broker_events.ingest.sources.generate [--check]`.
+"""Generate the message classes of `event_push.proto`: `python -m broker_events.ingest.sources.generate [--check]`.
 
-With --check nothing is written; exit code 1 names the files that differ from what the proto gives.
+--check writes nothing; it ends with exit code 1 and names the files that differ from the generated ones.
 """
 
 import sys
@@ -16,7 +16,7 @@ OUTPUTS = tuple(PROTO.with_name(f"event_push{end}") for end in ("_pb2.py", "_pb2
 
 
 def generate(target: Path) -> None:
-    """Write the generated modules under the folder `target`, which stands for the project's root."""
+    """Write the generated modules below `target`, at their paths in the project."""
     well_known = files("grpc_tools") / "_proto"
     outputs = [f"--{kind}_out={target}" for kind in ("python", "pyi")]
     status: int = protoc.main(["protoc", f"-I{ROOT}", f"-I{well_known}", *outputs, str(ROOT / PROTO)])
@@ -27,7 +27,7 @@ def generate(target: Path) -> None:
 
 
 def drift() -> list[Path]:
-    """Name the committed modules that differ from what the proto gives now."""
+    """Return the committed modules that differ from the generated ones."""
     with tempfile.TemporaryDirectory() as folder:
         fresh = Path(folder)
         generate(fresh)
@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
         stale = drift()
         for path in stale:
             sys.stderr.write(
-                f"{path}: not what {PROTO.name} gives; run python -m broker_events.ingest.sources.generate\n"
+                f"{path}: out of date with {PROTO.name}; run python -m broker_events.ingest.sources.generate\n"
             )
         return 1 if stale else 0
     if arguments:

@@ -1,6 +1,6 @@
-"""One input of an import, opened: text that can be NDJSON, whatever it is packed in. Anything else is refused by name.
+"""Opens one input of an import: NDJSON, plain or packed with gzip or bzip2. Rejects every other format by name.
 
-What an input is, its first bytes say, not its name. gzip and bzip2 are unpacked; both are bounded in memory.
+The first bytes decide the format, not the file's name. Unpacking uses bounded memory.
 """
 
 import bz2
@@ -26,7 +26,7 @@ _STDIN_FD: Final = 0
 _BUFFER_BYTES: Final = 1024 * 1024
 _BLANK: Final = b" \t\r\n"
 
-# First bytes of what has to be unpacked by another program, and how.
+# First bytes of formats that another program must unpack, and its command.
 _PACKED: Final = (
     (b"PK\x03\x04", "a zip archive", "unzip -p"),
     (b"PK\x05\x06", "an empty zip archive", "unzip -p"),
@@ -44,7 +44,7 @@ _UNPACKED: Final[tuple[tuple[re.Pattern[bytes], Unpack, str], ...]] = (
     (re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)"), bz2.BZ2File, "bzcat"),
 )
 _MAGIC_BYTES: Final = 10
-# Byte order marks, and where the zeros of ASCII characters are. UTF-32 first: its mark begins like that of UTF-16.
+# Byte order marks, or the zero bytes of ASCII characters. UTF-32 comes first: its mark begins like UTF-16's.
 _ENCODINGS: Final = (
     ("UTF-32", re.compile(rb"\xff\xfe\0\0|\0\0\xfe\xff")),
     ("UTF-16", re.compile(rb"\xff\xfe|\xfe\xff")),
@@ -57,13 +57,13 @@ _TAR: Final = (257, b"ustar")
 
 
 def shown(path: Path) -> str:
-    """The path as text that can be printed and written as UTF-8: names of files are bytes."""
+    """Return the path as printable UTF-8 text: file names are bytes."""
     text = os.fsencode(path).decode("utf-8", "backslashreplace")
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 class Input:
-    """An open input. `text`: its content, unpacked; `first_line`: of that, not blank, at most 64 KiB, stripped."""
+    """An open input. `text`: its unpacked content. `first_line`: the first that isn't blank, stripped, <= 64 KiB."""
 
     def __init__(self, text: BinaryIO, first_line: bytes, file: BinaryIO) -> None:
         self.text = text
@@ -71,12 +71,12 @@ class Input:
         self._file = file
 
     def done_bytes(self) -> int:
-        """How much of the file on disk is read."""
+        """Return how many bytes of the file on disk are read."""
         return self._file.tell()
 
 
 def is_regular(path: Path) -> bool:
-    """Whether this is a file that can be wound back and read on later; pipes, terminals and `-` are none.
+    """Whether this is a file that can be rewound and resumed; pipes, terminals and `-` can't.
 
     Raises OperatorActionRequired for what can't be opened.
     """
@@ -88,12 +88,10 @@ def is_regular(path: Path) -> bool:
         raise OperatorActionRequired(f"{shown(path)}: {error.strerror}") from None
     if stat.S_ISDIR(mode):
         raise OperatorActionRequired(
-            f"{shown(path)}: is a directory; name its files: {shlex.quote(shown(path))}/*.ndjson"
+            f"{shown(path)}: is a directory. Name its files: {shlex.quote(shown(path))}/*.ndjson"
         )
     if stat.S_ISSOCK(mode):
-        raise OperatorActionRequired(
-            f"{shown(path)}: is a socket; pipe what it gives into: broker-events ingest --file -"
-        )
+        raise OperatorActionRequired(f"{shown(path)}: is a socket. Pipe its data into: broker-events ingest --file -")
     return stat.S_ISREG(mode)
 
 
@@ -101,8 +99,8 @@ def is_regular(path: Path) -> bool:
 def open_input(path: Path) -> Iterator[Input]:
     """Open an input and unpack it.
 
-    Raises OperatorActionRequired for what can't be NDJSON, OSError or EOFError as reading does. Of a pipe, it waits
-    only for the bytes that it needs to tell.
+    Raises OperatorActionRequired for what can't be NDJSON, OSError or EOFError as reading does. From a pipe it reads
+    only the bytes that decide the format.
     """
     is_path = path != STANDARD_INPUT
     with ExitStack() as stack:
@@ -119,7 +117,7 @@ def open_input(path: Path) -> Iterator[Input]:
 
 
 def _peeked(file: BinaryIO) -> tuple[BinaryIO, bytes]:
-    """The file from its beginning, and its first bytes: to the end of the first line, or what the format shows in."""
+    """Return the file from its beginning, and its first bytes: the first line, or enough to decide the format."""
     head = b""
     while len(head) < HEAD_BYTES and not _is_enough(head):
         block = file.read1(HEAD_BYTES - len(head))  # type: ignore[attr-defined]
@@ -138,13 +136,13 @@ def _is_enough(head: bytes) -> bool:
 
 
 def _lines(head: bytes) -> tuple[bytes, bytes]:
-    """The first line that isn't blank, and what follows it, both stripped."""
+    """Return the first line that isn't blank, and the text after it, both stripped."""
     first, _, rest = head.removeprefix(BOM).lstrip(_BLANK).partition(b"\n")
     return first.rstrip(_BLANK), rest.strip(_BLANK)
 
 
 def _is_open(line: bytes) -> bool:
-    """Whether this may be the first line of JSON that goes over several."""
+    """Whether this may be the first line of a JSON object that spans several lines."""
     if not line.startswith(b"{"):
         return False
     try:
@@ -155,14 +153,14 @@ def _is_open(line: bytes) -> bool:
 
 
 def _refuse(path: Path, head: bytes, unpack: str) -> None:
-    """Raise OperatorActionRequired for what can't be NDJSON, with the command that makes it NDJSON."""
+    """Raise OperatorActionRequired for what can't be NDJSON, with the command that converts it."""
     found = _packing(head, nested=bool(unpack)) or _writing(head)
     if found is None:
         return
     what, command = found
     name = "FILE" if path == STANDARD_INPUT else shlex.quote(shown(path))
     inside = "inside, it is " if unpack else ""
-    advice = "needed is one event's JSON object a line"
+    advice = "the import reads one event per line, as a JSON object"
     if command:
         advice = f"convert it: {unpack} {name} | {command}" if unpack else f"convert it: {command} {name}"
         advice += " | broker-events ingest --file -"
@@ -170,7 +168,7 @@ def _refuse(path: Path, head: bytes, unpack: str) -> None:
 
 
 def _packing(head: bytes, *, nested: bool) -> tuple[str, str] | None:
-    """What is packed in a way that is not read here, and the command that unpacks it."""
+    """Return a packed format that is not read here, and the command that unpacks it."""
     for begin, what, command in _PACKED:
         if head.startswith(begin):
             return what, command
@@ -182,7 +180,7 @@ def _packing(head: bytes, *, nested: bool) -> tuple[str, str] | None:
 
 
 def _writing(head: bytes) -> tuple[str, str] | None:
-    """What is text in another form, or no text, and the command that makes it NDJSON ("": there is none)."""
+    """Return a format that is not NDJSON, and the command that converts it ("": there is none)."""
     for encoding, pattern in _ENCODINGS:
         if pattern.match(head):
             return f"{encoding} text", f"iconv -f {encoding} -t UTF-8"
@@ -191,14 +189,14 @@ def _writing(head: bytes) -> tuple[str, str] | None:
         return "a JSON array (jq 1.7 or newer keeps its numbers as they are)", "jq -c '.[]'"
     goes_on = rest.startswith((b'"', b"}", b"]", b",", b":")) or (first[-1:] in b"[:" and rest.startswith(b"{"))
     if goes_on and _is_open(first):
-        return "JSON over several lines (jq 1.7 or newer keeps its numbers as they are)", "jq -c ."
+        return "JSON that spans several lines (jq 1.7 or newer keeps its numbers as they are)", "jq -c ."
     if b"\n" not in head and b"}\r{" in head:
         return "text with CR for line ends", "sed 's/\\r/\\n/g'"
     return ("binary data", "") if b"\0" in first and not first.startswith(b"{") else None
 
 
 class _Rejoined(io.RawIOBase):
-    """A stream of which the first bytes were read already."""
+    """A stream whose first bytes have been read already."""
 
     def __init__(self, head: bytes, rest: BinaryIO) -> None:
         self._head = head

@@ -1,11 +1,11 @@
-"""Files of events as a source: NDJSON, one envelope a line, plain or packed; `-` is standard input.
+"""Files of events as a source: NDJSON, one envelope per line, plain or packed; `-` is standard input.
 
-A file is known by its content, not by its path: moved, copied or named twice, it is read once. A cursor's stream is
-`sha256:<of the first line>/<path>`, its position how many lines and bytes were read (unpacked) and their SHA-256. A
-file goes on after the longest position of its first line that it begins with, whatever path that was read under: one
-that has grown gives its new lines, one that was rewritten is read from its beginning. A last line without a line end
-that is another one since is read again, whole. What is no regular file is read like standard input: from where it is,
-without a cursor.
+A file is identified by its content, not by its path: moved, copied or named twice, it is read once. A cursor's stream
+is `sha256:<of the first line>/<path>`. Its position is the number of lines and bytes read (unpacked) and their SHA-256.
+
+An import resumes a file after the longest stored position whose content the file begins with, under any path. So it
+reads the new lines of a file that has grown, and all of a file that was rewritten. A last line without a line end is
+read again, whole, if it has changed. Inputs that are no regular file are read like standard input, without a cursor.
 """
 
 import builtins
@@ -32,11 +32,11 @@ _PROGRESS_LINES: Final = 1000
 _CRC_DIGITS: Final = 8
 
 
-class Place(NamedTuple):
-    """How far a file is read: lines, their bytes (unpacked, line ends included), the SHA-256 of those (hexadecimal).
+class FilePosition(NamedTuple):
+    """How far a file is read: lines, their bytes (unpacked, with line ends), and the SHA-256 of these (hexadecimal).
 
-    `open`: bytes of a line without an end, read as one after those, and `open_digest` its SHA-256; 0 and "" where there
-    was none. Positions of former versions have CRC-32s for digests, and may have none of the open line.
+    `open`: bytes of a last line without an end, and `open_digest` its SHA-256; 0 and "" without such a line. Positions
+    of former versions have CRC-32 digests, and may lack that of the open line.
     """
 
     lines: int
@@ -47,7 +47,7 @@ class Place(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
-        """Read what `str` gives; None when it is something else."""
+        """Parse the result of `str`; None for any other text."""
         try:
             lines, size, digest, *rest = text.split(":")
             int(digest, 16)
@@ -60,11 +60,11 @@ class Place(NamedTuple):
         return len(self.digest) == _CRC_DIGITS
 
     def is_after(self, read: "_Read") -> bool:
-        """Whether this place is where `read` has come to."""
+        """Whether `read` has come to this position."""
         return self.bytes == read.bytes and self.digest == (f"{read.crc:08x}" if self._is_former else read.digest())
 
     def is_open_line(self, line: builtins.bytes, whole: tuple[int, str] | None) -> bool:
-        """Whether this is the line, without its end, that was read without one; `whole` as in `Received`."""
+        """Whether this line, without its end, is the open line; `whole` as in `Received`."""
         if whole is not None:
             return whole == (self.open, self.open_digest)
         found = f"{zlib.crc32(line):08x}" if self._is_former else _sha256(line)
@@ -76,7 +76,7 @@ class Place(NamedTuple):
 
 
 class _Read:
-    """What is read of an input: whole lines, their bytes and digests. `crc` is kept up by `skip` alone."""
+    """How far an input is read: whole lines, their bytes and digests. Only `skip` updates `crc`."""
 
     def __init__(self) -> None:
         self.lines = 0
@@ -88,7 +88,7 @@ class _Read:
         return self.sha.hexdigest()
 
     def skip(self, text: BinaryIO, size: int) -> None:
-        """Read so many bytes, fewer where the text ends before."""
+        """Read `size` bytes, or up to the end of the text."""
         while size and (block := text.read(min(size, _BLOCK))):
             self.sha.update(block)
             self.crc = zlib.crc32(block, self.crc)
@@ -97,17 +97,17 @@ class _Read:
 
 
 class _Known:
-    """Places up to which files are read, of earlier imports and of this one, by the first line of the file."""
+    """Positions of files, from earlier imports and this one, by the first line of the file."""
 
     def __init__(self, positions: Mapping[str, str]) -> None:
-        self._by_line: defaultdict[str, list[tuple[Place, str]]] = defaultdict(list)
-        self._former: dict[str, Place] = {}  # by path
+        self._by_line: defaultdict[str, list[tuple[FilePosition, str]]] = defaultdict(list)
+        self._former: dict[str, FilePosition] = {}  # by path
         self._paths: set[str] = set()
         for stream, position in positions.items():
-            if (place := Place.parse(position)) is not None:
+            if (place := FilePosition.parse(position)) is not None:
                 self.add(stream, place)
 
-    def add(self, stream: str, place: Place) -> None:
+    def add(self, stream: str, place: FilePosition) -> None:
         line, slash, path = stream.partition("/")
         if line:
             self._by_line[line].append((place, path))
@@ -119,13 +119,13 @@ class _Known:
     def has_path(self, path: str) -> bool:
         return path in self._paths
 
-    def longest(self, stream: str, text: BinaryIO) -> tuple[Place | None, str]:
-        """The farthest place that the text begins with, and the path that it was read under."""
+    def longest(self, stream: str, text: BinaryIO) -> tuple[FilePosition | None, str]:
+        """Return the longest position whose content the text begins with, and the path it was stored under."""
         line, _, path = stream.partition("/")
         candidates = [*self._by_line[line]]
         if path in self._former:
             candidates.append((self._former[path], path))
-        found: tuple[Place | None, str] = (None, "")
+        found: tuple[FilePosition | None, str] = (None, "")
         read = _Read()
         for place, where in sorted(candidates, key=lambda each: (each[0].bytes, each[0].open)):
             read.skip(text, place.bytes - read.bytes)
@@ -135,12 +135,11 @@ class _Known:
 
 
 class NdjsonFiles:
-    """Yields each line of each file in order, without its line end; blank lines are left out, broken ones are not.
+    """Yields each line of each file in order, without its line end; skips blank lines, but not malformed ones.
 
-    A UTF-8 byte order mark before a line is dropped. Of a line above `limit` bytes only the beginning is held.
-    `total_bytes`, `done_bytes` (on disk, of regular files), `resumed_lines` tell how far it is. Raises
-    OperatorActionRequired at once where a regular file can't be read or isn't NDJSON, and later, with the line, where
-    one can't be read on.
+    Drops a UTF-8 byte order mark before a line. Holds only the beginning of a line above `limit` bytes. `total_bytes`
+    and `done_bytes` (on disk, of regular files) and `resumed_lines` give the progress. Raises OperatorActionRequired at
+    once for a regular file that can't be read or isn't NDJSON, and later, with the line, for one that fails midway.
     """
 
     def __init__(self, paths: Sequence[Path], *, limit: int, from_start: bool = False, name: str = "file") -> None:
@@ -178,14 +177,14 @@ class NdjsonFiles:
             place, before = known.longest(stream, source.text)
         if place is not None:
             of = "" if before == where else f", up to which {before} was imported"
-            log.info("%s: going on after line %d%s", name, place.lines, of)
+            log.info("%s: resuming after line %d%s", name, place.lines, of)
         elif known.has_path(where):
-            log.info("%s: not the file that was read before; reading it from its beginning", name)
+            log.info("%s: content differs from the earlier import; reading it from the beginning", name)
         with open_input(path) as source:
             if place is not None:
                 read.skip(source.text, place.bytes)
                 if not place.is_after(read):
-                    raise OperatorActionRequired(f"{name}: has changed while it was read; run the import again")
+                    raise OperatorActionRequired(f"{name}: changed while it was read. Run the import again")
                 read.lines = place.lines
                 self.resumed_lines += place.lines
             last = yield from self._lines(source, read, name, stream, place)
@@ -193,11 +192,11 @@ class NdjsonFiles:
             known.add(stream, last)
 
     def _lines(
-        self, source: Input, read: _Read, name: str, stream: str = "", place: Place | None = None
-    ) -> Generator[Received, None, Place | None]:
-        """Yield the lines that come next, and return where that leads to; None where it was stopped.
+        self, source: Input, read: _Read, name: str, stream: str = "", place: FilePosition | None = None
+    ) -> Generator[Received, None, FilePosition | None]:
+        """Yield the next lines; return the position after them, None where the import was stopped.
 
-        `stream`: of the checkpoints, "" for none; `place`: where an earlier import ended.
+        `stream`: that of the checkpoints, "" for none. `place`: where an earlier import ended.
         """
         text, limit, before, end = source.text, self._limit, self.done_bytes, place
         while line := text.readline(limit + 1):
@@ -215,7 +214,7 @@ class NdjsonFiles:
             is_read = place is not None and place.open > 0 and place.is_open_line(line, whole)
             place = None
             if stream:
-                end = Place(read.lines, read.bytes, read.digest())
+                end = FilePosition(read.lines, read.bytes, read.digest())
                 if not is_ended:
                     size, digest = whole or (len(line), _sha256(line))
                     end = end._replace(open=size, open_digest=digest)
@@ -231,7 +230,7 @@ class NdjsonFiles:
         return end
 
     def _long(self, text: BinaryIO, line: bytes, read: _Read) -> tuple[tuple[int, str], bool]:
-        """Read on a line that is too long to be held; return its size and SHA-256, and whether it has an end."""
+        """Read the rest of a line too long to hold; return its size and SHA-256, and whether it has an end."""
         sha, content, size, last = read.sha.copy(), hashlib.sha256(), len(line), line.removeprefix(BOM)
         sha.update(line)
         length = len(last)
@@ -239,7 +238,7 @@ class NdjsonFiles:
             sha.update(more)
             size += len(more)
             length += len(more)
-            content.update(last[:-1])  # the last one may be a CR, of the line's end
+            content.update(last[:-1])  # the last byte may be the CR of the line end
             last = last[-1:] + more
         is_ended = last.endswith(b"\n")
         rest = last.removesuffix(b"\n").removesuffix(b"\r")
@@ -255,7 +254,7 @@ def _sha256(text: bytes) -> str:
 
 @contextmanager
 def _naming(path: Path, read: _Read) -> Iterator[None]:
-    """Name the file, and the line, that can't be read (on): raise OperatorActionRequired."""
+    """Raise OperatorActionRequired that names the file, and the line after which reading failed."""
     try:
         yield
     except (OSError, EOFError, zlib.error) as error:

@@ -1,4 +1,7 @@
-"""One message of the push stream: decoding that loses nothing, and what kind of message it is."""
+"""Decodes a message of the push stream without loss, and tells its kind.
+
+Source: the broker's Event Subscription Guide.
+"""
 
 from enum import Enum, auto
 from typing import Final, NamedTuple
@@ -33,7 +36,7 @@ _KINDS: Final = {
 
 
 class PushMessage(NamedTuple):
-    """The fields of a SubscribeResponse; the payload as the bytes that came over the wire."""
+    """The fields of a SubscribeResponse; `payload` is the bytes as received."""
 
     type: int
     id: str
@@ -45,11 +48,11 @@ class PushMessage(NamedTuple):
 
     @property
     def kind(self) -> MessageKind:
-        """What it is.
+        """The kind by type and payload: an event must not be lost because of its type.
 
-        A payload makes it an event even when its type is 0 or unknown: 0 is also what a message without a type decodes
-        to, and a new type may carry events. Type 0 may also come with words of welcome; those are no JSON object. A
-        Ping with a JSON object and an id is an event, too.
+        A message of unknown type with a payload is an event, because a new type may carry events. Type 0 with an id, an
+        event type or a JSON object is one, because a message without a type decodes to 0. So is a Ping with an id or
+        event type and a JSON object.
         """
         kind = _KINDS.get(self.type, MessageKind.UNKNOWN)
         named = bool(self.id or self.event_type)
@@ -64,10 +67,10 @@ class PushMessage(NamedTuple):
 
 
 def decode(data: bytes) -> PushMessage:
-    """Decode a serialised SubscribeResponse; never raises.
+    """Decode a serialised SubscribeResponse; raises nothing.
 
-    A text that isn't UTF-8 (protobuf refuses the whole message) stays readable field by field; what isn't protobuf at
-    all is an event with the message's bytes as its payload.
+    Protobuf rejects a message with text that isn't UTF-8; then each field is decoded on its own. Bytes that aren't
+    protobuf become an event with these bytes as its payload.
     """
     try:
         message = SubscribeResponse.FromString(data)
@@ -86,7 +89,7 @@ def decode(data: bytes) -> PushMessage:
 
 def _decode_leniently(data: bytes) -> PushMessage:
     try:
-        fields = {field.field_number: field.data for field in UnknownFieldSet(Empty.FromString(data))}  # type: ignore[attr-defined]  # iterable, says its documentation
+        fields = {field.field_number: field.data for field in UnknownFieldSet(Empty.FromString(data))}  # type: ignore[attr-defined]  # documented as iterable
     except DecodeError:
         return PushMessage(_EVENT, "", "", "", "", "", data)
     type_ = fields.get(SubscribeResponse.TYPE_FIELD_NUMBER, 0)

@@ -1,4 +1,4 @@
-"""One attempt at the broker's push: channel, signed request, and a watch for silence."""
+"""One subscription to the broker's push: channel, signed request, and a watch for silence."""
 
 import math
 import threading
@@ -19,12 +19,12 @@ from broker_events.runtime.settings import Settings
 
 METHOD: Final = "/grpc.event.EventService/Subscribe"
 _OPTIONS: Final[list[tuple[str, Any]]] = [
-    # Five times the messages per second: they are read on the calling thread instead of through a second one.
+    # Messages are read on the calling thread, without a second one: five times the messages per second.
     (grpc.experimental.ChannelOptions.SingleThreadedUnaryStream, 1),
-    # A new channel is a new connection, not the pooled broken one with its own backoff.
+    # A new channel opens a new connection. A pooled one may be broken and has its own backoff.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_retries", 0),
-    # Not more often: a server with gRPC's default policy closes a connection after a few pings without traffic.
+    # A server with gRPC's default policy closes a connection that pings more often without traffic.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.http2.max_pings_without_data", 0),
@@ -32,14 +32,14 @@ _OPTIONS: Final[list[tuple[str, Any]]] = [
 
 
 class PushStream:
-    """A subscription that is open, or about to be: a context manager; iterate it for serialised SubscribeResponses.
+    """A subscription as a context manager; iterate it for serialised SubscribeResponses.
 
-    Iteration ends when the server ends the stream, and raises grpc.RpcError when it breaks. `silent` says afterwards
-    that it was cancelled here because nothing came for `grpc_silence_s`.
+    Iteration ends when the server ends the stream, and raises grpc.RpcError when it breaks. `silent` is True after this
+    client cancelled the stream because nothing came for `grpc_silence_s`.
     """
 
     def __init__(self, settings: Settings, positions: Mapping[str, str]) -> None:
-        """`positions`: event type -> position to resume after; a type without one starts where the broker decides.
+        """`positions`: event type -> position to resume after; the broker chooses the start of a type without one.
 
         Raises OperatorActionRequired when target, key or secret is missing.
         """
@@ -70,11 +70,11 @@ class PushStream:
     def __next__(self) -> bytes:
         self._waiting_since = time.monotonic()
         data = next(self._call)
-        self._waiting_since = math.inf  # while the caller is busy with it, silence isn't the broker's
+        self._waiting_since = math.inf  # the caller's work on a message is not silence
         return data
 
     def cancel(self) -> None:
-        """End the iteration now; from any thread."""
+        """End the iteration now. Any thread may call it."""
         self._call.cancel()
 
     def _watch(self) -> None:
@@ -86,7 +86,7 @@ class PushStream:
 
 
 def check_push_settings(settings: Settings) -> tuple[str, str, str]:
-    """Return target, app key and app secret; raise OperatorActionRequired that names each missing one."""
+    """Return target, app key and app secret. Raises OperatorActionRequired that names the missing ones."""
     found = (
         settings.grpc_target,
         settings.app_key,
@@ -103,7 +103,7 @@ def check_push_settings(settings: Settings) -> tuple[str, str, str]:
 def signed_request(
     settings: Settings, app_key: str, app_secret: str, positions: Mapping[str, str]
 ) -> tuple[bytes, tuple[tuple[str, str], ...]]:
-    """Serialise the subscription of every event type and sign it, with a new nonce and the present time."""
+    """Serialise the subscription of every event type and sign it, with a new nonce and the current time."""
     timestamp = time.strftime(TIMESTAMP_FORMAT, time.gmtime())
     request = SubscribeRequest(
         events=[SubscribeEvent(eventType=name, position=positions.get(name, "")) for name in settings.grpc_event_types],
@@ -121,7 +121,7 @@ def signed_request(
 
 
 def _open_channel(settings: Settings, target: str) -> grpc.Channel:
-    # Never less than a record: what gRPC refuses has no position to go on after.
+    # At least a record's size: a message that gRPC rejects has no position to resume after.
     largest = max(settings.grpc_max_message_bytes, 2 * settings.max_message_bytes)
     options = [*_OPTIONS, ("grpc.max_receive_message_length", largest), *_proxy_options(settings)]
     if not settings.grpc_tls:
@@ -131,11 +131,11 @@ def _open_channel(settings: Settings, target: str) -> grpc.Channel:
 
 
 def proxy_of(settings: Settings) -> str | None:
-    """Return the proxy that a stream goes through."""
+    """Return the proxy of the stream; None for an address of this machine."""
     return None if is_loopback(settings.grpc_target or "") else settings.grpc_proxy
 
 
 def _proxy_options(settings: Settings) -> list[tuple[str, Any]]:
-    """Left alone, gRPC follows `https_proxy` and the like in the environment, for this machine's addresses too."""
+    """Return options for a proxy from the settings alone; gRPC by itself would follow `https_proxy`."""
     proxy = proxy_of(settings)
     return [("grpc.enable_http_proxy", 0)] if proxy is None else [("grpc.http_proxy", proxy)]

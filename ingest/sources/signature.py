@@ -1,4 +1,6 @@
-"""The broker's request signature for gRPC calls, after its Signature guide and its published SDKs.
+"""The broker's request signature for gRPC calls.
+
+Source: the broker's Signature guide and its published SDKs.
 
 Five parameters, sorted by name, become `name=value` pairs joined with "="; then "&" and the hex digest of the
 serialised request; the whole is percent-encoded and signed with HMAC, key = app secret + "&". Neither host nor path is
@@ -32,7 +34,7 @@ def sign(
 ) -> str:
     """Return the x-signature value, base64.
 
-    `request` is the serialised message exactly as it goes over the wire; `timestamp` is in TIMESTAMP_FORMAT.
+    `request` is the serialised message exactly as sent; `timestamp` is in TIMESTAMP_FORMAT.
     """
     if algorithm is SignatureAlgorithm.HMAC_SHA1:
         body, digest = hashlib.md5(request, usedforsecurity=False).hexdigest(), "sha1"
@@ -46,7 +48,7 @@ def sign(
         TIMESTAMP: timestamp,
     }
     pairs = "=".join(f"{name}={value}" for name, value in sorted(parameters.items()))
-    text = quote(f"{pairs}&{body}", safe="")  # leaves A-Z a-z 0-9 - . _ ~ alone, as the guide asks
+    text = quote(f"{pairs}&{body}", safe="")  # keeps A-Z a-z 0-9 - . _ ~ as the guide requires
     return base64.b64encode(hmac.digest(f"{app_secret}&".encode(), text.encode(), digest)).decode()
 
 
@@ -55,7 +57,7 @@ def signed_metadata(
 ) -> tuple[tuple[str, str], ...]:
     """Return the gRPC metadata of one call.
 
-    Nonce and timestamp must be new for each attempt: the broker refuses replays.
+    Nonce and timestamp must be new for each attempt: the broker rejects replays.
     """
     signature = sign(
         request, app_key=app_key, app_secret=app_secret, algorithm=algorithm, nonce=nonce, timestamp=timestamp

@@ -1,23 +1,23 @@
-"""What a source hands to the bridge, and what the bridge asks of a source."""
+"""The interface between a source and the bridge."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
 
 class Checkpoint(NamedTuple):
-    """Where to go on after a restart: `position` is opaque to all but the source, and valid within its `stream`."""
+    """Where to resume after a restart. Only the source interprets `position`, which is valid within its `stream`."""
 
     stream: str
     position: str
 
 
 class Received(NamedTuple):
-    """One event as it came in.
+    """One event as received.
 
     `payload` is the bytes as received: a whole envelope, an inner payload object, or anything else. `received_at` is in
     microseconds since the epoch. The texts are the message's own fields, empty where it has none (a line of a file).
-    A source that leaves `checkpoint` out goes on by event type and position. `file` and `line` say where a line is.
-    `whole`: size and SHA-256 (hex) of an event too large to be held, of which `payload` is the beginning.
+    Without `checkpoint` the source resumes by event type and position. `file` and `line` locate a line. `whole`: size
+    and SHA-256 (hex) of an event too large to hold, of which `payload` is the beginning.
     """
 
     payload: bytes
@@ -33,23 +33,23 @@ class Received(NamedTuple):
     whole: tuple[int, str] | None = None
 
 
-# Stream -> position of the last event that was handed to the transaction; waits until all that was yielded is handed.
 Resume = Callable[[], Mapping[str, str]]
+"""Waits until every yielded event is in the transaction; returns the position of each stream's last event."""
 
 
 class EventSource(Protocol):
-    """Yields events in order until it is exhausted or stopped; `name` is the first part of its cursors' keys."""
+    """Yields events in order until it is exhausted or stopped. `name`: first part of its cursors' keys."""
 
     @property
     def name(self) -> str: ...
 
     def receive(self, resume: Resume) -> Iterator[Received]:
-        """Yield the events after the positions that `resume` gives, which is asked again for each new connection.
+        """Yield the events after the positions that `resume` returns; call it again for each new connection.
 
-        Runs in a thread of its own and may block. Raises PipelineError when a person has to act.
+        Runs in a thread of its own and may block. Raises PipelineError when an operator must act.
         """
         ...
 
     def stop(self) -> None:
-        """End `receive` soon; from any thread."""
+        """End `receive` soon. Any thread may call it."""
         ...

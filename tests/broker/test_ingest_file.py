@@ -100,7 +100,7 @@ def test_an_import_that_was_killed_goes_on_after_the_last_committed_line(
         bridge.kill()
     assert 0 < len(raw_records(settings)) < count, "the kill has to hit in the middle"
     output = run(settings, tmp_path, "--file", file)
-    assert "going on after line" in output
+    assert "resuming after line" in output
     found = numbers(settings)
     assert len(found) == count
     assert set(found) == set(range(count))
@@ -118,7 +118,7 @@ def test_a_file_that_has_grown_gives_its_new_lines_and_another_one_all_of_them(
     run(settings, tmp_path, "--file", file)
     assert sorted(numbers(settings)) == [1, 2, 3]
     file.write_bytes(line(4) + b"\n" + line(5) + b"\n" + line(6) + b"\n")
-    assert "not the file that was read before" in run(settings, tmp_path, "--file", file)
+    assert "content differs from the earlier import" in run(settings, tmp_path, "--file", file)
     assert sorted(numbers(settings)) == [1, 2, 3, 4, 5, 6]
     run(settings, tmp_path, "--file", file, "--from-start")
     assert sorted(numbers(settings)) == [1, 2, 3, 4, 4, 5, 5, 6, 6]

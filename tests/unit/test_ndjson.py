@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from broker_events.ingest.sources.ndjson import NdjsonFiles, Place
+from broker_events.ingest.sources.ndjson import FilePosition, NdjsonFiles
 from broker_events.ingest.sources.source import Received
 from broker_events.runtime.process.errors import OperatorActionRequired
 
@@ -88,9 +88,11 @@ def test_positions_of_former_versions_are_read(imports: Imports, tmp_path: Path,
     assert imports.payloads(other) == [b"x", b"b"]
 
 
-@pytest.mark.parametrize("place", [Place(0, 0, "ab" * 32), Place(1, 2, "ab" * 32), Place(1, 2, "ab" * 32, 1, "c" * 64)])
-def test_a_position_is_read_as_it_was_written(place: Place) -> None:
-    assert Place.parse(str(place)) == place
+@pytest.mark.parametrize(
+    "place", [FilePosition(0, 0, "ab" * 32), FilePosition(1, 2, "ab" * 32), FilePosition(1, 2, "ab" * 32, 1, "c" * 64)]
+)
+def test_a_position_is_read_as_it_was_written(place: FilePosition) -> None:
+    assert FilePosition.parse(str(place)) == place
 
 
 def test_the_same_file_twice_is_once(imports: Imports, tmp_path: Path) -> None:
@@ -192,11 +194,11 @@ REFUSED = {
     "UTF-32LE": (TEXT.encode("utf-32le"), "UTF-32LE", "iconv -f UTF-32LE"),
     "UTF-32BE": (TEXT.encode("utf-32be"), "UTF-32BE", "iconv -f UTF-32BE"),
     "array": (b"\n [" + EVENT + b",\n" + EVENT + b"]", "a JSON array", "jq -c '.[]'"),
-    "pretty": (b'{\n  "id": "e1",\n  "payload": {}\n}\n', "JSON over several lines", "jq -c ."),
-    "pretty, in two": (b'{ "id": "e1", "payload": {}\n}\n', "JSON over several lines", "jq -c ."),
-    "pretty, a list": (b'{"events": [\n{"id": 1}\n]}\n', "JSON over several lines", "jq -c ."),
+    "pretty": (b'{\n  "id": "e1",\n  "payload": {}\n}\n', "JSON that spans several lines", "jq -c ."),
+    "pretty, in two": (b'{ "id": "e1", "payload": {}\n}\n', "JSON that spans several lines", "jq -c ."),
+    "pretty, a list": (b'{"events": [\n{"id": 1}\n]}\n', "JSON that spans several lines", "jq -c ."),
     "CR": (b"\r".join([EVENT] * 3), "CR for line ends", r"sed 's/\r/\n/g'"),
-    "binary": (b"PAR1\x15\x00\x15" + bytes(100), "binary data", "JSON object a line"),
+    "binary": (b"PAR1\x15\x00\x15" + bytes(100), "binary data", "one event per line, as a JSON object"),
 }
 
 
