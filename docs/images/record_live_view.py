@@ -1,4 +1,4 @@
-"""Record docs/images/live-view.svg from a real run: `python docs/images/record_live_view.py`. Takes about two minutes."""
+"""Record live-view.svg from a real run: `python docs/images/record_live_view.py`. Takes about two minutes."""
 
 from __future__ import annotations
 
