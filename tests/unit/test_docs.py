@@ -54,6 +54,12 @@ def test_every_page_named_in_code_exists() -> None:
     assert missing == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_source_file_that_a_page_names_exists(page: Path) -> None:
+    named = re.findall(rf"`((?:{'|'.join(CODE)})/[\w./-]+)`", page.read_text(encoding="utf-8"))
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
 def test_reference_pages_match_the_program() -> None:
     generate = ROOT / "docs" / "reference" / "generate.py"
     done = subprocess.run([sys.executable, generate, "--check"], check=False, capture_output=True, text=True)
