@@ -64,3 +64,9 @@ def test_reference_pages_match_the_program() -> None:
     generate = ROOT / "docs" / "reference" / "generate.py"
     done = subprocess.run([sys.executable, generate, "--check"], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_index_lists_every_decision() -> None:
+    folder = ROOT / "docs" / "adr"
+    listed = re.findall(r"\]\((\d{4}-[\w-]+\.md)\)", (folder / "README.md").read_text(encoding="utf-8"))
+    assert listed == sorted(path.name for path in folder.glob("0*.md"))
