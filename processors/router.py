@@ -56,7 +56,7 @@ class Router(Processor):
         self._metrics = metrics
         self._writer = transaction.writer(routing.topics, RAW_OFFSET)
         if self._writer is not None:
-            log.info("records that need no judgement go past Python")
+            log.info("native passthrough is on")
         self._windows: dict[int, DuplicateWindow] = {}
         self._received_ms: list[int] = []
         self._latest_ms = 0  # time up to which a typed record is accepted

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Literal, TypeVar
 
+import confluent_kafka
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
@@ -271,8 +272,18 @@ def _is_final(status: int) -> bool:
 
 
 def _connect_directly(client: SchemaRegistryClient) -> None:
-    """Replace the client's HTTP session by one without any proxy, for which the client has no setting."""
-    rest = client._rest_client  # noqa: SLF001
-    session = rest.session
-    rest.session = type(session)(verify=rest.verify, auth=rest.auth, timeout=rest.timeout, trust_env=False)
+    """Replace the client's HTTP session by one without any proxy, for which the client has no setting.
+
+    Raises RegistryError if this version of confluent-kafka keeps its session elsewhere: with the old one, requests
+    would go to the proxy at `_NO_PROXY`.
+    """
+    try:
+        rest = client._rest_client  # noqa: SLF001
+        session = rest.session
+        rest.session = type(session)(verify=rest.verify, auth=rest.auth, timeout=rest.timeout, trust_env=False)
+    except (AttributeError, TypeError) as error:
+        raise RegistryError(
+            f"confluent-kafka {confluent_kafka.version()} doesn't let us replace its HTTP session ({error}). "
+            "Install confluent-kafka 2.16.0, which it is tested with"
+        ) from error
     session.close()

@@ -143,16 +143,17 @@ unsafe extern "C" fn on_new(client: Handle, _: *const c_void, _: *mut c_void, _:
     NO_ERROR
 }
 
+/// A client, queue, event or message of librdkafka.
 #[derive(Clone, Copy)]
-struct Shared<T>(T);
-// SAFETY: librdkafka's handles may be used by any thread, a message by one at a time.
-unsafe impl<T> Send for Shared<T> {}
-unsafe impl<T> Sync for Shared<T> {}
+struct Shared(*mut c_void);
+// SAFETY: librdkafka locks its clients and queues itself. A Mutex (`Records`) guards an event and its message.
+unsafe impl Send for Shared {}
+unsafe impl Sync for Shared {}
 
 /// A client of the Python client's making.
 #[pyclass(frozen)]
 pub struct Client {
-    handle: Shared<Handle>,
+    handle: Shared,
     _made: Py<PyAny>,
 }
 
@@ -175,8 +176,8 @@ impl Client {
 
 /// A fetched record.
 pub struct Owned {
-    event: Shared<*mut c_void>,
-    message: Shared<*const Message>,
+    event: Shared,
+    message: Shared,
 }
 
 impl Drop for Owned {
@@ -191,7 +192,7 @@ impl Drop for Owned {
 impl Owned {
     fn message(&self) -> &Message {
         // SAFETY: it lives until this is dropped.
-        unsafe { &*self.message.0 }
+        unsafe { &*self.message.0.cast::<Message>() }
     }
 
     pub fn value(&self) -> Option<&[u8]> {
@@ -213,7 +214,7 @@ impl Owned {
     fn timestamp(&self, kafka: &Functions) -> (c_int, i64) {
         let mut kind = 0;
         // SAFETY: both live.
-        let at_ms = unsafe { (kafka.rd_kafka_message_timestamp)(self.message.0, &mut kind) };
+        let at_ms = unsafe { (kafka.rd_kafka_message_timestamp)(self.message(), &mut kind) };
         (kind, at_ms)
     }
 
@@ -226,7 +227,7 @@ impl Owned {
         let mut headers = null_mut();
         // SAFETY: what the functions give belongs to the message, and is copied here.
         unsafe {
-            if (kafka.rd_kafka_message_headers)(self.message.0, &mut headers) != NO_ERROR {
+            if (kafka.rd_kafka_message_headers)(self.message(), &mut headers) != NO_ERROR {
                 return None;
             }
             let mut found = Vec::new();
@@ -355,7 +356,7 @@ type Event = (String, i32, i64, c_int, String);
 pub struct Reader {
     client: Py<Client>,
     /// None once it is closed.
-    queue: Option<Shared<*mut c_void>>,
+    queue: Option<Shared>,
     last: Vec<Py<Records>>,
 }
 
@@ -426,7 +427,7 @@ impl Reader {
 }
 
 impl Reader {
-    fn queue(&self) -> PyResult<Shared<*mut c_void>> {
+    fn queue(&self) -> PyResult<Shared> {
         self.queue.ok_or_else(|| PyRuntimeError::new_err("this reader is closed"))
     }
 
@@ -446,7 +447,8 @@ impl Drop for Reader {
 /// What one `read` has found so far.
 struct Fetch {
     kafka: &'static Functions,
-    found: Vec<(*const c_void, Records)>,
+    /// By the address of librdkafka's topic object, which is only compared.
+    found: Vec<(usize, Records)>,
     events: Vec<Event>,
     count: usize,
     bytes: usize,
@@ -454,14 +456,11 @@ struct Fetch {
     current: usize,
 }
 
-// SAFETY: the pointers to topics are compared, not followed.
-unsafe impl Send for Fetch {}
-
 impl Fetch {
     /// Take the next event, waiting so long for it. False where none came.
     ///
     /// Events, as what is no record would go to the Python client's callbacks else, which are for its own calls only.
-    fn take(&mut self, queue: Shared<*mut c_void>, wait_ms: c_int) -> bool {
+    fn take(&mut self, queue: Shared, wait_ms: c_int) -> bool {
         let kafka = self.kafka;
         // SAFETY: the queue lives; the event is destroyed here, or with the record that owns it.
         unsafe {
@@ -472,7 +471,7 @@ impl Fetch {
             if (kafka.rd_kafka_event_type)(event) == EVENT_FETCH {
                 let message = (kafka.rd_kafka_event_message_next)(event);
                 if !message.is_null() {
-                    self.add(Owned { event: Shared(event), message: Shared(message) });
+                    self.add(Owned { event: Shared(event), message: Shared(message.cast_mut().cast()) });
                     return true;
                 }
             }
@@ -486,8 +485,8 @@ impl Fetch {
 
     fn add(&mut self, record: Owned) {
         let message = record.message();
-        let (topic, partition, size) = (message.topic, message.partition, message.value_size);
-        let is_of = |(other, records): &(*const c_void, Records)| *other == topic && records.partition == partition;
+        let (topic, partition, size) = (message.topic as usize, message.partition, message.value_size);
+        let is_of = |(other, records): &(usize, Records)| *other == topic && records.partition == partition;
         if !self.found.get(self.current).is_some_and(is_of) {
             self.current = self.found.iter().position(is_of).unwrap_or(self.found.len());
         }

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 import time
+from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
+import confluent_kafka
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka import TopicPartition as Assigned
 
 from broker_events.native import extension
-from broker_events.runtime.consume.fetch import Fetch, NativeFetch, fetch_of
+from broker_events.runtime.consume.fetch import Fetch, NativeFetch, PythonFetch, fetch_of
 from broker_events.runtime.consume.record import KafkaRecords, TopicPartition
+from broker_events.runtime.kafka import native_client
 from broker_events.runtime.kafka.native_client import make_client
 from broker_events.runtime.process.errors import RestartRequired
 
@@ -121,11 +127,51 @@ def test_records_of_what_is_not_assigned_are_left_to_their_next_owner(mock: Any)
     made.close()
 
 
-def test_librdkafka_that_cannot_load_native_code_does_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extension.native, "__file__", "/nowhere/_native.so")
+@pytest.fixture
+def warned_once(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
+    """Make a consumer and a producer, which use the Python path; return the text of their one WARNING."""
+    native_client._warn.cache_clear()
+    texts: list[str] = []
+    yield texts
     made, client = make_client(Consumer, GROUP, native_passthrough=True)
-    assert client is None
+    _, other = make_client(Producer, MOCK, native_passthrough=True)
+    assert (client, other) == (None, None)
+    assert isinstance(fetch_of(made, client, "g"), PythonFetch)
     made.close()
+    native_client._warn.cache_clear()
+    [record] = [each for each in caplog.records if each.name == native_client.__name__]
+    assert record.levelno == logging.WARNING
+    assert "Records take the Python path: same results, about 27 % fewer events per second" in record.message
+    assert all(text in record.message for text in texts)
+
+
+def test_a_plugin_that_librdkafka_cannot_load(monkeypatch: pytest.MonkeyPatch, warned_once: list[str]) -> None:
+    monkeypatch.setattr(extension.native, "__file__", "/nowhere/_native.so")
+    warned_once.append("librdkafka can't load /nowhere/_native.so as a plugin")
+
+
+def test_a_version_of_librdkafka_that_is_not_tested(monkeypatch: pytest.MonkeyPatch, warned_once: list[str]) -> None:
+    monkeypatch.setattr(native_client, "libversion", lambda: ("2.99.0", 0x026300FF))
+    warned_once.append("librdkafka 2.99.0 is not a tested version (2.16.0)")
+
+
+def test_a_python_client_without_cimpl(monkeypatch: pytest.MonkeyPatch, warned_once: list[str]) -> None:
+    monkeypatch.setitem(sys.modules, "confluent_kafka.cimpl", None)
+    warned_once.append("librdkafka's functions can't be found: import of confluent_kafka.cimpl halted")
+
+
+def test_a_cimpl_without_a_file(monkeypatch: pytest.MonkeyPatch, warned_once: list[str]) -> None:
+    monkeypatch.setitem(sys.modules, "confluent_kafka.cimpl", ModuleType("cimpl"))
+    warned_once.append("librdkafka's functions can't be found: module 'cimpl' has no attribute '__file__'")
+
+
+def test_a_library_that_hides_a_function(monkeypatch: pytest.MonkeyPatch, warned_once: list[str]) -> None:
+    monkeypatch.setattr(extension.native, "kafka_functions", lambda: ["rd_kafka_hidden"])
+    warned_once += ["librdkafka's functions can't be found", "rd_kafka_hidden"]
+
+
+def test_the_locked_version_of_librdkafka_is_tested() -> None:
+    assert confluent_kafka.libversion()[0] in native_client.TESTED_LIBRDKAFKA
 
 
 def test_what_else_is_wrong_with_a_configuration_is_raised() -> None:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from unittest.mock import Mock
 
 import grpc
 import pytest
@@ -19,6 +20,7 @@ from broker_events.runtime.process.health import Health
 from broker_events.runtime.process.metrics import Metrics
 from broker_events.runtime.schema_ids import open_registry
 from broker_events.runtime.settings import load_settings
+from broker_events.schemas import registry
 from broker_events.schemas.codec import EventDecoder
 from broker_events.schemas.registry import Registry, RegistryError
 
@@ -190,3 +192,19 @@ def test_what_a_proxy_looks_like(name: str) -> None:
         with pytest.raises(OperatorActionRequired, match=f"PIPELINE_{name.upper()}: ") as raised:
             load_settings(**{name: value})
         assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize("renamed", ["_rest_client", "session"])
+def test_a_client_whose_session_is_elsewhere_ends_with_one_error(renamed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another version of confluent-kafka may rename what is private. No request goes to the placeholder proxy."""
+
+    class Other:
+        def __init__(self, _: object) -> None:
+            if renamed != "_rest_client":
+                self._rest_client = Mock(spec=["verify", "auth", "timeout"])
+
+    monkeypatch.setattr(registry, "SchemaRegistryClient", Other)
+    with pytest.raises(RegistryError, match=f"doesn't let us replace its HTTP session.*{renamed}"):
+        Registry("http://127.0.0.1:1")
+    with pytest.raises(OperatorActionRequired, match="Install confluent-kafka"):
+        open_registry(load_settings())
