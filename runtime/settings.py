@@ -30,12 +30,12 @@ log = logging.getLogger(__name__)
 PREFIX: Final = "PIPELINE_"
 CONFIG_FILE: Final = f"{PREFIX}CONFIG"
 
-# A variable that resembles a setting this much (difflib's ratio) is taken for a misspelt one.
+# A variable with this similarity to a setting (difflib's ratio) counts as misspelt.
 _MISSPELT: Final = 0.8
 
 _PROXY: Final = re.compile(r"http://([^\s:/?#\[\]]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?")
 
-# Client settings that exactly-once rests on, or that have a setting of their own here.
+# Exactly-once depends on these client settings, or a setting here controls them.
 _NOT_EXTRA: Final = {
     "acks",
     "auto.offset.reset",
@@ -74,8 +74,8 @@ def _comma_separated(value: object) -> object:
 class Settings(BaseSettings):
     """All settings: `PIPELINE_<NAME>` in the environment, `name = value` in the TOML file that PIPELINE_CONFIG names.
 
-    The environment wins over the file. An empty value in either counts as not set. An unknown name in the file, or one
-    in the environment that resembles a setting's, stops the start; other programs' PIPELINE_ variables are warned of.
+    The environment overrides the file. An empty value counts as not set. An unknown name in the file, or a misspelt one
+    in the environment, stops the process. Any other unknown PIPELINE_ variable is logged as a warning.
     """
 
     model_config = SettingsConfigDict(
@@ -84,25 +84,25 @@ class Settings(BaseSettings):
 
     kafka_bootstrap_servers: str = Field("127.0.0.1:9092", description="Kafka brokers, host:port, comma separated")
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", description="how to talk to Kafka"
+        "PLAINTEXT", description="security protocol of the Kafka connection"
     )
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
-        None, description="SASL mechanism, with a SASL_ protocol"
+        None, description="SASL mechanism; required with a SASL_ protocol"
     )
     kafka_sasl_username: str | None = Field(None, description="SASL user")
     kafka_sasl_password: SecretStr | None = Field(None, description="SASL password")
-    kafka_ssl_ca_location: Path | None = Field(None, description="CA certificates (PEM); the system's when left out")
+    kafka_ssl_ca_location: Path | None = Field(None, description="CA certificates (PEM); default: the system's")
     kafka_ssl_certificate_location: Path | None = Field(None, description="client certificate (PEM), for mTLS")
     kafka_ssl_key_location: Path | None = Field(None, description="client key (PEM), for mTLS")
     kafka_ssl_key_password: SecretStr | None = Field(None, description="password of the client key")
     kafka_extra: dict[str, str | int | bool] = Field(
         default_factory=dict,
-        description="more librdkafka settings for every client, as JSON; none that exactly-once rests on",
+        description="more librdkafka settings for every client, as JSON; none that exactly-once depends on",
     )
     schema_registry_url: str = Field("http://127.0.0.1:8081", description="Confluent-compatible schema registry")
     schema_registry_basic_auth: SecretStr | None = Field(None, description="user:password for the registry")
     schema_registry_ca_location: Path | None = Field(
-        None, description="CA certificates (PEM) for an https registry; those of certifi when left out"
+        None, description="CA certificates (PEM) for an https registry; default: those of certifi"
     )
 
     schema_registry_proxy: str | None = Field(
@@ -110,76 +110,84 @@ class Settings(BaseSettings):
     )
 
     topic_prefix: str = Field(
-        "broker", pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$", description="first part of every name"
+        "broker",
+        pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$",
+        description="first part of every topic, group and transactional id",
     )
-    partitions: int = Field(8, ge=1, le=1000, description="partition count of every topic; fixed once topics exist")
+    partitions: int = Field(
+        8, ge=1, le=1000, description="partition count of every topic; can't change once topics exist"
+    )
     replication_factor: int = Field(1, ge=1, le=9, description="replicas of every topic (3 in production)")
     instance_id: str = Field(
         default_factory=socket.gethostname,
         pattern=r"^[A-Za-z0-9._-]+$",
-        description="stable name of this worker; a new worker of the same name supersedes the old one at once",
+        description="stable name of this worker; a new worker of this name fences the old one",
     )
     superseded_action: Literal["exit", "wait"] = Field(
         "exit",
-        description="when another process has taken over: exit with code 4; or wait, not ready, to be stopped, where "
-        "the supervisor would restart any exit code",
+        description="when another process fences this one: exit with code 4, or wait (not ready) for a stop signal; "
+        "use wait if the supervisor restarts every exit code",
     )
 
     commit_interval_ms: int = Field(
         100,
         ge=5,
         le=5000,
-        description="from one commit to the next: at least, while a worker catches up; "
-        "at most, while events trickle into the bridge",
+        description="minimum commit interval while a worker catches up; maximum for the bridge at low volume",
     )
-    transaction_records: int = Field(
-        100_000, ge=1, description="a transaction commits at the latest with this many records read"
-    )
+    transaction_records: int = Field(100_000, ge=1, description="maximum number of records read per transaction")
     transaction_timeout_ms: int = Field(
-        10_000, ge=2000, le=60_000, description="the broker aborts a dead worker's after this"
+        10_000, ge=2000, le=60_000, description="Kafka aborts a dead worker's open transaction after this time"
     )
     session_timeout_ms: int = Field(
-        10_000, ge=6000, le=60_000, description="a silent worker loses its partitions after this"
+        10_000, ge=6000, le=60_000, description="a worker without heartbeats loses its partitions after this time"
     )
     duplicate_window: int = Field(
-        25_000, ge=0, description="for how many last typed events of a raw partition an event id is known, at least"
+        25_000, ge=0, description="minimum number of recent typed events per raw partition kept for deduplication"
     )
     max_clock_skew_s: float = Field(
         60,
         ge=1,
         le=3600,
-        description="how much clocks may differ: an event stamped further ahead of its receipt is not ordered by its "
-        "time, and the bridge stops where its own clock is further from the cluster's; the same for all workers",
+        description="maximum clock difference: an event stamped further ahead of its receipt is not ordered by its own "
+        "time; the bridge stops if its clock differs more from Kafka's; use one value for all workers",
     )
     # A derived record may be 4 times as large, and librdkafka's consumers end at a response above 100 MB by default.
     max_message_bytes: int = Field(
         8_388_608,
         ge=1_048_576,
         le=24_000_000,
-        description="largest record that raw takes; derived topics take 4 times as much",
+        description="size limit of a record in the raw topic; other topics allow 4 times as much",
     )
     quarantine_limit_share: float = Field(
-        0.5, ge=0, le=1, description="share of the last records, above which quarantine is an alarm; 1 is off"
+        0.5, ge=0, le=1, description="alarm above this share of quarantined records; 1 disables"
     )
-    quarantine_limit_records: int = Field(1000, ge=1, description="how many last records the share is of, at least")
+    quarantine_limit_records: int = Field(
+        1000, ge=1, description="minimum number of recent records that the share is computed from"
+    )
     quarantine_limit_consecutive: int = Field(
-        1000, ge=0, description="so many records in a row in quarantine are an alarm; 0 is off"
+        1000, ge=0, description="alarm after this many consecutive quarantined records; 0 disables"
     )
     quarantine_limit_action: Literal["unready", "stop"] = Field(
-        "unready", description="at the alarm: /ready fails until it is over; or the worker ends with exit code 3"
+        "unready", description="at the alarm: fail /ready until it ends (unready), or exit with code 3 (stop)"
     )
     projector_skip: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated)] = Field(
-        (), description="typed records to quarantine where a projector can't process them: TOPIC:PARTITION:OFFSET, ..."
+        (),
+        description="typed records to quarantine if the projector can't process them: TOPIC:PARTITION:OFFSET, ...",
     )
-    projector_skip_reason: str | None = Field(None, description="why they are given up; kept with each of them")
+    projector_skip_reason: str | None = Field(
+        None, description="why these records are skipped; stored in each quarantine record"
+    )
     start_timeout_s: float = Field(60, gt=0, description="how long to wait for Kafka and the registry at start")
     http_host: str = Field("127.0.0.1", description="address of /metrics, /live and /ready")
     http_port: int = Field(0, ge=0, le=65535, description="port of /metrics, /live and /ready; 0 takes a free one")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level that is logged")
-    log_format: Literal["text", "json"] = Field("text", description="a log entry is a line of text, or a JSON object")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="minimum level of log entries")
+    log_format: Literal["text", "json"] = Field(
+        "text", description="format of a log entry: a line of text or a JSON object"
+    )
 
     grpc_target: str | None = Field(None, description="host:port of the broker's event push")
-    grpc_tls: bool = Field(default=True, description="TLS to the event push; off only for a local simulator")
+    grpc_tls: bool = Field(default=True, description="TLS to the event push; disable for a local simulator only")
     grpc_ca_location: Path | None = Field(None, description="CA certificates (PEM) for the event push")
     grpc_proxy: str | None = Field(
         None, description="http://host:port of the HTTP proxy to the event push; never used for this machine"
@@ -191,13 +199,17 @@ class Settings(BaseSettings):
         67_108_864,
         ge=16_777_216,
         le=1_073_741_824,
-        description="largest message of the event push; an event in it above MAX_MESSAGE_BYTES becomes a marker",
+        description="size limit of a push message; an event above MAX_MESSAGE_BYTES becomes a marker",
     )
-    grpc_silence_s: float = Field(180, gt=0, description="no message for this long: drop the stream and resume")
+    grpc_silence_s: float = Field(180, gt=0, description="reconnect after this time without a message")
     grpc_connection_limit_wait_s: float = Field(60, gt=0, description="wait after NumOfConnExceed")
     app_key: str | None = Field(None, description="app key of the event push")
-    app_secret: SecretStr | None = Field(None, description="app secret of the event push; signs, is never sent")
-    signature_algorithm: Literal["HMAC-SHA256", "HMAC-SHA1"] = Field("HMAC-SHA256", description="as the broker asks")
+    app_secret: SecretStr | None = Field(
+        None, description="app secret of the event push; signs requests, is never sent"
+    )
+    signature_algorithm: Literal["HMAC-SHA256", "HMAC-SHA1"] = Field(
+        "HMAC-SHA256", description="signature algorithm that the broker requires"
+    )
 
     @field_validator(
         "kafka_ssl_ca_location",
@@ -221,7 +233,7 @@ class Settings(BaseSettings):
     def _skips_have_a_reason(self) -> Self:
         if self.projector_skip and not (self.projector_skip_reason or "").strip():
             raise ValueError(
-                f"{PREFIX}PROJECTOR_SKIP needs {PREFIX}PROJECTOR_SKIP_REASON: why the records are given up"
+                f"{PREFIX}PROJECTOR_SKIP needs {PREFIX}PROJECTOR_SKIP_REASON: the reason to skip the records"
             )
         return self
 
@@ -229,7 +241,7 @@ class Settings(BaseSettings):
     @classmethod
     def _leaves_exactly_once_alone(cls, extra: dict[str, str | int | bool]) -> dict[str, str | int | bool]:
         if refused := sorted(_NOT_EXTRA & extra.keys()):
-            raise ValueError(f"{', '.join(refused)} can't be set here: the pipeline has values of its own")
+            raise ValueError(f"{', '.join(refused)} can't be set here: the pipeline sets them itself")
         return extra
 
     @model_validator(mode="after")
@@ -237,13 +249,13 @@ class Settings(BaseSettings):
         if self.commit_interval_ms > self.transaction_timeout_ms / 2:
             raise ValueError(
                 f"{PREFIX}COMMIT_INTERVAL_MS: {self.commit_interval_ms} is more than half of "
-                f"{PREFIX}TRANSACTION_TIMEOUT_MS, {self.transaction_timeout_ms}, after which the broker aborts"
+                f"{PREFIX}TRANSACTION_TIMEOUT_MS, {self.transaction_timeout_ms}, after which Kafka aborts"
             )
         return self
 
     @model_validator(mode="after")
     def _sasl_is_complete(self) -> Self:
-        """KAFKA_EXTRA may name other mechanisms, which need other things."""
+        """KAFKA_EXTRA may configure other mechanisms, which need other settings."""
         if self.kafka_security_protocol.startswith("SASL_") and not any(
             name.startswith("sasl.") for name in self.kafka_extra
         ):
@@ -251,7 +263,7 @@ class Settings(BaseSettings):
             missing = [PREFIX + name.upper() for name in needed if getattr(self, name) is None]
             if missing:
                 protocol = f"{PREFIX}KAFKA_SECURITY_PROTOCOL: {self.kafka_security_protocol}"
-                raise ValueError(f"{protocol} needs {', '.join(missing)} too")
+                raise ValueError(f"{protocol} requires {', '.join(missing)}")
         return self
 
     @field_validator("schema_registry_url")
@@ -272,7 +284,7 @@ class Settings(BaseSettings):
     @classmethod
     def _is_a_proxy(cls, url: str | None) -> str | None:
         if url is not None and "@" in url:
-            raise ValueError("must be without user and password: a proxy that asks for them is not supported")
+            raise ValueError("must be without user and password: a proxy with authentication is not supported")
         if url is not None and not _PROXY.fullmatch(url):
             raise ValueError("must be http://host:port")
         return url
@@ -281,7 +293,7 @@ class Settings(BaseSettings):
     @classmethod
     def _user_and_password(cls, auth: SecretStr | None) -> SecretStr | None:
         if auth is not None and ":" not in auth.get_secret_value():
-            raise ValueError("has to be user:password")
+            raise ValueError("must be user:password")
         return auth
 
     @property
@@ -312,10 +324,10 @@ def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 (each value is 
     names = {*known, CONFIG_FILE.removeprefix(PREFIX)}
     for name in sorted(given - names):
         if near := difflib.get_close_matches(name, names, 1, _MISSPELT):
-            raise OperatorActionRequired(f"{PREFIX}{name}: there is no such setting; did you mean {PREFIX}{near[0]}?")
+            raise OperatorActionRequired(f"{PREFIX}{name}: no such setting; did you mean {PREFIX}{near[0]}?")
         near = difflib.get_close_matches(name, names, 1)
         question = f"; did you mean {PREFIX}{near[0]}?" if near else ""
-        log.warning("%s%s: ignored, there is no such setting%s", PREFIX, name, question)
+        log.warning("%s%s: ignored: no such setting%s", PREFIX, name, question)
     from_file = _read_config_file(os.environ.get(CONFIG_FILE))
     from_environment = {known[name] for name in given & known.keys()}
     values = {name: value for name, value in from_file.items() if name not in from_environment}
@@ -324,8 +336,8 @@ def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 (each value is 
         return Settings(**values)
     except ValidationError as error:
         problem = "; ".join(_one_line(problem) for problem in error.errors())
-    except pydantic_settings.SettingsError as error:  # one that has to be JSON isn't
-        problem = f"{PREFIX}KAFKA_EXTRA: is not JSON: {type(error.__cause__).__name__}"
+    except pydantic_settings.SettingsError as error:  # KAFKA_EXTRA is not JSON
+        problem = f"{PREFIX}KAFKA_EXTRA: not valid JSON: {type(error.__cause__).__name__}"
     raise OperatorActionRequired(problem)  # here: the context of an error that is raised above would hold the values
 
 
@@ -345,12 +357,12 @@ def _read_config_file(path: str | None) -> dict[str, Any]:
 def _no_setting(name: str) -> str:
     near = difflib.get_close_matches(name, Settings.model_fields, 1)
     question = f"; did you mean {near[0]!r}?" if near else ""
-    return f"there is no setting {name.rpartition('@')[2]!r}{question}"
+    return f"no such setting: {name.rpartition('@')[2]!r}{question}"
 
 
 def _one_line(problem: Any) -> str:  # noqa: ANN401 (pydantic's ErrorDetails)
     message = problem["msg"].removeprefix("Value error, ")
-    if not problem["loc"]:  # of several settings, which it names
+    if not problem["loc"]:  # the message names its settings
         return str(message)
     field = str(problem["loc"][0])
     secret = any(word in field for word in ("password", "secret", "auth", "extra", "registry_url", "proxy"))

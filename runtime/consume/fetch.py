@@ -1,4 +1,4 @@
-"""What a consumer has fetched, by partition: as Python objects, or as records that native code holds."""
+"""Fetching records by partition: as Python objects, or as records that native code holds."""
 
 from __future__ import annotations
 
@@ -16,43 +16,43 @@ from broker_events.runtime.process.errors import RestartRequired
 if TYPE_CHECKING:
     from broker_events.native._native import Client, Reader
 
-# One response of the cluster comes in pieces, a partition at a time. Where there are few records, those that are late
-# by so much go with them: else they would wait for the next commit.
+# A fetch response arrives one partition at a time. A fetch with few records waits this long for the rest of it;
+# otherwise they would wait for the next commit.
 _GATHER_S: Final = 0.001
 _FEW: Final = 200
 
 
 class Fetched(NamedTuple):
-    """What to process one after the other, and the offsets of the partitions' ends that were reached."""
+    """Parts to process in order, and the end offset of each partition that was read to its end."""
 
     parts: Iterable[Part]
     ends: dict[TopicPartition, int]
 
 
 class Fetch(Protocol):
-    """Fetches from a consumer of the group `group`; its callbacks for rebalances come meanwhile.
+    """Fetches from a consumer of the group `group`. Rebalance callbacks run during a fetch.
 
-    Logs what librdkafka recovers from by itself, raises OperatorActionRequired or RestartRequired for the rest.
+    Logs errors that librdkafka recovers from. Raises OperatorActionRequired or RestartRequired for others.
     """
 
     def assign(self, partitions: Iterable[TopicPartition]) -> None:
-        """These partitions are about to be assigned to the consumer."""
+        """Call it before these partitions are assigned to the consumer."""
 
     def revoke(self) -> None:
-        """What was assigned is no longer."""
+        """Call it when the assigned partitions are revoked."""
 
     def fetch(self, wait_s: float, most: int, part_bytes: int) -> Fetched | None:
-        """Wait for a first record, and return what is there, at most so many; None where nothing came, not even an end.
+        """Wait for a first record, return at most `most` records; None if neither a record nor an end arrived.
 
-        The values of a part have `part_bytes` at most, or not many more.
+        The values of a part have about `part_bytes` at most.
         """
 
     def close(self) -> None:
-        """Let go of what was fetched; the consumer is about to be closed."""
+        """Release the fetched records. Call it before the consumer closes."""
 
 
 def fetch_of(consumer: Consumer, client: Client | None, group: str) -> Fetch:
-    """Return the way past Python where native code knows the consumer as `client`."""
+    """Return the native passthrough if native code has the consumer as `client`, otherwise the Python path."""
     return PythonFetch(consumer, group) if client is None else NativeFetch(consumer, client, group)
 
 
@@ -76,13 +76,13 @@ class PythonFetch(Fetch):
         first = self._consumer.poll(wait_s)
         if first is None:
             return None
-        self._revoked.clear()  # what was revoked up to here was revoked before `first` came
+        self._revoked.clear()  # earlier revocations came before `first`
         messages = [first, *self._consumer.consume(most - 1, 0)]
         few = min(_FEW, most)
         if len(messages) < few:
             messages += self._consumer.consume(few - len(messages), _GATHER_S)
         partitions, ends = self._by_partition(messages)
-        for tp in self._revoked:  # a rebalance came between them: the records of a lost partition are the next owner's
+        for tp in self._revoked:  # a rebalance during this fetch: the next owner reads these records
             if tp in self._assigned and tp in partitions:
                 raise RestartRequired(f"{tp.topic}[{tp.partition}] was revoked and assigned again within one fetch")
             partitions.pop(tp, None)
@@ -90,7 +90,7 @@ class PythonFetch(Fetch):
         return Fetched(limited(partitions, part_bytes), ends)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: Python objects release their records."""
 
     def _by_partition(
         self, messages: list[Message]
@@ -118,13 +118,13 @@ class PythonFetch(Fetch):
 class NativeFetch(Fetch):
     """Native code holds the records, until the next fetch.
 
-    They come by a queue of their own. Rebalances come by the consumer's, and only while that is served, which is done
-    before: none comes between a fetch and its batch, and one waits for up to `wait_s`. What was fetched for an earlier
-    assignment librdkafka drops by itself: each operation has the version of its partition's assignment.
+    Records arrive by a queue of their own. Rebalances arrive by the consumer's queue, which is served before each
+    fetch: no rebalance comes between a fetch and its batch. It may wait for up to `wait_s`. librdkafka drops what was
+    fetched for an earlier assignment: each operation has the version of its partition's assignment.
     """
 
     def __init__(self, consumer: Consumer, client: Client, group: str) -> None:
-        from broker_events.native._native import Reader  # noqa: PLC0415 (only here is it sure to be there)
+        from broker_events.native._native import Reader  # noqa: PLC0415 (a client means that the module exists)
 
         self._consumer = consumer
         self._group = group
@@ -132,7 +132,7 @@ class NativeFetch(Fetch):
         self._assigned: set[TopicPartition] = set()
 
     def assign(self, partitions: Iterable[TopicPartition]) -> None:
-        if self._assigned:  # their end would come later, and silence those that are in both
+        if self._assigned:  # ending the old ones later would stop partitions that are in both
             raise RestartRequired("partitions were assigned before the last ones were revoked")
         self._assigned = set(partitions)
         for tp in self._assigned:
@@ -153,9 +153,9 @@ class NativeFetch(Fetch):
         partitions = {TopicPartition(of.topic, of.partition): of for of in records}
         if len(partitions) < len(records):
             raise RestartRequired(
-                f"records of one partition came apart: {[(of.topic, of.partition) for of in records]}"
+                f"the reader returned one partition in two groups: {[(of.topic, of.partition) for of in records]}"
             )
-        assigned = {tp: of for tp, of in partitions.items() if tp in self._assigned}  # others are their next owner's
+        assigned = {tp: of for tp, of in partitions.items() if tp in self._assigned}  # the next owner reads the others
         sizes: Counter[str] = Counter()
         for tp, of in assigned.items():
             sizes[tp.topic] += of.bytes
@@ -167,7 +167,7 @@ class NativeFetch(Fetch):
     def _look_at(self, message: Message) -> None:
         error = message.error()
         if error is None:
-            raise RestartRequired(f"a record of {message.topic()} came by the consumer's own queue")
+            raise RestartRequired(f"a record of {message.topic()} arrived by the consumer's own queue")
         raise_if_hopeless(error, message.topic(), self._group)
 
     def _ends(self, events: Iterable[tuple[str, int, int, int, str]]) -> Iterator[tuple[TopicPartition, int]]:

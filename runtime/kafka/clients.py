@@ -1,4 +1,4 @@
-"""librdkafka configurations, made in one place so that every client agrees on security and partitioner."""
+"""librdkafka configurations. All clients share security settings and partitioner."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from broker_events.runtime.settings import Settings
 
 log = logging.getLogger(__name__)
 
-# Java clients partition keys with murmur2; records without a key go anywhere.
+# The partitioner of Java clients; records without a key go to a random partition.
 PARTITIONER: Final = "murmur2_random"
 
 _SAME_ERROR_S: Final = 5.0
 _ERRORS_KEPT: Final = 20
-# Seconds that each attempt to reach the cluster has: a refused password is said soon, a slow cluster is waited for.
+# Timeouts of the attempts to connect: short first, so that a wrong password is reported soon.
 _ATTEMPTS_S: Final = (1.0, 2.0, 5.0)
 
 Headers = list[tuple[str, str | bytes | None]]
@@ -30,7 +30,7 @@ Config = dict[str, Any]
 
 
 def client_config(settings: Settings) -> Config:
-    """What every client needs to reach the cluster: addresses and security, and KAFKA_EXTRA."""
+    """Return the settings of every client: addresses, security and KAFKA_EXTRA."""
     config: Config = {
         "bootstrap.servers": settings.kafka_bootstrap_servers,
         "security.protocol": settings.kafka_security_protocol,
@@ -67,10 +67,10 @@ def consumer_config(settings: Settings, **more: Any) -> Config:  # noqa: ANN401 
             "check.crcs": True,
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
-            "auto.offset.reset": "error",  # a worker says where it starts; anything else would skip or repeat records
+            "auto.offset.reset": "error",  # workers assign explicit offsets; a reset would skip or repeat records
             "fetch.wait.max.ms": 100,
             "fetch.error.backoff.ms": 50,
-            "fetch.queue.backoff.ms": 10,  # a full queue is emptied in milliseconds; the default waits for a second
+            "fetch.queue.backoff.ms": 10,  # the queue is emptied in milliseconds; the default pause is 1 s
         }
         | _dotted(more)
         | settings.kafka_extra
@@ -86,11 +86,11 @@ def producer_config(settings: Settings, **more: Any) -> Config:  # noqa: ANN401 
             "acks": "all",
             "partitioner": PARTITIONER,
             "compression.type": "lz4",
-            "linger.ms": 50,  # every commit sends what is there; waiting fills the batches of those that catch up
+            "linger.ms": 50,  # a commit flushes at once; lingering fills batches during catch-up
             "batch.size": 500_000,
             "message.max.bytes": settings.max_message_bytes,
             "queue.buffering.max.messages": 500_000,
-            # A partition that still waits for the last transaction's marker refuses the next one, for a few ms.
+            # A partition rejects the next transaction for a few ms, until the last one's marker is written.
             "retry.backoff.ms": 10,
         }
         | _dotted(more)
@@ -101,8 +101,7 @@ def producer_config(settings: Settings, **more: Any) -> Config:  # noqa: ANN401 
 def admin_client(settings: Settings, stop: threading.Event | None = None) -> AdminClient:
     """An admin client on a cluster that has answered; waits for it as `keep_trying` does.
 
-    Raises OperatorActionRequired where librdkafka refuses a setting, Kafka's or one of KAFKA_EXTRA, and where password
-    or certificates are refused.
+    Raises OperatorActionRequired if librdkafka rejects a setting, or Kafka rejects password or certificates.
     """
     connection: deque[KafkaError] = deque(maxlen=_ERRORS_KEPT)
     problem = ""
@@ -121,10 +120,10 @@ def admin_client(settings: Settings, stop: threading.Event | None = None) -> Adm
         try:
             admin.list_topics(timeout=min(next(patience_s, _ATTEMPTS_S[-1]), settings.start_timeout_s / 4))
         except KafkaException as exception:
-            admin.poll(0)  # what went wrong with the connection comes by callback
+            admin.poll(0)  # connection errors arrive by callback
             for error in connection:
                 _raise_if_distrusted(error)
-            if connection:  # not at every attempt: what was said once is told until something else is
+            if connection:  # librdkafka does not repeat it at each attempt
                 reason = connection[0]
             raise _NoAnswer((exception.args[0] if reason is None else reason).str()) from None
 
@@ -134,11 +133,11 @@ def admin_client(settings: Settings, stop: threading.Event | None = None) -> Adm
 
 
 class _NoAnswer(Exception):
-    """The cluster hasn't answered; the text is librdkafka's reason."""
+    """The cluster did not answer; the text is librdkafka's reason."""
 
 
 def _raise_if_distrusted(error: KafkaError) -> None:
-    """Raise OperatorActionRequired for a connection that came to nothing because one side doesn't trust the other."""
+    """Raise OperatorActionRequired if a connection failed because one side doesn't trust the other."""
     text = error.str()
     if error.code() == KafkaError._AUTHENTICATION:  # noqa: SLF001 (the public names of client-side codes)
         settings = "PIPELINE_KAFKA_SASL_MECHANISM, _USERNAME and _PASSWORD"
@@ -152,24 +151,23 @@ def _raise_if_distrusted(error: KafkaError) -> None:
 
 
 def raise_if_hopeless(error: KafkaError, topic: str | None, group: str) -> None:
-    """Log a consumer's error that librdkafka recovers from by itself; raise for any other.
+    """Log an error that librdkafka recovers from; raise for any other.
 
-    `topic` is the one that it is about, if it is about one. Raises OperatorActionRequired for what ACLs refuse,
-    RestartRequired for the rest.
+    `topic`: the topic of the error, if any. Raises OperatorActionRequired for missing ACLs, otherwise RestartRequired.
     """
     if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
         raise refused(f"Read on topic {topic} ({error.str()})")
     if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
-        raise refused(f"the group {group} ({error.str()})")
+        raise refused(f"Read on group {group} ({error.str()})")
     if error.fatal() or error.code() in _HOPELESS:
         raise RestartRequired(f"Kafka consumer: {error.str()}")
-    log.warning("Kafka consumer: %s; librdkafka is trying again", error.str())
+    log.warning("Kafka consumer: %s; librdkafka retries", error.str())
 
 
 def refused(what: str) -> OperatorActionRequired:
-    """The error of whoever may not do what it must: `what` is such as `Write on topic broker.raw`."""
+    """Return the error for a missing ACL; `what`: for example `Write on topic broker.raw`."""
     return OperatorActionRequired(
-        f"Kafka refuses this user {what}; `broker-events topics acls` prints what each worker needs"
+        f"Kafka denied this user: {what}. `broker-events topics acls` prints the ACLs that each worker needs"
     )
 
 
@@ -185,7 +183,7 @@ def _dotted(config: Config) -> Config:
 
 
 class _ErrorLog:
-    """Logs what librdkafka reports and recovers from by itself; while a broker is away that is often the same."""
+    """Logs errors that librdkafka recovers from; the same error at most once per `_SAME_ERROR_S`."""
 
     def __init__(self) -> None:
         self._last: dict[int, float] = {}

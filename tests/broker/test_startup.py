@@ -158,7 +158,7 @@ def test_another_cleanup_policy_is_refused(bare: Pipeline) -> None:
         ("COMMIT_INTERVAL_MS", "1", "PIPELINE_COMMIT_INTERVAL_MS: "),
         ("KAFKA_EXTRA", "{not json", "PIPELINE_KAFKA_EXTRA: "),
         ("KAFKA_SSL_CA_LOCATION", "/no/such/file", "PIPELINE_KAFKA_SSL_CA_LOCATION: "),
-        ("PARTITION", "8", "PIPELINE_PARTITION: there is no such setting"),
+        ("PARTITION", "8", "PIPELINE_PARTITION: no such setting"),
         ("CONFIG", "/no/such/file", "PIPELINE_CONFIG: "),
     ],
 )

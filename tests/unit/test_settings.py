@@ -75,8 +75,8 @@ def test_sasl_needs_mechanism_user_and_password() -> None:
     secret = {"kafka_sasl_password": "hunter2"}
     text = refusal(kafka_security_protocol="SASL_SSL", **secret)
     assert text == (
-        "PIPELINE_KAFKA_SECURITY_PROTOCOL: SASL_SSL needs "
-        "PIPELINE_KAFKA_SASL_MECHANISM, PIPELINE_KAFKA_SASL_USERNAME too"
+        "PIPELINE_KAFKA_SECURITY_PROTOCOL: SASL_SSL requires "
+        "PIPELINE_KAFKA_SASL_MECHANISM, PIPELINE_KAFKA_SASL_USERNAME"
     )
     load_settings(
         kafka_security_protocol="SASL_PLAINTEXT",
@@ -143,7 +143,7 @@ def test_a_secret_is_never_shown(name: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_registry_credentials_have_a_user_and_are_not_in_the_url() -> None:
     text = refusal(schema_registry_basic_auth="hunter2")
-    assert text == "PIPELINE_SCHEMA_REGISTRY_BASIC_AUTH: has to be user:password"
+    assert text == "PIPELINE_SCHEMA_REGISTRY_BASIC_AUTH: must be user:password"
     text = refusal(schema_registry_url="https://user:hunter2@registry:8081")
     assert "SCHEMA_REGISTRY_BASIC_AUTH" in text
     assert "hunter2" not in text
@@ -162,7 +162,7 @@ def test_registry_credentials_have_a_user_and_are_not_in_the_url() -> None:
 )
 def test_a_misspelt_variable_is_refused(monkeypatch: pytest.MonkeyPatch, variable: str, setting: str) -> None:
     monkeypatch.setenv(PREFIX + variable, "8")
-    assert refusal() == f"PIPELINE_{variable}: there is no such setting; did you mean PIPELINE_{setting}?"
+    assert refusal() == f"PIPELINE_{variable}: no such setting; did you mean PIPELINE_{setting}?"
     monkeypatch.setenv(PREFIX + variable, "")
     load_settings()
 
@@ -187,7 +187,7 @@ def test_a_variable_of_another_program_is_warned_of(
 ) -> None:
     monkeypatch.setenv(variable, "x")
     assert load_settings().partitions == 8
-    assert caplog.messages == [f"{variable}: ignored, there is no such setting{hint}"]
+    assert caplog.messages == [f"{variable}: ignored: no such setting{hint}"]
 
 
 @pytest.mark.parametrize("name", [*Settings.model_fields, "config"])
@@ -212,13 +212,13 @@ def test_an_empty_variable_leaves_the_file_alone(config: Path, monkeypatch: pyte
 def test_an_empty_password_is_a_missing_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIPELINE_KAFKA_SASL_PASSWORD", "")
     text = refusal(kafka_security_protocol="SASL_SSL", kafka_sasl_mechanism="PLAIN", kafka_sasl_username="u")
-    assert text.endswith("SASL_SSL needs PIPELINE_KAFKA_SASL_PASSWORD too")
+    assert text.endswith("SASL_SSL requires PIPELINE_KAFKA_SASL_PASSWORD")
 
 
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("partition = 8", "there is no setting 'partition'; did you mean 'partitions'?"),
+        ("partition = 8", "no such setting: 'partition'; did you mean 'partitions'?"),
         ("partitions 8", "Expected"),
         ("a = '\udcff'", "utf-8"),
     ],
