@@ -129,7 +129,7 @@ def _plan(
     settings: Settings, catalog: Catalog, choice: Choice, limit: int | None, *, include_rejected: bool
 ) -> ReplayPlan:
     """Look at every chosen record; of those that can be replayed the oldest `limit` are planned."""
-    from broker_events.processors.replay_preview import REFUSED, ReplayPreview
+    from broker_events.processors.replay_preview import REJECTED, ReplayPreview
     from broker_events.processors.routing import Routing
     from broker_events.runtime.kafka.topics import typed_size_limit
     from broker_events.runtime.quarantine.replay import is_too_large, read_recoveries
@@ -160,9 +160,9 @@ def _plan(
         line = Line(event.reason, event.biz_type or "-", outcome)
         if outcome in _LEFT_OUT:
             counts[line] += 1
-        elif outcome.startswith(REFUSED) and not include_rejected:
+        elif outcome.startswith(REJECTED) and not include_rejected:
             counts[line] += 1
-            rejected[outcome.removeprefix(REFUSED)] += 1
+            rejected[outcome.removeprefix(REJECTED)] += 1
         else:
             record = quarantined.record
             candidates.append((quarantined.time_ms, record.partition(), record.offset(), line))

@@ -1,1 +1,1 @@
-"""What happens to raw events: routing to typed topics, and the projection of typed events to state and alerts."""
+"""Router: raw events to typed topics. Projector: typed events to state and alerts."""

@@ -1,4 +1,4 @@
-"""How many conditions hold now: the keys of alerts.active, for the partitions that this worker is assigned."""
+"""The number of conditions that hold now: keys of alerts.active in the partitions assigned to this worker."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ ACTIVE_ALERTS: Final = "alerts.active"
 
 
 class ActiveAlerts:
-    """Counts by rule, for the gauge `active_alerts`; nothing is decided by them."""
+    """Counts by rule, only for the gauge `active_alerts`."""
 
     def __init__(self, settings: Settings, metrics: Metrics, stop: threading.Event) -> None:
-        """`stop`: once it is set, a restore ends early."""
+        """`stop`: setting it ends a restore early."""
         self._settings = settings
         self._stop = stop
         self._metrics = metrics
@@ -28,9 +28,9 @@ class ActiveAlerts:
         self._counts: Counter[str] = Counter()
 
     def restore(self, partitions: set[int], kept: set[int]) -> None:
-        """Hold these partitions and no others; read all but the `kept` ones from the topic.
+        """Hold exactly these partitions; read those that are not `kept` from the topic.
 
-        Raises RestartRequired, and Stopped when it was ended early.
+        Raises RestartRequired, and Stopped when `stop` ended it early.
         """
         self._keys = {number: self._keys[number] if number in kept else set() for number in partitions}
         self._counts = Counter(_rule(key) for keys in self._keys.values() for key in keys)
@@ -41,7 +41,7 @@ class ActiveAlerts:
         self.show()
 
     def note(self, partition: int, dedup_key: bytes, *, holds: bool) -> None:
-        """A record of the topic, read or written: the condition holds, or it has ended (a tombstone)."""
+        """Enter a record of the topic, read or written: the condition holds, or has ended (a tombstone)."""
         keys = self._keys[partition]
         if holds == (dedup_key in keys):
             return
@@ -52,7 +52,7 @@ class ActiveAlerts:
         self._counts[_rule(dedup_key)] += 1 if holds else -1
 
     def show(self) -> None:
-        """Bring the gauge up to date."""
+        """Update the gauge."""
         for rule in CONDITIONS:
             self._metrics.active_alerts.labels(rule).set(self._counts[rule])
 

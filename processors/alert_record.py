@@ -1,4 +1,4 @@
-"""An alert as a record of Kafka. Pure."""
+"""An alert as a Kafka record. Pure."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class AlertRecord(NamedTuple):
     headers: Headers
 
     def size(self, key: bytes) -> int:
-        """Bytes of the larger of its two records: with `key` in alerts, with `dedup_key` in alerts.active."""
+        """Return the bytes of its larger record: with `key` in alerts, or with `dedup_key` in alerts.active."""
         keys = len(key), len(self.alert["dedup_key"].encode())
         return len(self.value) + max(keys) + sum(len(name) + len(content or "") for name, content in self.headers)
 
 
 class AlertWriter(NamedTuple):
-    """How alerts are written; `source`: see `alert_headers`."""
+    """Encodes alerts; `source`: see `alert_headers`."""
 
     codec: Codec[Alert]
     source: str

@@ -1,4 +1,4 @@
-"""A worker: a Faust app whose agent reads record batches instead of Faust's own consumer."""
+"""Runs a worker: a Faust app whose agent reads record batches instead of Faust's own consumer."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 class WithoutFaustKafka(BootStrategy):
-    """Agents, services and timers as usual; Kafka is reached through the record source (docs/adr/0002)."""
+    """Starts agents, services and timers; the record source reads Kafka instead (docs/adr/0002)."""
 
     enable_kafka = False
     enable_web = False
@@ -44,7 +44,7 @@ class PipelineApp(faust.App):
     BootStrategy = WithoutFaustKafka
 
     def _create_directories(self) -> None:
-        """Create no folder for Faust's tables: there are none, and a worker needs no disk."""
+        """Create no folder: the worker has no Faust tables and needs no disk."""
 
 
 Build = Callable[[Mapping[str, int], Quarantine, Transaction, Metrics], Processor]

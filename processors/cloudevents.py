@@ -7,11 +7,11 @@ from typing import Final
 
 from broker_events.schemas.storage_types import Alert
 
-_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 (without an offset in its text)
+_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 (no offset in its text)
 
 
 def alert_headers(alert: Alert, source: str) -> list[tuple[str, str | bytes | None]]:
-    """Headers of an alert record; `source` is the URI reference of the pipeline, such as `/broker/projector`."""
+    """Return the headers of an alert record; `source`: URI reference of the pipeline, such as `/broker/projector`."""
     time = _EPOCH + timedelta(microseconds=alert["event_time"])
     return [
         ("ce_specversion", b"1.0"),

@@ -1,4 +1,4 @@
-"""What was done before a position: the duplicate windows' memory, and whether an offset fits the outputs."""
+"""Restores the duplicate windows from the outputs, and checks that an offset fits the outputs."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from broker_events.runtime.settings import Settings
 from broker_events.schemas.headers import raw_offset
 from broker_events.schemas.invalid_event import InvalidEvent
 
-# Typed events are looked for in so many times the window's size of offsets, while fewer than its size are found: any
-# number of other offsets may be between them (rejected and repeated events, markers, whatever was aborted).
+# The search for a window's typed events begins with _FIRST_REACH times its size of offsets and grows to _REACH times.
+# Between typed events there may be any number of other offsets: rejected events, duplicates, markers, aborted records.
 _FIRST_REACH: Final = 1.05
 _REACH: Final = 8
 _GROWTH: Final = 3
-# With a smaller window an offset is judged by so many offsets before it all the same.
+# Offsets before a position that are checked at least, however small the window is.
 _LEAST_SPAN: Final = 1000
-# A quarantine record is written after its raw record; clocks of the machines may differ by so much.
+# A quarantine record is written after its raw record; this bounds the difference of the machines' clocks.
 CLOCKS_MS: Final = 3_600_000
 
 
@@ -40,25 +40,25 @@ class _Events(NamedTuple):
 
 
 class DuplicateRestore:
-    """Reads the events of raw partitions that were typed: those that a typed record names in its raw_offset.
+    """Reads the events of raw partitions that were typed: those whose offset a typed record has in raw_offset.
 
-    By today's contracts a rejected event may be one that can be typed, and an operator may have skipped another: what
-    counts is what was done.
+    Only the outputs show what was typed. The contracts may have changed since an event was rejected, and an operator
+    may have skipped events.
     """
 
-    def __init__(self, settings: Settings, routing: Routing, refused: QuarantineReader, stop: threading.Event) -> None:
-        """`refused`: of the raw topic by the router; `stop`: once it is set, reading ends early."""
+    def __init__(self, settings: Settings, routing: Routing, rejected: QuarantineReader, stop: threading.Event) -> None:
+        """`rejected`: the router's quarantine records of the raw topic. `stop`: setting it ends reading early."""
         self._settings = settings
         self._routing = routing
-        self._refused = refused
+        self._rejected = rejected
         self._stop = stop
 
     def windows(self, positions: Mapping[TopicPartition, int]) -> tuple[dict[int, DuplicateWindow], int]:
-        """Duplicate window of each raw partition as it has to be at its position, by partition number.
+        """Return the duplicate window of each raw partition at its position, by partition number.
 
-        It knows the last `duplicate_window` typed events, as far as they are among the last 8 times as many offsets
-        (among as many records at least, where transactions were aborted).
-        Return also how many raw records were read for it. Raises RestartRequired, and Stopped when it was ended early.
+        It holds the last `duplicate_window` typed events, as far as they are among the last 8 times as many offsets.
+        Where transactions were aborted, the search covers at least `duplicate_window` records. Return also the number
+        of raw records read. Raises RestartRequired, and Stopped when `stop` ended it early.
         """
         size = self._settings.duplicate_window
         windows = {tp.partition: duplicate_window(size) for tp in positions}
@@ -83,17 +83,17 @@ class DuplicateRestore:
     def refuse_unless_fitting(
         self, positions: Mapping[TopicPartition, int], windows: Mapping[int, DuplicateWindow]
     ) -> None:
-        """Raise OperatorActionRequired where to go on from a position would repeat outputs, or skip records.
+        """Raise OperatorActionRequired where continuing from a position would repeat outputs or skip records.
 
-        `windows`: those of the positions. An output behind a position would be written again. Between the last output
-        and the position only duplicates are read without any output.
+        `windows`: those at the positions. An output at or behind a position would be written again. Records between the
+        last output and the position must be duplicates, which have no output.
         """
         if not positions:
             return
         span = 2 * max(self._settings.duplicate_window, _LEAST_SPAN)
         firsts = first_offsets(self._settings, positions, self._stop)
         starts = {tp: max(position - span, firsts[tp]) for tp, position in positions.items()}
-        unknown = {tp.partition: array("q") for tp in positions}  # offsets of what is no duplicate
+        unknown = {tp.partition: array("q") for tp in positions}  # offsets of records that are no duplicates
         oldest_ms: dict[int, int] = {}
         for records in read_to_end(self._settings, starts, positions, self._stop):
             for record in records:
@@ -108,7 +108,7 @@ class DuplicateRestore:
             tp, position = at[number]
             if offset >= position:
                 raise refusal(
-                    tp, position, "router", f"the record at {offset} has an output, which would be written again"
+                    tp, position, "router", f"the record at {offset} has an output, which the router would write again"
                 )
             ends[number] = max(ends[number], offset)
         for number, offsets in unknown.items():
@@ -116,7 +116,7 @@ class DuplicateRestore:
                 raise refusal(
                     *at[number],
                     "router",
-                    f"{len(skipped)} records before it, from {skipped[0]} on, have no output: they would be lost",
+                    f"{len(skipped)} records before it, from {skipped[0]} on, have no output and would be lost",
                 )
 
     def _is_known(self, value: bytes | None, window: DuplicateWindow) -> bool:
@@ -127,12 +127,12 @@ class DuplicateRestore:
         return window.body(event_id) == body
 
     def _outputs(self, oldest_ms: Mapping[int, int]) -> Iterator[tuple[int, int]]:
-        """Partition number and raw offset of everything typed or quarantined since a time."""
+        """Yield partition number and raw offset of every typed or quarantined record since a time."""
         for number, _, offset in self._typed(oldest_ms):
             yield number, offset
         topic = self._settings.topic(QUARANTINE)
         times = {TopicPartition(topic, number): max(ms - CLOCKS_MS, 0) for number, ms in oldest_ms.items()}
-        for _, event in self._refused.read(offsets_since(self._settings, times, self._stop), self._stop):
+        for _, event in self._rejected.read(offsets_since(self._settings, times, self._stop), self._stop):
             if event["partition"] in oldest_ms:
                 yield event["partition"], event["offset"]
 
@@ -142,7 +142,7 @@ class DuplicateRestore:
         ends: Mapping[TopicPartition, int],
         windows: dict[int, DuplicateWindow],
     ) -> Counter[int]:
-        """Make the windows anew from these ranges; return how many raw records each partition had there."""
+        """Rebuild the windows from these ranges; return the number of raw records per partition."""
         events = {tp.partition: _Events(array("q"), array("q"), [], array("q")) for tp in starts}
         counts: Counter[int] = Counter()
         oldest_ms: dict[int, int] = {}
@@ -156,7 +156,7 @@ class DuplicateRestore:
                     event_id, body = self._routing.identity(value)
                 except MemoryError:
                     raise
-                except Exception:  # noqa: BLE001, S112 (refused, or a defect: it was not typed when it came)
+                except Exception:  # noqa: BLE001, S112 (rejected, or a defect: it was not typed when it came)
                     continue
                 offsets, times, ids, bodies = events[number]
                 offsets.append(record.offset())
@@ -175,9 +175,9 @@ class DuplicateRestore:
         return counts
 
     def _typed(self, oldest_ms: Mapping[int, int]) -> Iterator[tuple[int, int, int]]:
-        """Partition number, time and raw offset of everything typed since a time.
+        """Yield partition number, time and raw offset of every typed record since a time.
 
-        A typed record has the time of its raw record: one of a raw topic that was deleted since has another.
+        A typed record has the time of its raw record; one that comes from a deleted raw topic has another.
         """
         times = {
             TopicPartition(topic, number): ms for topic in self._routing.topics for number, ms in oldest_ms.items()

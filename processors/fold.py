@@ -1,4 +1,4 @@
-"""Folding a typed record into the table of its state: what the projector does, and whoever checks its tables."""
+"""Folds a typed record into the table of its state, for the projector and for the rebuild that checks its tables."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from broker_events.schemas.codec import Codec
 from broker_events.schemas.invalid_event import InvalidEvent, Reason
 from broker_events.schemas.registry import RegistryError
 
-# An event adds its bytes to a state so many times at most, besides what each of its alerts has too.
+# An event adds at most this many times its bytes to a state, besides the bytes of its alerts.
 _MOST_OFTEN: Final = 64
-# Times from year 1 to 9999, in microseconds since the epoch: what datetimes can be.
+# Years 1 to 9999 in microseconds since the epoch: the range of datetime.
 _FIRST_US: Final = -62_135_596_800_000_000
 _END_US: Final = 253_402_300_800_000_000
 
 
 class TypedTopic(NamedTuple):
-    """What to do with the records of one typed topic."""
+    """How the records of one typed topic are read and projected."""
 
     biz_type: str
     codec: Codec[Any]
@@ -34,7 +34,7 @@ class TypedTopic(NamedTuple):
 
 
 class Folded(NamedTuple):
-    """What became of a record: the key of its state, the rules' answer, its alerts as they are to be produced.
+    """Result of folding a record: key of its state, outcome of the rule, alerts ready to be produced.
 
     `others`: keys of further records that it changed in the table.
     """
@@ -45,8 +45,8 @@ class Folded(NamedTuple):
     others: tuple[bytes, ...] = ()
 
 
-class Table(Protocol):
-    """The states of a table's partitions."""
+class PartitionedTable(Protocol):
+    """A table: its states by partition number."""
 
     def __getitem__(self, partition: int, /) -> PartitionState[Any]: ...
 
@@ -54,7 +54,7 @@ class Table(Protocol):
 def typed_topics(
     catalog: Catalog, topic: Callable[[str], str], codec: Callable[[str], Codec[Any]]
 ) -> dict[str, TypedTopic]:
-    """Every projected topic by its Kafka name; `topic` puts the prefix before a name, `codec` is that of the name."""
+    """Return every projected topic by its Kafka name. `topic` adds the prefix to a name; `codec` is by name."""
     names = {biz_type: catalog.events[biz_type].topics[0].name for biz_type in PROJECTIONS}
     return {topic(name): TypedTopic(biz_type, codec(name), PROJECTIONS[biz_type]) for biz_type, name in names.items()}
 
@@ -62,15 +62,16 @@ def typed_topics(
 def fold(
     typed: TypedTopic,
     record: KafkaRecord,
-    tables: Mapping[str, Table],
+    tables: Mapping[str, PartitionedTable],
     writer: AlertWriter,
     size_limit: int,
     max_skew_us: int,
 ) -> Folded:
     """Fold one record into its table.
 
-    `tables` by name without the prefix; `size_limit`: bytes that a state's record may have, and all alerts of an event
-    together; `max_skew_us`: MAX_CLOCK_SKEW_S. Raises InvalidEvent or RegistryError, the table unchanged.
+    `tables` by name without the prefix. `size_limit`: most bytes of a state's record, and of all alerts of an event
+    together. `max_skew_us`: MAX_CLOCK_SKEW_S in microseconds. Raises InvalidEvent or RegistryError, with the table
+    unchanged.
     """
     value, key = record.value(), record.key()
     if value is None or key is None:
@@ -80,9 +81,9 @@ def fold(
         raise InvalidEvent(Reason.BAD_TIME, "/timestamp", "outside the years 1 to 9999")
     partition = record.partition()
     states = tables[typed.projection.topic][partition]
-    received_us = min(max(record.timestamp()[1] * 1000, 0), _END_US - 1)  # whatever a foreign producer has put there
+    received_us = min(max(record.timestamp()[1] * 1000, 0), _END_US - 1)  # a foreign producer may write any timestamp
     source = RecordOrigin(record.topic(), partition, record.offset(), received_us, max_skew_us)
-    # Reading a record's headers costs as much as a tenth of all else: only where the event says it has one.
+    # Reading headers costs a tenth of the fold, so they are read only if the event has trace context.
     traced = bool(event["extra"]) and f"/{TRACEPARENT}" in event["extra"]
     headers = trace_headers(record) if traced else []
     try:
@@ -97,29 +98,29 @@ def fold(
             states.put(state_key, outcome.state, headers, growth=growth, limit=size_limit)
         if link is not None:
             states.lead(link.index_keys, state_key)
-    except (InvalidEvent, RegistryError, MemoryError):  # the latter two are nothing that the record has done
+    except (InvalidEvent, RegistryError, MemoryError):  # the record did not cause the latter two
         raise
-    except Exception as error:  # noqa: BLE001 (rules are pure: a restart would meet it again)
+    except Exception as error:  # noqa: BLE001 (rules are pure: a restart would fail again)
         raise internal_error(record, error) from None
     return Folded(state_key, outcome, alerts, () if link is None else tuple(key for key, _ in link.others))
 
 
 def _read(typed: TypedTopic, record: KafkaRecord, value: bytes, key: bytes) -> tuple[Any, str]:
-    """Event and account key. Raises InvalidEvent where the record isn't of this topic, RegistryError."""
+    """Return event and account key. Raises RegistryError, and InvalidEvent where the record can't be read."""
     try:
         return typed.codec.decode(value), key.decode()
     except ValueError as error:
         raise InvalidEvent(Reason.UNDECODABLE, "", str(error)) from None
     except (RegistryError, MemoryError):
         raise
-    except Exception as error:  # noqa: BLE001 (a schema that fastavro trips over)
+    except Exception as error:  # noqa: BLE001 (a schema that fastavro fails on)
         raise internal_error(record, error) from None
 
 
 def _alert_records(
     outcome: Outcome[Any], writer: AlertWriter, headers: Headers, key: bytes, size_limit: int
 ) -> tuple[list[AlertRecord], int]:
-    """Alerts as they are to be produced, and their bytes. Raises InvalidEvent above `size_limit`."""
+    """Return the encoded alerts and their bytes. Raises InvalidEvent above `size_limit`."""
     alerts: list[AlertRecord] = []
     alert_bytes = 0
     for alert in outcome.alerts:
@@ -135,5 +136,5 @@ def _put_all(states: PartitionState[Any], puts: list[tuple[bytes, Any]], headers
     """Put all these states or none."""
     for key, state in puts:
         states.encode(key, state, size_limit)
-    for key, state in puts:  # encoded at once: a merged state has grown by more than an event
+    for key, state in puts:  # encode at once: a merged state has grown by more than one event
         states.put(key, state, headers, growth=size_limit, limit=size_limit)

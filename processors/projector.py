@@ -42,12 +42,12 @@ log = logging.getLogger(__name__)
 NAME: Final = "projector"
 TABLES: Final = ("state.accounts", "state.movements")
 ALERTS: Final = "alerts"
-# A typed record that this build can't read or fold: another build can, so passing it by would lose its alerts.
+# Reasons to stop at a typed record: a fixed build can fold it, so passing over it would lose its alerts.
 _STOPPING: Final = {Reason.INTERNAL_ERROR, Reason.UNDECODABLE, Reason.NO_VALUE}
 
 
 class Projector(Processor):
-    """Folds typed events into the tables of their partition; partition k of every topic is the same worker's."""
+    """Folds typed events into the tables of their partition; one worker has partition k of every topic."""
 
     def __init__(
         self,
@@ -74,8 +74,10 @@ class Projector(Processor):
         self._active = active
         self._skipped = set(settings.projector_skip)
         self._skip_reason = settings.projector_skip_reason or ""
-        self._alerted: list[tuple[float, float]] = []  # when received by the bridge and when read here, Unix seconds
-        for rule in RULES:  # a rate needs the 0 before the first one
+        self._alerted: list[
+            tuple[float, float]
+        ] = []  # times of receipt by the bridge and of reading here, Unix seconds
+        for rule in RULES:  # rate() needs an initial 0
             for status in ("FIRING", "RESOLVED") if rule.is_condition else ("FIRING",):
                 metrics.alerts.labels(rule.name, status)
         for topic in typed.values():
@@ -97,8 +99,8 @@ class Projector(Processor):
             raise RestartRequired(f"partitions {sorted(split)} of the typed topics are not all assigned to this worker")
         firsts = first_offsets(self._settings, foreign)
         for tp in sorted(foreign):
-            # PartitionState don't name the offsets that they come from. From the beginning, what is older changes
-            # nothing.
+            # States don't name the offsets that they come from. Only a start at the beginning is safe: older events
+            # change nothing.
             if positions[tp] > firsts[tp]:
                 raise refusal(tp, positions[tp], NAME, "events before it may never have been projected")
         for table in self._tables.values():
@@ -118,7 +120,7 @@ class Projector(Processor):
                         typed, record, self._tables, self._writer, self._size_limit, self._max_skew_us
                     )
                 except InvalidEvent as problem:
-                    self._refuse(record, problem)
+                    self._reject(record, problem)
                     continue
                 except RegistryError as error:
                     raise RestartRequired(f"looking up a schema: {error}") from None
@@ -137,8 +139,8 @@ class Projector(Processor):
         for (flag, biz_type), count in flags.items():
             self._counter_of(flag).labels(biz_type).inc(count)
 
-    def _refuse(self, record: KafkaRecord, problem: InvalidEvent) -> None:
-        """Quarantine what is wrong in the event, or what the operator skips. Raises RecordFailed otherwise."""
+    def _reject(self, record: KafkaRecord, problem: InvalidEvent) -> None:
+        """Quarantine an invalid event, or one that the operator skips. Raises RecordFailed for any other."""
         audit: Headers = []
         if problem.reason in _STOPPING:
             tp, offset = partition_of(record), record.offset()
@@ -186,7 +188,7 @@ class Projector(Processor):
 
 
 def source_uri(settings: Settings) -> str:
-    """CloudEvents source of every alert: the pipeline's projector, not one worker of it."""
+    """Return the CloudEvents source of every alert: the pipeline's projector, not one worker."""
     return f"/{settings.topic_prefix}/{NAME}"
 
 

@@ -1,4 +1,4 @@
-"""What would become of quarantined records if they were replayed now. Pure."""
+"""Previews what a replay of quarantined records would do now. Pure."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from broker_events.schemas.invalid_event import InvalidEvent, Reason
 from broker_events.schemas.models import QuarantinedEvent
 
 TYPED: Final = "typed into "
-REFUSED: Final = "refused again: "
-REPEATED: Final = "known duplicate of one before it"
+REJECTED: Final = "rejected again: "
+DUPLICATE: Final = "duplicate of an earlier record"
 
 
 class ReplayPreview:
-    """Judges records by the contracts of `routing`, in the order in which they would be replayed.
+    """Judges records by the contracts of `routing`, in the order of their replay.
 
-    What routers remember of typed events isn't looked at: an event that was typed meanwhile would be a known duplicate.
+    It doesn't read the routers' duplicate windows. An event that was typed meanwhile will be a duplicate.
     """
 
     def __init__(self, routing: Routing, window: int) -> None:
-        """`window`: how many events the routers remember of each partition (DUPLICATE_WINDOW)."""
+        """`window`: number of events that the routers remember per partition (DUPLICATE_WINDOW)."""
         self._routing = routing
         self._windows = defaultdict[int, DuplicateWindow](partial(duplicate_window, window))
 
     def of(self, event: QuarantinedEvent) -> str:
-        """Say what would become of a record that the router has refused."""
+        """Return the outcome of replaying a record that the router has rejected."""
         if event.reason == Reason.ID_CONFLICT:
-            return REFUSED + Reason.ID_CONFLICT  # the event whose id it has is typed
+            return REJECTED + Reason.ID_CONFLICT  # another event of its id is typed
         try:
             route, typed, _ = self._routing.type(event.value, event.key, self._windows[event.partition])
         except InvalidEvent as problem:
-            return REFUSED + problem.reason
+            return REJECTED + problem.reason
         except Exception:  # noqa: BLE001 (as the router does)
-            return REFUSED + Reason.INTERNAL_ERROR
-        return REPEATED if route is None or typed is None else TYPED + route.topic
+            return REJECTED + Reason.INTERNAL_ERROR
+        return DUPLICATE if route is None or typed is None else TYPED + route.topic

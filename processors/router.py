@@ -1,4 +1,4 @@
-"""The router: raw topic -> typed topics, one by biz_type; what can't be typed -> quarantine."""
+"""The router: raw topic -> one typed topic per biz_type; events that can't be typed -> quarantine."""
 
 from __future__ import annotations
 
@@ -31,26 +31,26 @@ from broker_events.schemas.oversized import marked
 log = logging.getLogger(__name__)
 
 NAME: Final = "router"
-# Kafka refuses a record that is further ahead of its clock, and the whole transaction with it; the clocks may differ.
+# Kafka rejects a record further ahead of its clock, and with it the whole transaction; clocks may differ.
 _MOST_AHEAD_MS: Final = MOST_AHEAD_MS - 300_000
 
 
 class Router(Processor):
-    """Every raw record ends as exactly one of: typed record, quarantine record, known duplicate.
+    """Every raw record becomes exactly one of: typed record, quarantine record, duplicate (dropped).
 
-    A typed record has key, partition number and timestamp of its raw record, so an account's order is kept.
+    A typed record has key, partition number and timestamp of its raw record. So the order per account is kept.
     """
 
     def __init__(
         self,
         routing: Routing,
-        history: DuplicateRestore,
+        duplicates: DuplicateRestore,
         quarantine: Quarantine,
         transaction: Transaction,
         metrics: Metrics,
     ) -> None:
         self._routing = routing
-        self._history = history
+        self._duplicates = duplicates
         self._quarantine = quarantine
         self._transaction = transaction
         self._metrics = metrics
@@ -69,8 +69,8 @@ class Router(Processor):
         started = time.monotonic()
         kept = {tp.partition: self._windows[tp.partition] for tp in unmoved}
         moved = {tp: position for tp, position in positions.items() if tp not in unmoved}
-        windows, restored = self._history.windows(moved)
-        self._history.refuse_unless_fitting({tp: positions[tp] for tp in foreign}, windows)
+        windows, restored = self._duplicates.windows(moved)
+        self._duplicates.refuse_unless_fitting({tp: positions[tp] for tp in foreign}, windows)
         self._windows = kept | windows
         took = time.monotonic() - started
         self._metrics.restored.labels("duplicates").inc(restored)
@@ -112,14 +112,14 @@ class Router(Processor):
         key, at_ms = record.key(), record.timestamp()[1]
         try:
             if not 0 < at_ms <= self._latest_ms:
-                raise InvalidEvent(Reason.BAD_TIME, "", f"the raw record has the time {at_ms} ms, no topic takes it")
+                raise InvalidEvent(Reason.BAD_TIME, "", f"no topic accepts the raw record's time {at_ms} ms")
             route, typed, traced = self._routing.type(record.value(), key, window)
         except InvalidEvent as problem:
             self._quarantine.put(self._transaction, record, marked(record.headers()) or problem)
             return
-        except MemoryError:  # nothing that the record has done
+        except MemoryError:  # the record did not cause it
             raise
-        except Exception as error:  # noqa: BLE001 (all of this is pure: a restart would meet it again)
+        except Exception as error:  # noqa: BLE001 (routing is pure: a restart would fail again)
             self._quarantine.put(self._transaction, record, internal_error(record, error))
             return
         if route is None or typed is None:
@@ -132,7 +132,7 @@ class Router(Processor):
         routed[route.biz_type] += 1
 
     def before_commit(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: records are produced at once."""
 
     def after_commit(self) -> None:
         now_ms = time.time() * 1000
@@ -153,8 +153,8 @@ def run(settings: Settings, stop: threading.Event, catalog: Catalog | None = Non
         schema_ids: Mapping[str, int], quarantine: Quarantine, transaction: Transaction, metrics: Metrics
     ) -> Router:
         routing = Routing(contracts.events, schema_ids, settings.topic, typed_size_limit(settings))
-        refused = QuarantineReader(settings, contracts, schema_ids[QUARANTINE], NAME, settings.topic(RAW))
-        return Router(routing, DuplicateRestore(settings, routing, refused, stop), quarantine, transaction, metrics)
+        rejected = QuarantineReader(settings, contracts, schema_ids[QUARANTINE], NAME, settings.topic(RAW))
+        return Router(routing, DuplicateRestore(settings, routing, rejected, stop), quarantine, transaction, metrics)
 
     outputs = [settings.topic(contract.topics[0].name) for contract in contracts.events.values()]
     run_worker(settings, NAME, contracts, [settings.topic(RAW)], outputs, build, stop, native_passthrough=True)

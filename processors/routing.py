@@ -1,4 +1,4 @@
-"""From a raw record's value to the typed topic and record that it becomes. Pure, but for what a writer is given."""
+"""Routes a raw record to its typed topic and makes the typed record. Pure, except for a native writer's output."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Route(NamedTuple):
-    """Where events of one biz_type go, and how their record is made the plain way."""
+    """The topic of one biz_type, and the transcoder that makes its records on the Python path."""
 
     biz_type: str
     event_type: str
@@ -29,8 +29,8 @@ class Route(NamedTuple):
     transcoder: Transcoder
 
 
-# A known duplicate has no record, and no route either if its biz_type has none. Last: whether there is trace context.
-Typed = Routed[Route | None]
+TypedRecord = Routed[Route | None]
+"""A duplicate has no record, and no route if its biz_type has none. Last: whether there is trace context."""
 
 
 class Routing:
@@ -43,9 +43,9 @@ class Routing:
         topic: Callable[[str], str],
         size_limit: int,
     ) -> None:
-        """`schema_ids` by topic name without prefix; `topic` puts the prefix before such a name.
+        """`schema_ids` by topic name without prefix; `topic` adds the prefix to such a name.
 
-        `size_limit`: bytes that key and value of a typed record may have together.
+        `size_limit`: most bytes of key and value of a typed record together.
         """
         self._size_limit = size_limit
         self._routes: dict[str, Route] = {}
@@ -58,41 +58,41 @@ class Routing:
             readable.append(Readable(contract, schema_ids[name], route))
         self._reader = EventReader(readable)
         self._route = self._reader.route
-        # Native code of another version fails here, at the start, and not at every event, which would be quarantined.
+        # Native code of another version fails here at the start, instead of quarantining every event.
         self._route(None, None, duplicate_window(0), size_limit)
 
     @property
     def topics(self) -> list[str]:
-        """Where typed records go, in the order in which a writer for `type_all` knows them."""
+        """The typed topics, in the order that the writer of `type_all` uses."""
         return [route.topic for route in self._routes.values()]
 
     @property
     def duplicate_keys(self) -> int:
-        """How many members of events were hidden so far by a later one of the same name."""
+        """Number of members of events that a later member of the same name has hidden."""
         return self._reader.hidden + sum(route.transcoder.duplicate_keys for route in self._routes.values())
 
     def identity(self, value: bytes | None) -> tuple[str, int]:
-        """What windows know an event by: its id and body hash. Raises `InvalidEvent` where there is no id."""
+        """Return the id and body hash by which windows know an event. Raises `InvalidEvent` without an id."""
         found = self._reader.read(value)
         if found is None:
             return parse_event(value).root["id"], body_hash(value or b"")
         _, event_id, *_, body = found
         return event_id, body
 
-    def type(self, value: bytes | None, key: bytes | None, window: DuplicateWindow) -> Typed:
-        """Make the typed record of a raw one, in the wire format, unless `window` knows that this was done already.
+    def type(self, value: bytes | None, key: bytes | None, window: DuplicateWindow) -> TypedRecord:
+        """Make the typed record of a raw one, in the wire format, unless `window` holds the event.
 
-        Raises `InvalidEvent`. Only an event that gets its record is remembered.
+        Raises `InvalidEvent`. The window remembers only events that get a record.
         """
         found = self._route(value, key, window, self._size_limit)
-        return self._type_plainly(value, key, window, found) if isinstance(found, int) else found
+        return self._type_in_python(value, key, window, found) if isinstance(found, int) else found
 
     def type_all(
         self, records: Records, first: int, window: DuplicateWindow, writer: Writer
     ) -> tuple[int, Mapping[str, int], Mapping[str, int]]:
-        """Give `writer` the typed records of raw ones, from number `first` on, up to one that is for `type`.
+        """Give `writer` the typed records of raw ones from index `first` on, up to one that needs `type`.
 
-        Returns that one's number, and by biz_type how many were written and how many `window` knew already.
+        Return the index of that one, and by biz_type the numbers of records written and of duplicates.
         """
         next_, written, known = self._reader.route_all(records, first, window, self._size_limit, writer)
         return next_, self._by_biz_type(written), self._by_biz_type(known)
@@ -100,8 +100,10 @@ class Routing:
     def _by_biz_type(self, counts: list[int]) -> dict[str, int]:
         return {biz_type: count for biz_type, count in zip(self._routes, counts, strict=True) if count}
 
-    def _type_plainly(self, value: bytes | None, key: bytes | None, window: DuplicateWindow, right: int) -> Typed:
-        """What native code has left; `right`: so many of the record's first fields are known to be right."""
+    def _type_in_python(
+        self, value: bytes | None, key: bytes | None, window: DuplicateWindow, right: int
+    ) -> TypedRecord:
+        """Type an event on the Python path; `right`: how many first fields native code found valid."""
         document = parse_event(value)
         event: dict[str, Any] = document.root
         event_id, body = event["id"], body_hash(value or b"")
@@ -117,15 +119,15 @@ class Routing:
             raise missing_key(event["payload"])
         check_key(key)
         if len(typed) + len(key) > self._size_limit:
-            raise InvalidEvent(Reason.TOO_LARGE, "", f"{len(typed)} bytes as a typed record")
+            raise InvalidEvent(Reason.TOO_LARGE, "", f"the typed record has {len(typed)} bytes")
         window.remember(event_id, body)
         return route, typed, TRACEPARENT in event
 
 
 def find_route(event: dict[str, Any], routes: Mapping[str, Route]) -> Route:
-    """The route of a parsed event (see runtime.events.pushed_event), by `payload.biz_type`.
+    """Return the route of a parsed event (runtime.events.pushed_event), by `payload.biz_type`.
 
-    Raises InvalidEvent for a biz_type without a contract, or one that came under another event_type than documented.
+    Raises InvalidEvent for a biz_type without a contract, or with another event_type than documented.
     """
     refuse_ambiguous(event["payload"], "biz_type", "/payload/biz_type")
     biz_type = event["payload"].get("biz_type")

@@ -117,10 +117,10 @@ def set_by_a_tool(admin: AdminClient, pipeline: Pipeline, offset: int) -> None:
 def test_an_offset_that_somebody_has_moved(pipeline: Pipeline, admin: AdminClient) -> None:
     route(pipeline, 0, 5)
     set_by_a_tool(admin, pipeline, 2)
-    assert "has an output, which would be written again" in refused(pipeline)
+    assert "has an output, which the router would write again" in refused(pipeline)
     pipeline.produce_all("raw", [("ACC-1", credit(f"e{number}")) for number in range(5, 8)])
     set_by_a_tool(admin, pipeline, 7)
-    assert "2 records before it, from 5 on, have no output: they would be lost" in refused(pipeline)
+    assert "2 records before it, from 5 on, have no output and would be lost" in refused(pipeline)
     done = pipeline.command("offsets", "accept", "router", "--reason", "ticket 17")
     assert done.returncode == 0, done.stderr
     with pipeline.worker("router") as router:

@@ -122,8 +122,8 @@ def test_the_window_is_of_typed_events(
     ("typed", "quarantined", "position", "refusal"),
     [
         ({0, 1, 2}, {3}, 4, None),  # where the outputs end
-        ({0, 1, 2}, set(), 4, r"1 records before it, from 3 on, have no output: they would be lost"),
-        ({0, 1, 2, 3}, set(), 2, r"the record at 2 has an output, which would be written again"),
+        ({0, 1, 2}, set(), 4, r"1 records before it, from 3 on, have no output and would be lost"),
+        ({0, 1, 2, 3}, set(), 2, r"the record at 2 has an output, which the router would write again"),
         ({0, 1}, {3}, 2, r"the record at 3 has an output"),
         (set(), set(), 0, None),
         ({0}, set(), 0, r"the record at 0 has an output"),

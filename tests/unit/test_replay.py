@@ -9,7 +9,7 @@ from unittest.mock import Mock
 import pytest
 
 from broker_events.cli.quarantine_records import Choice
-from broker_events.processors.replay_preview import REPEATED, ReplayPreview
+from broker_events.processors.replay_preview import DUPLICATE, ReplayPreview
 from broker_events.processors.routing import Routing
 from broker_events.runtime.quarantine.replay import Quarantined, is_too_large, replay_headers
 from broker_events.schemas.catalog import load_catalog
@@ -76,12 +76,12 @@ def forecast() -> ReplayPreview:
     ("members", "expected"),
     [
         ({"value": event()}, "typed into broker.event.credit"),
-        ({"value": event(amount="1e20")}, "refused again: bad_amount"),
-        ({"value": event(biz_type="NO_SUCH_TYPE")}, "refused again: unknown_biz_type"),
-        ({"value": event(), "key": None}, "refused again: no_account"),
-        ({"value": event(), "reason": "id_conflict"}, "refused again: id_conflict"),
-        ({"value": event()[:-1] + b',"more":"' + b"x" * 1000 + b'"}'}, "refused again: too_large"),
-        ({"value": None}, "refused again: no_value"),
+        ({"value": event(amount="1e20")}, "rejected again: bad_amount"),
+        ({"value": event(biz_type="NO_SUCH_TYPE")}, "rejected again: unknown_biz_type"),
+        ({"value": event(), "key": None}, "rejected again: no_account"),
+        ({"value": event(), "reason": "id_conflict"}, "rejected again: id_conflict"),
+        ({"value": event()[:-1] + b',"more":"' + b"x" * 1000 + b'"}'}, "rejected again: too_large"),
+        ({"value": None}, "rejected again: no_value"),
     ],
 )
 def test_what_would_become_of_a_record(forecast: ReplayPreview, members: dict[str, Any], expected: str) -> None:
@@ -90,8 +90,8 @@ def test_what_would_become_of_a_record(forecast: ReplayPreview, members: dict[st
 
 def test_an_event_that_was_refused_twice_is_typed_once(forecast: ReplayPreview) -> None:
     twice = [refused(event(), offset=offset) for offset in (17, 18)]
-    assert [forecast.of(each) for each in twice] == ["typed into broker.event.credit", REPEATED]
-    assert forecast.of(refused(event(amount="2"), offset=19)) == "refused again: id_conflict"
+    assert [forecast.of(each) for each in twice] == ["typed into broker.event.credit", DUPLICATE]
+    assert forecast.of(refused(event(amount="2"), offset=19)) == "rejected again: id_conflict"
     assert forecast.of(refused(event(), partition=4)) == "typed into broker.event.credit", "windows are by partition"
 
 
