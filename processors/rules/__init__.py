@@ -1,7 +1,7 @@
 """The rules: pure functions from a state and a typed event to the next state and the alerts.
 
-Events and states are in storage form (`schemas.storage_types`): times as int microseconds, decimals as bytes. No Kafka,
-no Faust, no clock and no environment in here: the same events always give the same states and alerts.
+Events and states are in storage form (`schemas.storage_types`): times as int microseconds, decimals as bytes. Rules use
+no Kafka, Faust, clock or environment. So the same events always produce the same states and alerts.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ __all__ = [
 ]
 
 
-class Table(Protocol):
-    """The states of one partition, by key. `holder` returns the key of the state that was put with this index key."""
+class StateReader(Protocol):
+    """The states of one partition, by key. `holder` returns the key of the state that has this index key."""
 
     def get(self, key: bytes, /) -> Any: ...  # noqa: ANN401 (any table's state)
     def holder(self, index_key: bytes, /) -> bytes | None: ...
@@ -43,16 +43,16 @@ class Table(Protocol):
 class Projection(NamedTuple):
     """How one event type is projected.
 
-    `topic` of the state, without the prefix. `apply(table, event, account_key, source)` gives what to put into the
-    table; a state that the table gave is never altered. `account_key` is the Kafka key of the typed record.
+    `topic` of the state, without the prefix. `apply(table, event, account_key, source)` returns what to put into the
+    table, and never alters a state of the table. `account_key` is the Kafka key of the typed record.
     """
 
     topic: Literal["state.accounts", "state.movements"]
-    apply: Callable[[Table, Any, str, RecordOrigin], Projected[Any]]
+    apply: Callable[[StateReader, Any, str, RecordOrigin], Projected[Any]]
 
 
 def _of_account(rule: Callable[[AccountState | None, Any, str, RecordOrigin], Outcome[AccountState]]) -> Projection:
-    def apply(table: Table, event: Any, account_key: str, source: RecordOrigin) -> Projected[AccountState]:  # noqa: ANN401
+    def apply(table: StateReader, event: Any, account_key: str, source: RecordOrigin) -> Projected[AccountState]:  # noqa: ANN401
         key = account_key.encode()
         state = table.get(key)
         return key, state, rule(state, event, account_key, source), None
@@ -63,7 +63,7 @@ def _of_account(rule: Callable[[AccountState | None, Any, str, RecordOrigin], Ou
 _MOVEMENT: Final = Projection("state.movements", linked_movement)
 
 INDEX_KEYS: Final[Mapping[str, Callable[[Any], tuple[bytes, ...]]]] = MappingProxyType({"state.movements": index_keys})
-"""By topic: what leads to a state besides its key."""
+"""By topic: the keys of a state's entries in the index."""
 
 PROJECTIONS: Final[Mapping[str, Projection]] = MappingProxyType(
     {
@@ -81,4 +81,4 @@ PROJECTIONS: Final[Mapping[str, Projection]] = MappingProxyType(
         "TRANSFER": _MOVEMENT,
     }
 )
-"""By biz_type. An event type that is not in here has a typed topic and no state."""
+"""By biz_type. An event type without a projection has a typed topic and no state."""

@@ -1,16 +1,16 @@
-"""The six account event types, folded into the state of the account.
+"""Folds the six account event types into the state of the account.
 
-Each part of the state is the newest word on one thing (`recency`), so the state is the same however the topics are
-interleaved. What one topic alone states may depend on that topic's own order, and on nothing else.
+Source: Account Events. Each part of the state is the newest statement of one fact (`recency`), so the interleaving of
+topics doesn't change the state. A fact that one topic alone states may depend on that topic's order.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from broker_events.processors.rules import liquidate_only
 from broker_events.processors.rules.outcome import Flag, Outcome
-from broker_events.processors.rules.recency import Typed, restate, supersede
+from broker_events.processors.rules.recency import TypedEvent, restate, supersede
 
 if TYPE_CHECKING:
     from broker_events.processors.rules.outcome import RecordOrigin
@@ -34,8 +34,8 @@ _BCAN_STATUSES = {"SUCCESS", "FAILED"}
 _DECISIONS = {"APPROVED", "REJECTED"}
 
 
-class _Identified(Typed):
-    """What all account events say about themselves and the account."""
+class _AccountEvent(TypedEvent):
+    """Fields that all account events share."""
 
     account_id: str | None
     account_number: str | None
@@ -69,7 +69,7 @@ def account_update(
 def virtual_account_bcan_update(
     state: AccountState | None, event: VirtualAccountBcanUpdate, account_key: str, source: RecordOrigin
 ) -> Outcome[AccountState]:
-    """VIRTUAL_ACCOUNT_BCAN_UPDATE: the exchange's word on one type of BCAN code."""
+    """VIRTUAL_ACCOUNT_BCAN_UPDATE: the exchange's decision on one type of BCAN code."""
     known = (
         event["status"] in _BCAN_STATUSES and event["type"] in _BCAN_TYPES and event["account_type"] in _ACCOUNT_TYPES
     )
@@ -97,46 +97,38 @@ def account_info_update(
     state: AccountState | None, event: AccountInfoUpdate, account_key: str, source: RecordOrigin
 ) -> Outcome[AccountState]:
     """ACCOUNT_INFO_UPDATE: a change of account data was approved or rejected."""
-    known = event["status"] in _DECISIONS
-    state = _with_facts(state, event, account_key, source)
-    arrival = supersede(event, state["info_update"], source)
-    if arrival is False:
-        return Outcome(state, (), _flags(known=known, stale=True))
-    changed: AccountState = {
-        **state,
-        "info_update": {
-            "status": event["status"],
-            "request_id": event["request_id"],
-            "client_request_id": event["client_request_id"],
-            "event_time": event["event_time"],
-            "event_time_text": event["event_time_text"],
-            "event_id": event["event_id"],
-            "arrival": arrival,
-        },
-    }
-    return Outcome(changed, (), _flags(known=known))
+    return _decided("info_update", state, event, event["request_id"], account_key, source)
 
 
 def account_close(
     state: AccountState | None, event: AccountClose, account_key: str, source: RecordOrigin
 ) -> Outcome[AccountState]:
     """ACCOUNT_CLOSE: an application to close the account was approved or rejected."""
+    return _decided("close", state, event, None, account_key, source)
+
+
+def _decided(
+    part: Literal["info_update", "close"],
+    state: AccountState | None,
+    event: AccountInfoUpdate | AccountClose,
+    request_id: str | None,
+    account_key: str,
+    source: RecordOrigin,
+) -> Outcome[AccountState]:
     known = event["status"] in _DECISIONS
     state = _with_facts(state, event, account_key, source)
-    arrival = supersede(event, state["close"], source)
+    arrival = supersede(event, state[part], source)
     if arrival is False:
         return Outcome(state, (), _flags(known=known, stale=True))
-    changed: AccountState = {
-        **state,
-        "close": {
-            "status": event["status"],
-            "request_id": None,
-            "client_request_id": event["client_request_id"],
-            "event_time": event["event_time"],
-            "event_time_text": event["event_time_text"],
-            "event_id": event["event_id"],
-            "arrival": arrival,
-        },
+    changed = state.copy()
+    changed[part] = {
+        "status": event["status"],
+        "request_id": request_id,
+        "client_request_id": event["client_request_id"],
+        "event_time": event["event_time"],
+        "event_time_text": event["event_time_text"],
+        "event_id": event["event_id"],
+        "arrival": arrival,
     }
     return Outcome(changed, (), _flags(known=known))
 
@@ -144,10 +136,10 @@ def account_close(
 def restrict_infos(
     state: AccountState | None, event: AccountRestrict | AccountUnrestricted, account_key: str, source: RecordOrigin
 ) -> Outcome[AccountState]:
-    """ACCOUNT_RESTRICT and ACCOUNT_UNRESTRICTED: the newest list as received, and which of the two it came with.
+    """ACCOUNT_RESTRICT and ACCOUNT_UNRESTRICTED: the newest list as received, with its type.
 
-    Whether the list of ACCOUNT_UNRESTRICTED is what was lifted or what remains is not documented, so nothing is
-    inferred from it. The two types are two topics: at the same instant ACCOUNT_RESTRICT wins.
+    Account Events doesn't document whether ACCOUNT_UNRESTRICTED lists what was lifted or what remains, so the rule
+    infers nothing from it. The types come in two topics: at the same instant ACCOUNT_RESTRICT wins.
     """
     state = _with_facts(state, event, account_key, source)
     arrival = restate(event, state["restrict_infos"], source)
@@ -175,12 +167,12 @@ def _flags(*, known: bool, stale: bool = False) -> tuple[Flag, ...]:
 
 def _with_facts(
     state: AccountState | None,
-    event: _Identified,
+    event: _AccountEvent,
     account_key: str,
     source: RecordOrigin,
     account_type: str | None = None,
 ) -> AccountState:
-    """Return the state with what the event says about the account; the same object when that is nothing new."""
+    """Return the state with the event's account facts; the same object when none is new."""
     if state is None:
         state = _unknown_account(account_key)
     old_id, old_number, old_type = state["account_id"], state["account_number"], state["account_type"]
@@ -192,7 +184,9 @@ def _with_facts(
     return {**state, "account_id": new_id, "account_number": new_number, "account_type": new_type}
 
 
-def _newest(old: AccountFact | None, value: str | None, event: _Identified, source: RecordOrigin) -> AccountFact | None:
+def _newest(
+    old: AccountFact | None, value: str | None, event: _AccountEvent, source: RecordOrigin
+) -> AccountFact | None:
     arrival = bool(value) and restate(event, old, source)
     if not value or arrival is False:
         return old

@@ -1,4 +1,4 @@
-"""Alerts: how one is named, and which of them are true until further notice."""
+"""Alerts: their rules and ids, and which of them state a condition."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from broker_events.schemas.storage_types import Alert
 
 NAMESPACE: Final = UUID("6261f28f-fc6c-59a7-817f-efdca5dc1481")
-"""UUIDv5 namespace of alert ids. It never changes: subscribers know an alert by its id."""
+"""UUIDv5 namespace of alert ids. It must never change: subscribers deduplicate by alert id."""
 
 
 class Rule(NamedTuple):
-    """A rule's constants. `version` grows with each change of its logic.
+    """A rule's constants. Increment `version` with each change of its logic.
 
     A rule about a condition has FIRING and RESOLVED alerts, one about an occurrence only FIRING ones.
     """
@@ -33,7 +33,7 @@ CONDITIONS: Final = frozenset(rule.name for rule in RULES if rule.is_condition)
 
 
 class Cause(TypedDict):
-    """What an alert takes over from any event."""
+    """Fields that an alert copies from its event."""
 
     event_id: str
     event_type: str
@@ -51,7 +51,7 @@ class ActiveChange(NamedTuple):
 
 
 def active_change(alert: Alert) -> ActiveChange | None:
-    """Tell what an alert does to the table of conditions that hold now; None for an occurrence, never in that table."""
+    """Return the change of alerts.active by an alert; None for an occurrence, which is never in that table."""
     if alert["rule"] not in CONDITIONS:
         return None
     return ActiveChange(alert["dedup_key"], alert if alert["status"] == "FIRING" else None)
@@ -67,7 +67,7 @@ def make_alert(
     subject: str,
     summary: str,
 ) -> Alert:
-    """Return an alert without evidence: the rule fills in `restriction` or `transfer`."""
+    """Return an alert without evidence; the rule sets `restriction` or `transfer`."""
     dedup_key = f"{rule.name}/{account_key}/{subject}"
     return {
         "alert_id": str(uuid5(NAMESPACE, f"{dedup_key}/{event['event_id']}")),
@@ -96,5 +96,5 @@ def make_alert(
 
 
 def account_tail(account: str) -> str:
-    """How a summary names an account: by no more than its last four characters."""
+    """Return an account's last four characters, as summaries show it."""
     return f"…{account[-4:]}"

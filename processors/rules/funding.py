@@ -1,7 +1,8 @@
-"""What the six funding event types say about a movement, and under which names.
+"""The six funding event types: their ids, statuses and terms.
 
-The samples differ from the broker's field tables: TRANSFER has no transfer_id, FEE_DEDUCTION mostly has
-instant_funding_id in place of fee_id. The only id in every sample is client_request_id, so it names a movement first.
+Source: Funding Events, the field tables and samples of each type. The samples differ from the tables: TRANSFER has no
+transfer_id, and FEE_DEDUCTION mostly has instant_funding_id in place of fee_id. Only client_request_id is in every
+sample, so it is the preferred id of a movement.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class FundingEvent(TypedDict):
-    """What all six types have under one name."""
+    """Fields that all six types share."""
 
     event_id: str
     event_type: str
@@ -27,7 +28,7 @@ class FundingEvent(TypedDict):
 
 
 class FundingType(NamedTuple):
-    """One type: the broker's ids of a request, most telling first; documented statuses; terms as (state's, event's)."""
+    """One type: ids of a request, preferred first; documented statuses; terms as (state's name, event's name)."""
 
     system_ids: tuple[str, ...]
     statuses: frozenset[str]
@@ -58,18 +59,18 @@ FUNDING_TYPES: Final[Mapping[str, FundingType]] = {
 
 
 def system_ids(event: FundingEvent) -> dict[str, str]:
-    """Return the broker's ids of the request by the broker's field names; empty ones are left out."""
+    """Return the broker's ids of the request by the broker's field names, without empty ones."""
     values = cast("Mapping[str, str | None]", event)
     return {name: value for name in FUNDING_TYPES[event["biz_type"]].system_ids if (value := values[name])}
 
 
 def terms(event: FundingEvent) -> dict[str, str | bytes]:
-    """Return kind, direction and amounts (decimal bytes) by the names of MovementState; unsaid ones are left out."""
+    """Return kind, direction and amounts (decimal bytes) by the names of MovementState, without absent ones."""
     values = cast("Mapping[str, str | bytes | None]", event)
     pairs = FUNDING_TYPES[event["biz_type"]].terms
     return {name: value for name, event_name in pairs if (value := values[event_name]) is not None}
 
 
 def request_id(event: FundingEvent) -> str:
-    """Return what names the movement among those of its account and type: the first id that is not empty."""
+    """Return the preferred id of the movement, unique per account and type: the first that is not empty."""
     return event["client_request_id"] or next(iter(system_ids(event).values()), event["event_id"])

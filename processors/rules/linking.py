@@ -1,12 +1,12 @@
-"""Which movement an event is about: a movement is known by every id that one of its events had.
+"""Finds the movement of an event by every id that one of its events had (docs/adr/0014-movement-identity.md).
 
 Events of one account key and biz_type that share an id of one kind are one movement, in any order of arrival. Ids of
-different kinds are never compared. The key of the movement's record has its first known id: client_request_id, then the
-type's own ids, then the event id; of several values the smallest. The key so depends on the ids, not on their order.
+different kinds are never compared. The key of the movement's record has its preferred id: client_request_id, then the
+type's own ids, then the event id; of several values the smallest. So the key depends on the ids, not on their order.
 
-An id leads to its movement in one of three ways. The record at the id's own key is the movement, or an alias of it. Or
-the movement's record says the id, which the table's index is made of. An alias is written at a key that was a
-movement's before, and for an id that the record no longer says because it has another value of that kind.
+An id leads to its movement in three ways. The record at the id's key is the movement; or it is an alias; or the table's
+index, made of the ids in the records, has the id. The rule writes an alias at a former key of a movement, and for an id
+that the record no longer holds because it has another value of that kind.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class _Id(NamedTuple):
     value: str
 
 
-class Movements(Protocol):
-    """The movements of one partition. `holder` returns the key of the record that was put with this index key."""
+class MovementReader(Protocol):
+    """The movements of one partition. `holder` returns the key of the record that has this index key."""
 
     def get(self, key: bytes, /) -> MovementState | None: ...
     def holder(self, index_key: bytes, /) -> bytes | None: ...
@@ -45,19 +45,19 @@ class Movements(Protocol):
 
 
 def index_keys(state: MovementState) -> tuple[bytes, ...]:
-    """Return what leads to a record besides its key: every id that it says and that is not in its key."""
+    """Return the index keys of a record: every id in it that is not in its key."""
     if state["alias_of"] is not None:
         return ()
     return tuple(_index_key(state["account_key"], state["biz_type"], *each) for each in _ids(state)[1:])
 
 
 def linked_movement(
-    table: Movements, event: FundingEvent, account_key: str, source: RecordOrigin
+    table: MovementReader, event: FundingEvent, account_key: str, source: RecordOrigin
 ) -> Projected[MovementState]:
-    """Fold an event of any of the six types into its movement, and merge movements that it proves to be one."""
+    """Fold an event of any of the six types into its movement; merge movements that it shows to be one."""
     request, kinds = event["client_request_id"], FUNDING_TYPES[event["biz_type"]].system_ids
     if not request:
-        return _Search(table, event, account_key).fold(source)
+        return _MovementSearch(table, event, account_key).fold(source)
     prefix = f"{account_key}/{event['biz_type']}/"
     movement_id = f"{prefix}{request}"
     key = movement_id.encode()
@@ -65,7 +65,7 @@ def linked_movement(
     is_known = state is None or (state["client_request_id"] == request and state["alias_of"] is None)
     says = {} if state is None else state["system_ids"]
     index = []
-    for kind in kinds:  # the common cases first: every other id is known to lead here, or to nowhere
+    for kind in kinds:  # fast path: every other id leads to this movement or to none
         value: str | None = event[kind]  # type: ignore[literal-required]
         if not value:
             continue
@@ -75,15 +75,15 @@ def linked_movement(
             index.append(_index_key(account_key, event["biz_type"], kind, value))
             is_known = is_known and kind not in says and table.holder(index[-1]) is None
     if not is_known:
-        return _Search(table, event, account_key).fold(source)
+        return _MovementSearch(table, event, account_key).fold(source)
     outcome = movement(state, event, account_key, source, movement_id)
     return key, state, outcome, Link(tuple(index)) if index else None
 
 
-class _Search:
-    """An event whose ids may lead to several movements, or to none yet."""
+class _MovementSearch:
+    """Folds an event whose ids may lead to several movements."""
 
-    def __init__(self, table: Movements, event: FundingEvent, account_key: str) -> None:
+    def __init__(self, table: MovementReader, event: FundingEvent, account_key: str) -> None:
         self._table, self._event, self._account_key = table, event, account_key
         self._biz_type = event["biz_type"]
         self._prefix = f"{account_key}/{self._biz_type}/"
@@ -105,8 +105,8 @@ class _Search:
         return key, self._found.get(key), outcome, Link(index, tuple(self._written.items()))
 
     def _find(self) -> None:
-        """Follow the ids of the event, and of every movement found, to all movements that they lead to."""
-        for each in self._ids:  # grows
+        """Find all movements that the ids of the event, and of every movement found, lead to."""
+        for each in self._ids:  # grows during the loop
             key, state = self._follow(each)
             if state is None or key in self._found:
                 continue
@@ -125,7 +125,7 @@ class _Search:
         return key, state
 
     def _record_named(self, each: _Id) -> tuple[bytes, MovementState | None]:
-        """Return key and record of an id; the key has the kind before it where an equal id of another kind took it."""
+        """Return key and record of an id; the key includes the id's kind where another kind has an equal id."""
         tail = each.value
         while True:
             key = f"{self._prefix}{tail}".encode()
@@ -135,19 +135,19 @@ class _Search:
             tail = f"{each.kind}/{tail}"
 
     def _write_aliases(self, state: MovementState, name: _Id) -> None:
-        """Lead the ids here that have a record of their own, or that the state can't all say."""
+        """Write aliases for ids that have a record of their own, or that the state has no room for."""
         self._written[state["movement_id"].encode()] = state
         for each in self._ids:
-            place, record = self._record_named(each)
+            key, record = self._record_named(each)
             if each == name or (record is None and each.kind not in self._conflicts):
                 continue
             if record is None or record["alias_of"] != state["movement_id"]:
-                self._written[place] = _alias(state, each, place.decode(), self._event)
+                self._written[key] = _alias(state, each, key.decode(), self._event)
         del self._written[state["movement_id"].encode()]
 
     @property
     def _conflicts(self) -> set[str]:
-        """Kinds of which the movement has had more than one id."""
+        """Kinds with more than one id of the movement."""
         kinds = [each.kind for each in self._ids]
         return {kind for kind in kinds if kinds.count(kind) > 1}
 
@@ -169,7 +169,7 @@ def _event_ids(event: FundingEvent) -> list[_Id]:
 
 
 def _ids(state: MovementState) -> list[_Id]:
-    """Return the ids that a record says; the first is the one in its key."""
+    """Return the ids in a record; the first is the one in its key."""
     says = state["system_ids"]
     ids = [_Id(kind, says[kind]) for kind in FUNDING_TYPES[state["biz_type"]].system_ids if kind in says]
     if state["client_request_id"]:
@@ -186,7 +186,7 @@ def _index_key(account_key: str, biz_type: str, kind: str, value: str) -> bytes:
 
 
 def _named(state: MovementState, name: _Id, key: str) -> MovementState:
-    """Return the state with the id in its key; the same object where it has it."""
+    """Return the state with the id in its key; the same object where it already has it."""
     if state["movement_id"] == key and _ids(state)[0] == name:
         return state
     named = {**state, "movement_id": key}
@@ -197,10 +197,10 @@ def _named(state: MovementState, name: _Id, key: str) -> MovementState:
     return cast("MovementState", named)
 
 
-def _alias(state: MovementState, each: _Id, place: str, event: FundingEvent) -> MovementState:
-    """Return the record at the key `place` of an id of the movement, by an event of the movement."""
+def _alias(state: MovementState, each: _Id, key: str, event: FundingEvent) -> MovementState:
+    """Return the alias record at `key` for an id of the movement, from one of its events."""
     alias = dict.fromkeys(state) | {
-        "movement_id": place,
+        "movement_id": key,
         "account_key": state["account_key"],
         "account_id": state["account_id"],
         "biz_type": state["biz_type"],

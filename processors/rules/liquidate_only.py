@@ -1,7 +1,7 @@
-"""LIQUIDATE_ONLY: per market, from one full snapshot of an account's restrictions to the next.
+"""LIQUIDATE_ONLY: the condition that an account is liquidate-only in a market.
 
-Source: Account Events, Account Update Event: each push is a complete snapshot, an empty array means no restriction.
-That a restriction begins or ends can only be seen against the snapshot before.
+Source: Account Events, Account Update Event. Each push is a complete snapshot; an empty array means no restriction. So
+the rule compares each snapshot with the one before.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from broker_events.processors.rules.alerting import LIQUIDATE_ONLY, account_tail, make_alert
 from broker_events.processors.rules.recency import elapsed_us, received_if_ahead
-from broker_events.processors.rules.spelling import plain
+from broker_events.processors.rules.spelling import normalized
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     )
 
 Held = dict[str, "LiquidateOnlyState"]
-"""Markets that are liquidate-only, and since when."""
+"""Liquidate-only markets, each with its first event."""
 
 
 _MARKETS = {
@@ -38,24 +38,24 @@ _MARKETS = {
 def market_of(code: str) -> str | None:
     """Market of a restriction code: HK_STOCK_LIQUIDATE_ONLY -> HK, LIQUIDATE_ONLY -> ALL, any other code -> None.
 
-    Case, width, and what separates or surrounds the words make no difference (`processors.rules.spelling`).
+    Case, width, separators and surrounding characters make no difference (`processors.rules.spelling`).
     """
-    return _MARKETS[code] if code in _MARKETS else _market_of(plain(code))
+    return _MARKETS[code] if code in _MARKETS else _market_of(normalized(code))
 
 
 def _market_of(code: str) -> str | None:
-    liquidate = plain(code.removesuffix("ONLY"))
+    liquidate = normalized(code.removesuffix("ONLY"))
     if not (code.endswith("ONLY") and liquidate.endswith("LIQUIDATE")):
         return None
-    market = plain(liquidate.removesuffix("LIQUIDATE"))
+    market = normalized(liquidate.removesuffix("LIQUIDATE"))
     before_stock = market.removesuffix("STOCK")
     if before_stock != market and before_stock and not before_stock[-1].isalnum():
-        market = plain(before_stock)
+        market = normalized(before_stock)
     return market or "ALL"
 
 
 class _Step(NamedTuple):
-    """From one snapshot to the next."""
+    """A snapshot and the one before."""
 
     last: RestrictionsState | None
     event: AccountUpdate
@@ -66,7 +66,7 @@ class _Step(NamedTuple):
 def judge(
     last: RestrictionsState | None, event: AccountUpdate, account_key: str, source: RecordOrigin
 ) -> tuple[Held, tuple[Alert, ...]]:
-    """Judge a snapshot that is not stale: the markets liquidate-only now, and alerts on what began and what ended."""
+    """Return the markets liquidate-only now, and alerts on those that began or ended; the snapshot is not stale."""
     now = _markets(event["restrictions"])
     before: Held = last["liquidate_only"] if last else {}
     if now.keys() == before.keys():
@@ -85,7 +85,7 @@ def judge(
 
 
 def _markets(codes: Iterable[str]) -> dict[str, str]:
-    """Liquidate-only markets with the first code that says so, in the snapshot's order."""
+    """Return the liquidate-only markets with their first code, in the snapshot's order."""
     markets: dict[str, str] = {}
     for code in codes:
         market = market_of(code)

@@ -1,8 +1,8 @@
-"""The six funding event types, folded into the state of one movement.
+"""Folds the six funding event types into the state of one movement.
 
-Statuses are judged in the order of their event times (`recency`), not of their arrival. CANCELED, REJECTED, FAILED,
-COMPLETED and RETURNED are final, and COMPLETED may still become RETURNED (Funding Transfer Events). A status the
-documents do not list may be one on the way ("intermediate or final execution results"), so nothing is inferred from it.
+Source: Funding Events. Transitions are judged in the order of event times (`recency`), not of arrival. CANCELED,
+REJECTED, FAILED, COMPLETED and RETURNED are final, but COMPLETED may become RETURNED (Funding Transfer Events). An
+undocumented status may be intermediate ("intermediate or final execution results"), so the rule infers nothing from it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from broker_events.processors.rules.recency import (
     is_ahead,
     is_far_ahead,
     order,
-    place,
+    order_key,
     supersede,
     was_read,
 )
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from broker_events.schemas.storage_types import Arrival, MovementState, StatusEvent, Transfer
 
 HISTORY_LIMIT: Final = 32
-"""Status events kept per movement. Real ones have a few; the limit bounds the record when a broker repeats itself."""
+"""Status events kept per movement. Real ones have a few; the limit bounds the record against repeated pushes."""
 
 _FINAL = frozenset({"CANCELED", "REJECTED", "FAILED", "COMPLETED", "RETURNED"})
 _STATUSES = Words(_FINAL)
@@ -39,7 +39,7 @@ _STATUSES = Words(_FINAL)
 def movement(
     state: MovementState | None, event: FundingEvent, account_key: str, source: RecordOrigin, movement_id: str
 ) -> Outcome[MovementState]:
-    """Any of the six types; `state` is that of the event's movement, which has this id (`processors.rules.linking`)."""
+    """Fold an event of any of the six types; `state` is that of its movement (`processors.rules.linking`)."""
     known = event["status"] in FUNDING_TYPES[event["biz_type"]].statuses
     flags: tuple[Flag, ...] = () if known else (Flag.UNKNOWN_VALUE,)
     status = _STATUSES(event["status"])
@@ -54,13 +54,13 @@ def movement(
             event, arrival_after(None, None, source) if is_ahead(event["event_time"], source) else None
         )
         changed = _filled(state, event)
-        flags += (Flag.STALE, *_enter(changed, entry, _place(event, state["history"])))
+        flags += (Flag.STALE, *_enter(changed, entry, _history_index(event, state["history"])))
     else:
         at = arrival and arrival["order_time"]
         entry = _status_event(event, None if at is None else arrival_after(None, at, source))
         changed = _advanced(state, event, arrival)
         flags += _enter(changed, entry, len(state["history"]))
-    if changed["history_dropped"]:  # the history doesn't know every event any more
+    if changed["history_dropped"]:  # the history no longer holds every event
         before = changed["arrival"]
         changed["arrival"] = arrival_after(before, before and before["order_time"], source)
     if status == "COMPLETED" and _is_first(event, changed["completed"], source):
@@ -73,11 +73,11 @@ def movement(
 
 
 def merge(one: MovementState, other: MovementState) -> MovementState:
-    """Return one state of two that are about the same movement, with the id of the first.
+    """Return the merged state of two that belong to one movement, with the id of the first.
 
-    At the same instant the first counts as the newer.
+    At the same instant the first counts as the newer one.
     """
-    newer, older = (other, one) if place(one) < place(other) else (one, other)
+    newer, older = (other, one) if order_key(one) < order_key(other) else (one, other)
     completed = [state["completed"] for state in (older, newer) if state["completed"] is not None]
     merged = cast(
         "MovementState",
@@ -91,13 +91,15 @@ def merge(one: MovementState, other: MovementState) -> MovementState:
             "reason": newer["reason"],
             "history": other["history"],
             "history_dropped": one["history_dropped"] + other["history_dropped"],
-            # A time that says nothing is the oldest only where it is alone.
-            "completed": min(completed, key=lambda entry: (entry["arrival"] is not None, place(entry)), default=None),
+            # A useless time is the oldest only if there is no other.
+            "completed": min(
+                completed, key=lambda entry: (entry["arrival"] is not None, order_key(entry)), default=None
+            ),
             "returned_alert_id": one["returned_alert_id"] or other["returned_alert_id"],
         },
     )
     for entry in one["history"]:
-        later = [place(each) > place(entry) for each in merged["history"]]
+        later = [order_key(each) > order_key(entry) for each in merged["history"]]
         _enter(merged, {**entry}, later.index(True) if True in later else len(later))
     merged["arrival"] = _arrival_of_both(newer, older) if newer["arrival"] or merged["history_dropped"] else None
     return merged
@@ -115,14 +117,14 @@ def _arrival_of_both(newer: MovementState, older: MovementState) -> Arrival | No
 
 
 def _both(older: dict[str, str], newer: dict[str, str], state: MovementState) -> dict[str, str]:
-    """Return the system ids of both: of two values the newer one, or the lesser one where it may name the movement."""
+    """Return the system ids of both. Of two values it is the newer, or the lesser where it may be the movement's id."""
     if state["client_request_id"]:
         return {**older, **newer}
     return {**older, **newer, **{kind: min(older[kind], newer[kind]) for kind in older.keys() & newer.keys()}}
 
 
 def is_legal(before: str, after: str) -> bool:
-    """Whether a movement may go from one status to the other, in any spelling; staying is always legal."""
+    """Whether a movement may change from one status to the other, in any spelling. No change is always legal."""
     before, after = _STATUSES(before), _STATUSES(after)
     return (
         before == after or before not in _FINAL or after not in _FINAL or (before, after) == ("COMPLETED", "RETURNED")
@@ -130,7 +132,7 @@ def is_legal(before: str, after: str) -> bool:
 
 
 def _was_read(event: FundingEvent, state: MovementState, source: RecordOrigin) -> bool:
-    """Whether the event is in the state, which the history shows as far as it goes back."""
+    """Whether the event is already in the state, as far back as its history goes."""
     if state["history_dropped"] and state["arrival"] is not None and was_read(source, state["arrival"]):
         return True
     return any(
@@ -142,7 +144,7 @@ def _was_read(event: FundingEvent, state: MovementState, source: RecordOrigin) -
 
 
 def _is_first(event: FundingEvent, completed: StatusEvent | None, source: RecordOrigin) -> bool:
-    """Whether a COMPLETED event is the oldest so far; one whose time says nothing is so only where it is alone."""
+    """Whether a COMPLETED event is the oldest so far; one with a useless time is so only if there is no other."""
     if completed is None:
         return True
     if is_far_ahead(event["event_time"], source):
@@ -184,7 +186,7 @@ def _first(event: FundingEvent, account_key: str, movement_id: str, entry: Statu
 
 
 def _filled(state: MovementState, event: FundingEvent) -> MovementState:
-    """Return a copy of the state in which a stale event fills in what was never said, and overwrites nothing."""
+    """Return a copy of the state in which a stale event sets absent fields and overwrites none."""
     gaps = {name: value for name, value in terms(event).items() if state.get(name) is None}
     filled = {
         **state,
@@ -196,7 +198,7 @@ def _filled(state: MovementState, event: FundingEvent) -> MovementState:
 
 
 def _advanced(state: MovementState, event: FundingEvent, arrival: Arrival | None) -> MovementState:
-    """Return a copy of the state with all that the event says; what it leaves out stays."""
+    """Return a copy of the state with the fields of the event; fields that it lacks stay."""
     ids = system_ids(event)
     advanced = {
         **state,
@@ -213,24 +215,24 @@ def _advanced(state: MovementState, event: FundingEvent, arrival: Arrival | None
     return cast("MovementState", advanced)
 
 
-def _place(event: FundingEvent, history: list[StatusEvent]) -> int:
-    """Place in time of an event that is older than the newest."""
-    place = len(history)
-    while place and order(event, history[place - 1]) < 0:
-        place -= 1
-    return place
+def _history_index(event: FundingEvent, history: list[StatusEvent]) -> int:
+    """Return where an event older than the newest belongs in the history."""
+    index = len(history)
+    while index and order(event, history[index - 1]) < 0:
+        index -= 1
+    return index
 
 
-def _enter(state: MovementState, entry: StatusEvent, place: int) -> tuple[Flag, ...]:
-    """Put the entry into the history of a state that is being changed; return the flag of an illegal transition."""
+def _enter(state: MovementState, entry: StatusEvent, index: int) -> tuple[Flag, ...]:
+    """Insert the entry into the history of a new state; return the flag of an illegal transition."""
     history = state["history"]
-    entry["illegal"] = illegal = place > 0 and not is_legal(history[place - 1]["status"], entry["status"])
-    later = history[place:]
+    entry["illegal"] = illegal = index > 0 and not is_legal(history[index - 1]["status"], entry["status"])
+    later = history[index:]
     if later:
         next_illegal = not is_legal(entry["status"], later[0]["status"])
         later[0] = {**later[0], "illegal": next_illegal}
         illegal = illegal or next_illegal
-    changed = [*history[:place], entry, *later]
+    changed = [*history[:index], entry, *later]
     dropped = max(0, len(changed) - HISTORY_LIMIT)
     state["history"], state["history_dropped"] = changed[dropped:], state["history_dropped"] + dropped
     return (Flag.ILLEGAL_TRANSITION,) if illegal else ()

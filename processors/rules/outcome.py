@@ -1,4 +1,4 @@
-"""What a rule is told besides the event, and what it answers."""
+"""Input of a rule besides the event, and its result."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ State = TypeVar("State")
 
 
 class RecordOrigin(NamedTuple):
-    """Where the typed record was read: topic (with prefix), partition, offset; and when the event was received.
+    """Origin of the typed record: topic (with prefix), partition, offset, and time of receipt.
 
-    `received_us`: microseconds since the epoch, truncated to milliseconds. `max_skew_us`: MAX_CLOCK_SKEW_S.
+    `received_us`: microseconds since the epoch, truncated to milliseconds. `max_skew_us`: MAX_CLOCK_SKEW_S in
+    microseconds.
     """
 
     topic: str
@@ -25,29 +26,29 @@ class RecordOrigin(NamedTuple):
 
 
 class Flag(StrEnum):
-    """What is worth counting about an event; none of these stops it."""
+    """Property of an event that a metric counts; none rejects the event."""
 
     STALE = "stale"
-    """Older than the part of the state it is about, which it therefore left as it was."""
+    """Older than the part of the state that it is about, so that part stays unchanged."""
     UNKNOWN_VALUE = "unknown_value"
     """A status, type or code that the broker's documents do not list."""
     CLOCK_AHEAD = "clock_ahead"
-    """Stamped more than MAX_CLOCK_SKEW_S later than it was received: the stamp does not order it."""
+    """Stamped more than MAX_CLOCK_SKEW_S after its receipt, so its time does not order it."""
     ILLEGAL_TRANSITION = "illegal_transition"
-    """A movement went from one final status to another, COMPLETED to RETURNED aside."""
+    """A movement went from one final status to another, except from COMPLETED to RETURNED."""
     MERGED = "merged"
-    """An event has proved that two movements are one."""
+    """An event showed that two movements are the same."""
     ALERTED_TWICE = "alerted_twice"
-    """Each of them had raised its TRANSFER_RETURNED alert by then."""
+    """Both merged movements had already fired a TRANSFER_RETURNED alert."""
     ID_CONFLICT = "id_conflict"
-    """A movement got a second id of one kind."""
+    """A movement got a second id of the same kind."""
 
 
 class Outcome(NamedTuple, Generic[State]):
-    """Answer of a rule.
+    """Result of a rule.
 
-    `state` is the very object that was given when the event changes nothing, so `is` tells whether there is anything
-    to write; a changed state is a new object and the given one is never altered. Both may share parts.
+    `state` is the given object when the event changes nothing, so the caller compares with `is` before it writes. A
+    changed state is a new object; both may share parts. The given state is never altered.
     """
 
     state: State
@@ -56,11 +57,11 @@ class Outcome(NamedTuple, Generic[State]):
 
 
 class Link(NamedTuple, Generic[State]):
-    """What else to put into a table: index keys that lead to the state, and further records by key."""
+    """Further changes of a table: index keys of the state, and other records by key."""
 
     index_keys: tuple[bytes, ...]
     others: tuple[tuple[bytes, State], ...] = ()
 
 
 Projected = tuple[bytes, State | None, Outcome[State], Link[State] | None]
-"""Of an event: key of the state, the state before, what became of it, and what else there is to put, if anything."""
+"""Result for an event: key of the state, the state before, the outcome, and further changes of the table."""

@@ -1,8 +1,8 @@
-"""Documented words in another spelling.
+"""Recognises documented words in other spellings.
 
-The broker's documents list statuses and codes in capital letters. A rule takes `returned`, `Returned ` and
-`\\ufeffRETURNED` for RETURNED: an alert must not depend on spelling. PartitionState and typed records keep what was
-sent, and the event is counted as an unknown value.
+Source: Account Events and Funding Events list statuses and codes in capital letters. A rule reads `returned`,
+`Returned ` and `\\ufeffRETURNED` as RETURNED: an alert must not depend on spelling. States and typed records keep the
+text as sent, and the event counts as an unknown value.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _NO_LETTERS = re.compile(r"[\W_]+")
 
 
 class Words:
-    """Words that a document lists; `words(text)` is the one that `text` spells, or `text` itself."""
+    """Words that a document lists. `words(text)` returns the one that `text` spells, or `text` itself."""
 
     def __init__(self, words: Iterable[str]) -> None:
         self._by_letters = {_letters(word): word for word in words}
@@ -28,8 +28,8 @@ class Words:
         return text if text in self._exact else self._by_letters.get(_letters(text), text)
 
 
-def plain(text: str) -> str:
-    """Return the text in capital letters of the usual width, without what surrounds its letters and digits."""
+def normalized(text: str) -> str:
+    """Return the text in half-width capitals, cut to its first and last letter or digit."""
     text = normalize("NFKC", text.upper())
     start, end = 0, len(text)
     while start < end and not text[start].isalnum():
@@ -40,5 +40,5 @@ def plain(text: str) -> str:
 
 
 def _letters(text: str) -> str:
-    """Letters and digits alone, in one case and width."""
+    """Return only letters and digits, in one case and width."""
     return _NO_LETTERS.sub("", normalize("NFKC", text.casefold()))

@@ -1,7 +1,7 @@
-"""TRANSFER_RETURNED: money of a transfer came back.
+"""TRANSFER_RETURNED: a transfer was returned.
 
 Source: Funding Transfer Events, status RETURNED. It is an occurrence, not a condition: it fires once per transfer and
-is never resolved.
+never resolves.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _SCALE: Final = 18
 
 
 def fire(state: MovementState, event: Transfer, subject: str, source: RecordOrigin) -> Alert:
-    """Return the alert on a RETURNED transfer; `state` is the movement's with the event already in it.
+    """Return the alert on a RETURNED transfer; `state` is the movement's and already includes the event.
 
-    `completed_*` and `elapsed_us` link the oldest COMPLETED event read so far, None when there was none.
+    `completed_*` and `elapsed_us` refer to the oldest COMPLETED event read so far; None without one.
     """
     completed = state["completed"]
     kind = " ".join(word for word in (event["transfer_type"], event["direction"]) if word) or "transfer"

@@ -1,7 +1,7 @@
 import pytest
 
 from broker_events.processors.rules import RecordOrigin
-from broker_events.processors.rules.recency import Timed, Typed, order, restate
+from broker_events.processors.rules.recency import TimedEvent, TypedEvent, order, restate
 
 SECOND = "2025-03-29T07:02:33"
 
@@ -9,20 +9,20 @@ SECOND = "2025-03-29T07:02:33"
 SOURCE = RecordOrigin("topic", 0, 0, received_us=2_000_000_000_000_000, max_skew_us=60_000_000)
 
 
-def timed(fraction: str) -> Timed:
+def timed(fraction: str) -> TimedEvent:
     micros = int(fraction.rstrip("Z").lstrip(".").ljust(9, "0")[:6])
     return {"event_time": 1_743_231_753_000_000 + micros, "event_time_text": SECOND + fraction, "event_id": fraction}
 
 
-def typed(fraction: str, biz_type: str) -> Typed:
+def typed(fraction: str, biz_type: str) -> TypedEvent:
     return {**timed(fraction), "biz_type": biz_type}
 
 
-def is_older(event: Timed, than: Timed) -> bool:
+def is_older(event: TimedEvent, than: TimedEvent) -> bool:
     return order(event, {**than, "arrival": None}) < 0
 
 
-def yields_to(event: Typed, stated: Typed) -> bool:
+def yields_to(event: TypedEvent, stated: TypedEvent) -> bool:
     return restate(event, {**stated, "arrival": None}, SOURCE) is False
 
 
@@ -52,12 +52,12 @@ def test_the_same_instant_written_differently_is_neither_older_nor_newer(one: st
 
 
 def test_microseconds_decide_before_the_texts_digits() -> None:
-    offset: Timed = {
+    offset: TimedEvent = {
         "event_time": 5_000_000,
         "event_time_text": "1970-01-01T08:00:05.000000001+08:00",
         "event_id": "a",
     }
-    utc: Timed = {"event_time": 5_000_001, "event_time_text": "1970-01-01T00:00:05.000001Z", "event_id": "b"}
+    utc: TimedEvent = {"event_time": 5_000_001, "event_time_text": "1970-01-01T00:00:05.000001Z", "event_id": "b"}
     assert is_older(offset, utc)
     assert is_older({**offset, "event_time_text": "1970-01-01T00:00:05Z"}, offset)
 
