@@ -1,4 +1,4 @@
-"""Decodes a message of the push stream without loss, and tells its kind.
+"""Decodes a message of the push stream without loss, and classifies it.
 
 Source: the broker's Event Subscription Guide.
 """

@@ -14,7 +14,7 @@ class Checkpoint(NamedTuple):
 class Received(NamedTuple):
     """One event as received.
 
-    `payload` is the bytes as received: a whole envelope, an inner payload object, or anything else. `received_at` is in
+    `payload` is the bytes as received: a whole envelope, an inner payload object, or other bytes. `received_at` is in
     microseconds since the epoch. The texts are the message's own fields, empty where it has none (a line of a file).
     Without `checkpoint` the source resumes by event type and position. `file` and `line` locate a line. `whole`: size
     and SHA-256 (hex) of an event too large to hold, of which `payload` is the beginning.

@@ -1,4 +1,4 @@
-"""The way of an event, from records as they could be found."""
+"""Trace of an event, from the records found in the topics."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_what_has_the_same_millisecond_is_in_the_order_of_the_data_flow() -> Non
     ]
 
 
-def test_a_replayed_record_comes_after_it_was_refused() -> None:
+def test_a_replayed_record_comes_after_its_rejection() -> None:
     received_at = b"2026-01-31T09:30:01.499000Z"  # a replayed record has the header of the first one
     again = raw(5000, received_at=received_at, recovered_from=b"broker.quarantine/0/9", raw_offset=b"0")
     members: dict[str, Any] = dict.fromkeys(QuarantineRecovery.model_fields)

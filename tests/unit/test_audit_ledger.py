@@ -1,4 +1,4 @@
-"""The ledger judges what is settled, and calls nothing deleted that retention must have left."""
+"""The ledger judges settled ranges, and reports no record as expired that retention must have kept."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
-from test_audit_reconciliation import CREDIT, FRAMES, TOPICS, TRANSFER, Rec, plainly, quarantined, raw, typed
+from test_audit_reconciliation import CREDIT, FRAMES, TOPICS, TRANSFER, Rec, declining, quarantined, raw, typed
 
 from broker_events.audit import ledger
 from broker_events.audit.discrepancies import DiscrepancyKind
@@ -75,7 +75,7 @@ class Kafka:
 
     def audit(self, start: int, end: int) -> Verdict:
         auditor = Auditor.__new__(Auditor)
-        vars(auditor).update(_settings=self, _biz_types=TOPICS, _frames=FRAMES, _read=plainly, _encode=None)
+        vars(auditor).update(_settings=self, _biz_types=TOPICS, _frames=FRAMES, _read=declining, _encode=None)
         vars(auditor).update(_rejected=self)
         return auditor.audit(Range(0, start, end))
 
@@ -124,7 +124,7 @@ def test_what_retention_must_have_left_is_lost_though_its_rare_topic_has_been_em
 
 
 @pytest.mark.parametrize("topic", [TRANSFER, QUARANTINE])
-def test_where_time_does_not_tell_what_is_deleted_the_oldest_left_does(kafka: Kafka, topic: str) -> None:
+def test_where_retention_is_unknown_the_oldest_output_left_decides(kafka: Kafka, topic: str) -> None:
     kafka.records[RAW] = [at(raw(offset, str(offset), biz_type="TRANSFER"), 3 - offset) for offset in range(3)]
     kafka.retention[topic] = None
     kafka.firsts = {topic: 1}
@@ -143,7 +143,7 @@ def test_what_is_not_proved_is_in_the_last_line(kafka: Kafka) -> None:
     assert [*_report([kafka.audit(1, 2)])][-1] == "reconciled"
 
 
-def test_a_duplicate_of_a_deleted_record_is_known_by_its_typed_record(kafka: Kafka) -> None:
+def test_a_duplicate_of_a_deleted_record_is_found_by_its_typed_record(kafka: Kafka) -> None:
     kafka.records[RAW] = [at(raw(100, "99"), 1), *(at(raw(offset, str(offset)), 0.5) for offset in range(101, 106))]
     kafka.records[CREDIT] = [at(typed(offset, str(offset), offset), 2 - offset / 100) for offset in range(95, 100)]
     kafka.records[CREDIT] += [at(typed(offset, str(offset), offset), 0.5) for offset in range(101, 106)]
@@ -165,7 +165,7 @@ def test_what_may_repeat_something_before_from_is_not_called_lost(kafka: Kafka) 
     assert kafka.audit(40, 41).listed == [(DiscrepancyKind.LOST, 40, None)]
 
 
-def test_an_output_that_names_a_record_nobody_has_written(kafka: Kafka) -> None:
+def test_an_output_that_names_an_unwritten_record(kafka: Kafka) -> None:
     kafka.records[RAW] = [at(raw(offset, str(offset)), 1) for offset in range(3)]
     kafka.records[CREDIT] = [at(typed(offset, str(offset), offset), 1) for offset in range(3)]
     assert kafka.audit(0, 2).is_reconciled

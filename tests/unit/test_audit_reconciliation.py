@@ -1,4 +1,4 @@
-"""The reconciliation of a raw partition: each way in which its outputs can be wrong is found, and nothing else."""
+"""Reconciliation of a raw partition: it finds every kind of discrepancy, and reports no others."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ class Rec:
         return 1, self.timestamp_
 
 
-def plainly(_: bytes | None) -> None:
-    """The fast way that declines everything."""
+def declining(_: bytes | None) -> None:
+    """A fast reader that declines everything."""
 
 
 def raw(offset: int, event_id: str, amount: int = 1, biz_type: str = "CREDIT") -> Rec:
@@ -75,7 +75,7 @@ def typed(offset: int, event_id: str, raw_offset: int, topic: str = CREDIT) -> R
 
 
 def quarantined(source: Rec) -> QuarantinedEvent:
-    return {  # type: ignore[typeddict-item]  # what the reconciliation read of it
+    return {  # type: ignore[typeddict-item]  # the fields that the reconciliation reads
         "offset": source.offset_,
         "timestamp": source.timestamp_ * 1000,
         "key": source.key_,
@@ -96,7 +96,7 @@ def verdict(
     window: int = 10,
     kept_from: dict[str, int] | None = None,
 ) -> Verdict:
-    reconciliation = Reconciliation(0, start, 5, window, TOPICS, plainly, raw_end=6)
+    reconciliation = Reconciliation(0, start, 5, window, TOPICS, declining, raw_end=6)
     reconciliation.add_raw([record for record in raws if record.offset_ >= reconciliation.origin])
     reconciliation.add_typed(outputs, FRAMES)
     for record in refused:
@@ -160,7 +160,7 @@ def test_an_event_without_a_contract_is_not_typed() -> None:
 def test_nothing_is_lost_that_may_repeat_what_was_not_read(typed_before: int) -> None:
     # A router knows at most two windows of typed records, here four.
     raws = [raw(offset, str(offset)) for offset in range(20, 31)]
-    reconciliation = Reconciliation(0, 30, 31, 2, TOPICS, plainly)
+    reconciliation = Reconciliation(0, 30, 31, 2, TOPICS, declining)
     reconciliation.add_raw([record for record in raws if record.offset_ >= reconciliation.origin])
     reconciliation.add_typed([typed(n, str(n), n) for n in range(22, 22 + typed_before)], FRAMES)
     found = judge(reconciliation, {}, 0)
@@ -250,7 +250,7 @@ def test_values_compared(value: bytes, differs: int) -> None:
     def encode(_: bytes | None) -> bytes:
         return b"\0\0\0\0\7\2arest"
 
-    reconciliation = Reconciliation(0, 0, 1, 10, TOPICS, plainly, encode)
+    reconciliation = Reconciliation(0, 0, 1, 10, TOPICS, declining, encode)
     reconciliation.add_raw([raw(0, "a")])
     reconciliation.add_typed([Rec(0, value, CREDIT, headers_={"raw_offset": b"0"})], FRAMES)
     assert judge(reconciliation, {}, 0).discrepancies.get(DiscrepancyKind.ALTERED, 0) == differs
@@ -265,7 +265,7 @@ def test_values_of_another_schema_are_compared_by_that_schema(wanted: bytes | No
         raise InvalidEvent(Reason.MISSING_FIELD, "/payload", "under the present schema")
 
     records = [raw(4, "a"), raw(5, "b")]
-    reconciliation = Reconciliation(0, 4, 6, 0, TOPICS, plainly, encode)
+    reconciliation = Reconciliation(0, 4, 6, 0, TOPICS, declining, encode)
     reconciliation.add_raw(records)
     reconciliation.add_typed([Rec(8, b"\0\0\0\0\6\2arest", CREDIT, headers_={"raw_offset": b"4"})], FRAMES)
     reconciliation.add_quarantined(records[1], quarantined(records[1]))
@@ -278,7 +278,7 @@ def test_values_of_another_schema_are_compared_by_that_schema(wanted: bytes | No
 
 @pytest.mark.parametrize("frame", [b"\0\0\0\0\0", b"\1\0\0\0\6", b"\0"])
 def test_a_value_without_a_schema_is_altered(frame: bytes) -> None:
-    reconciliation = Reconciliation(0, 0, 1, 10, TOPICS, plainly, lambda _: b"")
+    reconciliation = Reconciliation(0, 0, 1, 10, TOPICS, declining, lambda _: b"")
     reconciliation.add_raw([raw(0, "a")])
     reconciliation.add_typed([Rec(0, frame + b"\2arest", CREDIT, headers_={"raw_offset": b"0"})], FRAMES)
     assert judge(reconciliation, {}, 0).discrepancies == {DiscrepancyKind.ALTERED: 1}
@@ -286,7 +286,7 @@ def test_a_value_without_a_schema_is_altered(frame: bytes) -> None:
 
 
 @pytest.mark.parametrize(("event_id", "tail"), [(None, b""), (None, b"!"), (b"other", b"")])
-def test_the_fast_way_and_the_plain_way_find_the_same(event_id: bytes | None, tail: bytes) -> None:
+def test_the_fast_reader_and_the_python_path_find_the_same(event_id: bytes | None, tail: bytes) -> None:
     contract = load_catalog().events["CREDIT"]
     value = (contract.folder / "samples/accept/documented-completed.json").read_bytes()
     encode = Transcoder(contract, 7).encode
@@ -300,6 +300,6 @@ def test_the_fast_way_and_the_plain_way_find_the_same(event_id: bytes | None, ta
         reconciliation.add_typed([Rec(0, output, CREDIT, headers_={"raw_offset": b"0"})], FRAMES)
         return judge(reconciliation, {}, 0)
 
-    plain, fast = found(plainly), found(EventReader([Readable(contract, 7, "CREDIT")]).read)
+    plain, fast = found(declining), found(EventReader([Readable(contract, 7, "CREDIT")]).read)
     assert plain == fast
     assert plain.is_reconciled == (event_id is None and not tail)

@@ -1,4 +1,4 @@
-"""What of a table differs from the one folded anew, and what of that can be judged once events are deleted."""
+"""Differences of a live table from the rebuilt one, and which can be judged once events are deleted."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_record_is_judged_if_all_events_that_it_names_are_left(left: tuple[str
     assert (len(extra.findings), extra.unjudged) == (judged, 1 - judged)
 
 
-def test_what_only_the_event_before_would_tell_is_not_judged() -> None:
+def test_fields_that_depend_on_an_earlier_event_are_not_judged() -> None:
     live, folded = table(k=state(first_sight=False)), table(k=state(first_sight=True))
     assert compared(live, folded, retained=retained(live, "e1")).unjudged == 1
     assert len(compared(live, folded).findings) == 1

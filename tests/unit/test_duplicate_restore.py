@@ -1,4 +1,4 @@
-"""The duplicate windows' memory, read from stored records: what a restart must know."""
+"""Restore of the duplicate windows from stored records."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EVENT = {"event_type": "FUNDING", "timestamp": "2026-01-01T00:00:00Z", "payload"
 
 
 class Stored:
-    """What Kafka holds: so many raw events of partition 0, and typed records of some of them in two topics."""
+    """Kafka's content: raw events of partition 0, and typed records of some of them in two topics."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, count: int, typed: Collection[int], size: int = 10) -> None:
         self.settings = Settings(duplicate_window=size)
@@ -88,7 +88,7 @@ class Stored:
         return [n for n, value in enumerate(self._values) if window.body(f"e{n}") == body_hash(value)]
 
 
-def test_an_event_without_a_typed_record_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_event_without_a_typed_record_is_not_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is in quarantine, or an operator has moved the group's offset over it."""
     assert Stored(monkeypatch, 4, {0, 2, 3}).known() == [0, 2, 3]
 

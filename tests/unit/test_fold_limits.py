@@ -1,4 +1,4 @@
-"""What a typed event may make of states and alerts: never more than Kafka takes, which no restart would mend."""
+"""Size limits of states and alerts: a record larger than Kafka accepts would block the projector."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The hand-over between two threads."""
+"""The queue between receiver and writer."""
 
 import threading
 import time

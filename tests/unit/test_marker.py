@@ -1,4 +1,4 @@
-"""The marker in the place of an event that no raw record can hold: bounded, never typed, and it says where to look."""
+"""The marker of an event that no raw record can hold: bounded, never typed, and it locates the event."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Alerts that a build raises and the topic doesn't have: which are written, and what of it alerts.active has to say."""
+"""Missing alerts: which ones are written, and their changes of alerts.active."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_condition_that_holds_is_active_with_its_last_alert() -> None:
     folding = Folding(missing, EVENTS)
     [(key, value)] = missing.active_changes({}, folding.active)
     assert value == missing.missing[2].alert.value
-    assert [*missing.active_changes({key: value}, folding.active)] == [], "as it has to be"
+    assert [*missing.active_changes({key: value}, folding.active)] == [], "already right"
     other = MissingAlerts(0, set(folding.ids) - {folding.ids[3]}, (), 0)
     Folding(other, EVENTS)
     assert [*other.active_changes({}, folding.active)] == [], "an occurrence is about no condition"

@@ -1,4 +1,4 @@
-"""The raw record that native code makes is the one that the plain way makes, to the byte."""
+"""Native code and the Python path make the same raw record, byte for byte."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of events: read to the end or refused by name, known by content, and never held whole."""
+"""Files of events: read to the end or rejected by name, identified by content, and never held whole."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Imports:
         self.positions: dict[str, str] = {}
 
     def read(self, *paths: Path, from_start: bool = False, events: int | None = None) -> list[Received]:
-        """Import the files, or the first so many events of them."""
+        """Import the files, or only their first events."""
         received: list[Received] = []
         for one in NdjsonFiles(paths, limit=LIMIT, from_start=from_start).receive(lambda: dict(self.positions)):
             if len(received) == events:

@@ -1,4 +1,4 @@
-"""No event can stop a projector: whatever the router lets through becomes records that Kafka takes, or a reason."""
+"""No event can block a projector: each one that the router types becomes records that Kafka accepts, or a rejection."""
 
 from __future__ import annotations
 

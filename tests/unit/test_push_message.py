@@ -1,4 +1,4 @@
-"""Messages of the push stream, well-formed and not."""
+"""Well-formed and malformed messages of the push stream."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""From received to raw record: nothing is changed, nothing is lost."""
+"""Raw records keep every byte of the event as received."""
 
 import json
 from typing import Any

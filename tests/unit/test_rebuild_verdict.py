@@ -1,4 +1,4 @@
-"""The last line of a rebuild: what is so after it, and of how many keys that isn't said."""
+"""The last line of a rebuild: the result, and the number of keys that it doesn't cover."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a replay writes and what it foretells, without Kafka."""
+"""What a replay writes and previews, without Kafka."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_record_needs_room_for_the_headers() -> None:
 
 
 @pytest.fixture
-def forecast() -> ReplayPreview:
+def preview() -> ReplayPreview:
     routing = Routing(CATALOG.events, dict.fromkeys(CATALOG.topics, 1), "broker.{}".format, 1000)
     return ReplayPreview(routing, 100)
 
@@ -84,15 +84,15 @@ def forecast() -> ReplayPreview:
         ({"value": None}, "rejected again: no_value"),
     ],
 )
-def test_what_would_become_of_a_record(forecast: ReplayPreview, members: dict[str, Any], expected: str) -> None:
-    assert forecast.of(refused(**members)) == expected
+def test_what_would_become_of_a_record(preview: ReplayPreview, members: dict[str, Any], expected: str) -> None:
+    assert preview.of(refused(**members)) == expected
 
 
-def test_an_event_that_was_refused_twice_is_typed_once(forecast: ReplayPreview) -> None:
+def test_an_event_that_was_rejected_twice_is_typed_once(preview: ReplayPreview) -> None:
     twice = [refused(event(), offset=offset) for offset in (17, 18)]
-    assert [forecast.of(each) for each in twice] == ["typed into broker.event.credit", DUPLICATE]
-    assert forecast.of(refused(event(amount="2"), offset=19)) == "rejected again: id_conflict"
-    assert forecast.of(refused(event(), partition=4)) == "typed into broker.event.credit", "windows are by partition"
+    assert [preview.of(each) for each in twice] == ["typed into broker.event.credit", DUPLICATE]
+    assert preview.of(refused(event(amount="2"), offset=19)) == "rejected again: id_conflict"
+    assert preview.of(refused(event(), partition=4)) == "typed into broker.event.credit", "windows are by partition"
 
 
 @pytest.mark.parametrize(

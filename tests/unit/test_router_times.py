@@ -1,4 +1,4 @@
-"""Times of raw records that a typed topic would refuse: the record is quarantined, by both paths."""
+"""Both paths quarantine a raw record whose time a typed topic would reject."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def test_the_same_without_native_code() -> None:
 
 
 def test_what_is_wrong_is_the_same_without_native_code() -> None:
-    """Native code says where to begin to look for a fault: two in an event, and the first one is what is told."""
+    """Native code reports where the search for a fault begins; of two faults the first is reported."""
 
     def faults() -> list[tuple[object, ...]]:
         routing, found = Routing(EVENTS, IDS, "test.{}".format, 10_000), []
@@ -149,7 +149,7 @@ ODD = [
 ]
 
 
-def test_wherever_the_payload_stands_native_code_reads_what_the_plain_way_does() -> None:
+def test_native_code_and_the_python_path_agree_wherever_the_payload_is() -> None:
     def outcomes() -> list[object]:
         routing, found = Routing(EVENTS, IDS, "test.{}".format, 10_000), list[object]()
         for value in PLAIN + ODD:
@@ -168,7 +168,7 @@ def test_wherever_the_payload_stands_native_code_reads_what_the_plain_way_does()
 
 
 class Partition:
-    """A raw partition and what a router makes of it: the topic, None for a known duplicate, or the reason."""
+    """A raw partition and what a router makes of it: the topic, None for a duplicate, or the reason."""
 
     def __init__(self, without: str = "") -> None:
         self.window = duplicate_window(100)
@@ -188,7 +188,7 @@ class Partition:
         return None if typed is None else route.topic
 
 
-def test_a_refused_event_is_judged_anew_when_it_comes_again() -> None:
+def test_a_rejected_event_is_judged_again_when_it_comes_again() -> None:
     partition = Partition()
     assert [partition.put(SAMPLE, key=None) for _ in range(2)] == ["no_account"] * 2
     assert partition.put(SAMPLE) == "event.credit"
@@ -210,7 +210,7 @@ REORDERED = {"payload": dict(reversed(STAMPED["payload"].items()))} | STAMPED
         SAMPLE.replace(b'"status"', b'"note":{"a":[1],"b":2},"status"'),
     ],
 )
-def test_an_event_is_known_by_what_its_payload_means(value: bytes) -> None:
+def test_duplicates_are_found_by_the_meaning_of_the_payload(value: bytes) -> None:
     same = b'"note"' not in value
     for first, second in ((SAMPLE, value), (value, SAMPLE)):
         partition = Partition()
@@ -237,7 +237,7 @@ def test_what_has_no_id_says_why() -> None:
         Routing(EVENTS, IDS, str, 10_000).identity(b"{")
 
 
-def test_what_is_too_large_for_its_topic_is_refused() -> None:
+def test_an_event_too_large_for_its_topic_is_rejected() -> None:
     routing = Routing(EVENTS, IDS, str, 100)
     with pytest.raises(InvalidEvent, match="too_large"):
         routing.type(SAMPLE, b"key", duplicate_window(1))
@@ -290,7 +290,7 @@ def test_documented_events_are_routed_by_native_code(value: bytes) -> None:
     assert reader.hidden == hidden
 
 
-def test_what_native_code_leaves_to_the_plain_way_is_not_remembered() -> None:
+def test_what_native_code_leaves_to_the_python_path_is_not_remembered() -> None:
     reader = event_reader.EventReader([event_reader.Readable(EVENTS["CREDIT"], 7, "label")])
     read = reader.read(SAMPLE)
     assert read is not None

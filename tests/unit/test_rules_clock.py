@@ -1,4 +1,4 @@
-"""Events stamped later than they were received: they count, and no event with a true time is stale because of them."""
+"""Events stamped after their receipt: they apply, and make no event with a true time stale."""
 
 from __future__ import annotations
 
@@ -166,8 +166,8 @@ def test_a_recreated_topic_begins_with_0_and_its_events_count() -> None:
     first = [snapshot([HK] * (n % 2), stamped=n * SECOND + HOUR, received=n * SECOND) for n in range(9)]
     state = fold(*first).state
     assert state["restrictions"]["arrival"]["typed_offset"] == 8
-    fired_anew = fold(*first, snapshot([HK], stamped=11 * SECOND + HOUR, received=10 * SECOND))
-    assert fired_anew.alerts[-1]["status"] == "FIRING"
+    fired_again = fold(*first, snapshot([HK], stamped=11 * SECOND + HOUR, received=10 * SECOND))
+    assert fired_again.alerts[-1]["status"] == "FIRING"
 
 
 # Laws.

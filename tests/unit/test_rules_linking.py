@@ -1,4 +1,4 @@
-"""A movement is known by every id that one of its events had: one record, one history, one alert, in any order."""
+"""Every id of an event identifies its movement: one record, one history, one alert, in any order of arrival."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A documented word in another spelling means the same to the rules, stays as it was sent, and is counted."""
+"""A documented word in another spelling has the same effect, stays as sent, and is counted."""
 
 import pytest
 from hypothesis import given

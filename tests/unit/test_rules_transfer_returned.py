@@ -89,7 +89,7 @@ def test_a_return_stamped_before_its_completion_still_fires() -> None:
     assert folded.state["returned_alert_id"] == alert["alert_id"]
 
 
-def test_a_bare_transfer_is_named_plainly() -> None:
+def test_a_transfer_without_type_and_direction_has_a_summary() -> None:
     bare = transfer("RETURNED", ns=0, transfer_type=None, direction=None, account_id=None, client_request_id=None)
     (alert,) = fold(bare).alerts
     assert alert["summary"] == "transfer of 1000 USD returned on account …0000"
