@@ -1,4 +1,4 @@
-"""The registry as the settings name it, and its ids of our schemas: no worker ever registers anything."""
+"""Schema ids from the registry, and schemas by id. Workers never register a schema."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _PATIENCE_S: Final = 3.5
 _PAUSES: Final = (1 / 7, 2 / 7, 4 / 7)
 _REST_S: Final = 60.0
 
-# What a restart would meet again, and the setting to look at.
+# Errors that a restart does not fix, and the setting to check.
 _FOR_A_PERSON: Final = {
     CredentialsRefused: "PIPELINE_SCHEMA_REGISTRY_BASIC_AUTH: ",
     RegistryUntrusted: "PIPELINE_SCHEMA_REGISTRY_CA_LOCATION: ",
@@ -44,12 +44,12 @@ _FOR_A_PERSON: Final = {
 
 
 def open_registry(settings: Settings) -> Registry:
-    """A client of the registry that the settings name; nothing is asked yet. Raises OperatorActionRequired."""
+    """Return a client of the configured registry; sends no request. Raises OperatorActionRequired."""
     return _open(Registry, settings)
 
 
 def open_decoder(settings: Settings) -> EventDecoder:
-    """Return a decoder of every topic's values, by the registry of the settings. Raises OperatorActionRequired."""
+    """Return a decoder of every topic's values, by the configured registry. Raises OperatorActionRequired."""
     return _open(EventDecoder, settings)
 
 
@@ -60,11 +60,10 @@ def registry_problem(error: RegistryError) -> PipelineError:
 
 
 def resolve_schema_ids(settings: Settings, catalog: Catalog, stop: threading.Event | None = None) -> dict[str, int]:
-    """Id of each topic's schema, by topic name without the prefix.
+    """Return the id of each topic's schema, by topic name without the prefix.
 
-    Waits for a registry that doesn't answer, or whose address answers as no registry does: it may be starting. Raises
-    OperatorActionRequired where a schema isn't registered or that answer stays, RestartRequired where none comes within
-    `start_timeout_s`.
+    Retries for `start_timeout_s` while the registry doesn't answer, or another server answers at its address. Raises
+    OperatorActionRequired if a schema isn't registered or another server still answers, RestartRequired without answer.
     """
     registry = open_registry(settings)
     subjects = desired_subjects(catalog, settings.topic_prefix)
@@ -92,11 +91,10 @@ def resolve_schema_ids(settings: Settings, catalog: Catalog, stop: threading.Eve
 
 
 class SchemaLookup:
-    """A `schema_text` for `Codec` that asks again for an id that the registry doesn't know.
+    """A `schema_text` for `Codec` that retries ids that the registry doesn't know.
 
-    A registry of several nodes may answer from one that lags behind for a moment. An id that stays unknown for 3.5 s is
-    unknown: one foreign record must not stop a worker. Nor must many of them: after that there is a minute in which
-    unknown ids are asked for once.
+    A node of a registry cluster may lag behind. An id that is unknown for 3.5 s counts as unknown: one foreign record
+    must not stop a worker. For a minute after that, unknown ids are not retried, so that many can't stop it either.
     """
 
     def __init__(
@@ -108,7 +106,7 @@ class SchemaLookup:
     ) -> None:
         """`schema_text` is that of a `Registry`; `sleep` and `clock` are in seconds.
 
-        `within_s`: less patience, where an open transaction would time out meanwhile.
+        `within_s`: shorter limit of the retries, for use in an open transaction.
         """
         self._schema_text = schema_text
         self._sleep = sleep
@@ -117,14 +115,14 @@ class SchemaLookup:
         self._rests_until = float("-inf")
 
     def __call__(self, schema_id: int) -> str:
-        """JSON text of a schema. Raises RegistryError, as SchemaNotRegistered for an unknown id."""
+        """Return the JSON text of a schema. Raises RegistryError; SchemaNotRegistered for an unknown id."""
         if self._clock() < self._rests_until:
             return self._schema_text(schema_id)
         for pause_s in self._pauses_s:
             try:
                 return self._schema_text(schema_id)
             except SchemaNotRegistered as error:
-                log.warning("%s; asking again in %.1f s", error, pause_s)
+                log.warning("%s; retrying in %.1f s", error, pause_s)
                 self._sleep(pause_s)
         try:
             return self._schema_text(schema_id)
@@ -134,7 +132,7 @@ class SchemaLookup:
 
 
 def _open(kind: Callable[[str, str | None, str | None, str | None], T], settings: Settings) -> T:
-    """Make something that takes URL, user and password, CA file, proxy."""
+    """Call `kind` with the configured URL, user:password, CA file and proxy."""
     auth, ca = settings.schema_registry_basic_auth, settings.schema_registry_ca_location
     secret = None if auth is None else auth.get_secret_value()
     is_local = all(is_loopback(url.strip()) for url in settings.schema_registry_url.split(","))

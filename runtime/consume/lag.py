@@ -16,17 +16,17 @@ from broker_events.runtime.process.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
-# After the last record of a transaction stands its marker, which nobody reads.
+# A transaction's marker follows its last record; consumers never receive it.
 MARKER: Final = 1
 _MOST_ENDS: Final = 1000
 _INTERVAL_S: Final = 2.0
 
 
 class PartitionLag:
-    """When the end of a partition was first seen where; `seconds` looks up what lies behind the reader's position.
+    """Age of the oldest unread record of a partition, from offsets alone: remembers when each end was first seen.
 
-    As exact as it is asked often. What was unread before the first look has no such time: until that is read, the age
-    of the newest record that was read stands for it, which is its upper bound.
+    Its resolution is the interval between calls. The age of records that were unread before the first call is unknown:
+    the age of the newest record read stands for it, which is an upper bound.
     """
 
     def __init__(self) -> None:
@@ -34,13 +34,13 @@ class PartitionLag:
         self._from_before = True
 
     def seconds(self, position: int, end: int, newest_read_s: float | None, now_s: float) -> float:
-        """Seconds that the oldest unread record has waited, 0 where there is none.
+        """Return the seconds that the oldest unread record has waited, 0 if there is none.
 
         `position`: next offset to read; `end`: offset after the last one; `newest_read_s`: time (Unix seconds) of the
         last record read, None before the first.
         """
         if not self._ends or end > self._ends[-1][0]:
-            if len(self._ends) >= _MOST_ENDS:  # far behind: every other look is exact enough
+            if len(self._ends) >= _MOST_ENDS:  # far behind: half the resolution is enough
                 self._ends = deque(list(self._ends)[::2])
             self._ends.append((end, now_s))
         while self._ends and self._ends[0][0] <= position + MARKER:
@@ -55,7 +55,7 @@ class PartitionLag:
 
 
 class SourceLag:
-    """Knows the ends of the partitions as of the last fetch: nothing is asked of the cluster."""
+    """Lag of the assigned partitions as of the last fetch; sends no request to Kafka."""
 
     def __init__(self, consumer: Consumer, metrics: Metrics) -> None:
         self._consumer = consumer
@@ -65,18 +65,18 @@ class SourceLag:
         self._measured_at = 0.0
 
     def assign(self, partitions: Iterable[TopicPartition]) -> None:
-        """These partitions and no others are looked after from now on."""
+        """Measure these partitions and no others from now on."""
         self._newest_ms.clear()
         self._lags = {tp: PartitionLag() for tp in partitions}
         for gauge in (self._metrics.lag_records, self._metrics.lag_seconds):
             gauge.clear()
 
     def read(self, tp: TopicPartition, last: KafkaRecord) -> None:
-        """Note the last record that was read of a partition."""
+        """Remember the last record read from a partition."""
         self._newest_ms[tp] = last.timestamp()[1]
 
     def is_at_end(self, tp: TopicPartition, position: int) -> bool:
-        """Whether the partition held no record behind the next offset to read when it was fetched last."""
+        """Whether the last fetch found no record at or after `position`, the next offset to read."""
         return position + MARKER >= self._end(tp)
 
     def is_due(self) -> bool:

@@ -1,4 +1,4 @@
-"""A consumed Kafka record, as every reader in this project sees it."""
+"""Consumed Kafka records, alone and in batches."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class TopicPartition(NamedTuple):
 
 
 class KafkaRecord(Protocol):
-    """A `confluent_kafka.Message` that isn't an error: its coordinates are always there."""
+    """A `confluent_kafka.Message` without an error: it always has topic, partition and offset."""
 
     def __len__(self) -> int:
         """Bytes of the value."""
@@ -38,7 +38,7 @@ class KafkaRecord(Protocol):
 
 
 class KafkaRecords(Protocol):
-    """Records of one partition, in offset order: a list, or what native code holds (runtime.consume.fetch)."""
+    """Records of one partition in offset order: a list, or native code's records (runtime.consume.fetch)."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> KafkaRecord: ...
@@ -49,7 +49,7 @@ Partitions = Mapping[TopicPartition, KafkaRecords]
 
 
 def place_of(record: KafkaRecord) -> str:
-    """Where a record is, as people read it: topic[partition]@offset."""
+    """Return the record's coordinates as text: topic[partition]@offset."""
     return f"{record.topic()}[{record.partition()}]@{record.offset()}"
 
 
@@ -58,9 +58,9 @@ def partition_of(record: KafkaRecord) -> TopicPartition:
 
 
 def trace_headers(record: KafkaRecord) -> Headers:
-    """What a record that comes of this one takes over: its trace context, where it has one of the right length.
+    """Return the trace context header for records derived from this one; empty if there is none of valid length.
 
-    Not for every record: making Python objects of a record's headers takes microseconds.
+    Reading a record's headers takes microseconds: don't call it for every record.
     """
     found = (value for name, value in record.headers() or () if name == TRACEPARENT and value is not None)
     kept: Headers = [(TRACEPARENT, value) for value in found if len(value) <= TRACEPARENT_BYTES]
@@ -68,7 +68,7 @@ def trace_headers(record: KafkaRecord) -> Headers:
 
 
 class RecordBatch:
-    """Records by partition, each in offset order. A context manager: leaving it says that the batch is done."""
+    """Records by partition, each in offset order. A context manager: its exit completes the batch."""
 
     def __init__(self, partitions: Partitions, done: asyncio.Future[None]) -> None:
         self.partitions = partitions
@@ -78,7 +78,7 @@ class RecordBatch:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> bool:
-        """Hand an error to the source, which ends the process: the agent must not go on without it."""
+        """Pass an error to the source, which ends the process; the agent must not continue after it."""
         if self.done.done():
             return False
         if error is None:
@@ -89,14 +89,14 @@ class RecordBatch:
 
 
 class Part(NamedTuple):
-    """Some of the records of a fetch, and the bytes of their values by topic."""
+    """A part of the records of a fetch, and the bytes of their values by topic."""
 
     partitions: Partitions
     sizes: Counter[str]
 
 
 def limited(partitions: Partitions, limit: int) -> Iterator[Part]:
-    """The same records in parts of at most `limit` bytes of values, or of one record where that has more."""
+    """Split records into parts of at most `limit` bytes of values; a larger record is a part of its own."""
     sizes: Counter[str] = Counter()
     for tp, records in partitions.items():
         sizes[tp.topic] += sum(map(len, records))

@@ -1,8 +1,7 @@
 """A consumer group that hands record batches to a Faust agent, and commits what the agent made of them.
 
-Everything happens on the event loop, also what waits for Kafka (fetch, restore, commit): while the agent holds a batch,
-nothing is fetched, assigned or committed, and while Kafka is waited for nothing else on the loop is urgent. A thread
-for the waiting would cost a sixth of the speed, in handing batches over.
+Everything runs on the event loop, including calls that block on Kafka (fetch, restore, commit). While the agent holds a
+batch, nothing is fetched, assigned or committed. A separate thread for blocking calls would cost a sixth of the speed.
 """
 
 from __future__ import annotations
@@ -42,52 +41,52 @@ from broker_events.runtime.settings import Settings
 log = logging.getLogger(__name__)
 
 BATCH_RECORDS: Final = 2000
-# Large events are slow: a batch of them must not take as long as a transaction may stay open.
+# Bounds the time of a batch of large events, which must be below the transaction timeout.
 BATCH_BYTES: Final = 4_000_000
 _IDLE_POLL_S: Final = 0.1
-# With a transaction open: how long a quiet source may go on before it counts as idle and the transaction commits.
+# An open transaction commits after this time without a record.
 _LINGER_S: Final = 0.003
 # With so many records a source doesn't trickle: they are committed without a rest.
 _WORTH_A_COMMIT: Final = 10
-# Without a record for so long: what it has stepped over is worth a transaction of its own.
+# After this time without a record, skipped markers are committed in a transaction of their own.
 _SETTLED_S: Final = 1.0
 _COMMITTED_TIMEOUT_S: Final = 10.0
-# Below max.poll.interval.ms: by then the group has given the partitions to somebody else.
+# Below max.poll.interval.ms, after which the group assigns the partitions to another member.
 _RESTORE_LIMIT_S: Final = 290.0
 
 
 class Processor(Protocol):
-    """What a worker does around its batches. Every call comes while no batch is in work."""
+    """Processes the batches of a worker. No other call comes while `process` runs."""
 
     def restore(
         self, positions: Mapping[TopicPartition, int], unmoved: set[TopicPartition], foreign: set[TopicPartition]
     ) -> None:
-        """These partitions, and no others, are assigned: load the state that records from these offsets on need.
+        """Load the state for the assigned partitions, which are all keys of `positions` (next offset to process).
 
-        Nobody has moved the offset of an `unmoved` one since this worker held it last: what it had still holds. No
-        worker has committed that of a `foreign` one: raises OperatorActionRequired where it doesn't fit the outputs.
-        May end with Stopped once a stop is asked for: no transaction is open then.
+        `unmoved`: partitions whose offset is unchanged since this worker last had them; their state is still valid.
+        `foreign`: partitions whose offset no worker has committed. Raises OperatorActionRequired if such an offset
+        doesn't fit the outputs, and Stopped once a stop is requested; no transaction is open then.
         """
 
     def process(self, batch: RecordBatch) -> None:
         """Produce the outputs of the batch's records into the open transaction. The agent calls it for each batch."""
 
     def before_commit(self) -> None:
-        """The open transaction is about to commit: produce what is still held back."""
+        """Produce buffered records: the open transaction is about to commit."""
 
     def after_commit(self) -> None:
-        """The transaction is committed: consumers see it."""
+        """The transaction is committed: consumers can read its records."""
 
 
 class RecordSource(Service):
     """Consumes `topics` in the consumer group of `app`, one batch at a time through `channel`.
 
-    `outputs`: topics that nobody else writes, into the partition number that a record came from. `stop`: set where a
-    stop was asked for: the batch in work is the last one, and what waits for Kafka at an assignment ends with Stopped.
-    `native_passthrough`: native code holds the records, where it can (runtime.consume.fetch).
+    `outputs`: topics that only this group writes, to the partition number of the source record. `stop`: once it is set,
+    the current batch is the last one, and waiting for Kafka during an assignment ends with Stopped.
+    `native_passthrough`: native code holds the records if it can (runtime.consume.fetch).
 
-    The assignor is `range`. It is eager, so nobody's generation changes while a transaction commits (a cooperative
-    member would learn of a new one by its commit being refused), and it gives partition k of all topics to one worker.
+    The assignor is `range`. It is eager, so the generation can't change while a transaction commits; with a cooperative
+    assignor Kafka would reject that commit. It assigns partition k of all topics to one worker.
     Outputs and offsets commit in one transaction, when `CommitRule` says so. Revoked partitions are committed inside
     the revoke callback. `ended` resolves when the source has stopped, or raises what ended it; after an error the
     process must end.
@@ -137,9 +136,9 @@ class RecordSource(Service):
         self._fetch = fetch_of(self._consumer, client, self._group)
         self._assigned: set[TopicPartition] = set()
         self._next_offsets: dict[TopicPartition, int] = {}  # to be committed
-        self._active_at = 0.0  # monotonic, when there was something to read
+        self._active_at = 0.0  # monotonic, time of the last batch
         self._committed_at = 0.0  # monotonic
-        self._committed: dict[TopicPartition, int] = {}  # as of this worker's last commit or assignment
+        self._committed: dict[TopicPartition, int] = {}  # at this worker's last commit or assignment
         self._attempts: dict[TopicPartition, Attempts] = {}  # at a record that stopped a worker, not yet passed
         self._leaving = False
         self._commit_rule = CommitRule(
@@ -162,7 +161,7 @@ class RecordSource(Service):
                 self._health.beat()
                 patience_s = max(self._rest_s(), _LINGER_S) if self._transaction.is_open else _IDLE_POLL_S
                 fetched = self._fetch.fetch(patience_s, BATCH_RECORDS, BATCH_BYTES)
-                await asyncio.sleep(0)  # whoever else is on the loop
+                await asyncio.sleep(0)  # lets other tasks run
                 for part in fetched.parts if fetched is not None else ():
                     await self._process(part)
                     if self._commit_is_due(part.partitions):
@@ -185,7 +184,7 @@ class RecordSource(Service):
                 self.ended.set_result(None)
 
     def _is_to_stop(self) -> bool:
-        """The event is looked at here: whoever waits for it on the loop has no turn while a commit is waited for."""
+        """Poll the stop event here: a task awaiting it can't run while a commit blocks the loop."""
         return self.should_stop or self._stop_asked.is_set() or self._quarantine.end_of_work is not None
 
     async def _process(self, part: Part) -> None:
@@ -211,13 +210,13 @@ class RecordSource(Service):
         self._transaction.poll()
 
     def _check_that_they_advance(self, partitions: Partitions) -> None:
-        """Raise RestartRequired for records that were processed already: of an earlier assignment, or fetched twice."""
+        """Raise RestartRequired for a batch that begins below its partition's position."""
         for tp, records in partitions.items():
             position, first = self._position(tp), records[0].offset()
             if first < position:
                 raise RestartRequired(
-                    f"{tp.topic}[{tp.partition}]: fetched offset {first}, though everything below {position} was "
-                    "processed; the batch is not processed again"
+                    f"{tp.topic}[{tp.partition}]: fetched offset {first}, but everything below {position} was "
+                    "processed. The batch is not processed again"
                 )
 
     def _position(self, tp: TopicPartition) -> int:
@@ -225,9 +224,9 @@ class RecordSource(Service):
         return self._next_offsets.get(tp, self._committed[tp])
 
     def _step_over_markers(self, ends: Mapping[TopicPartition, int]) -> None:
-        """Count what stands behind the last record of a partition as read: markers, and what was aborted.
+        """Advance over the markers and aborted records behind the last record of each partition.
 
-        Else it stays unread until the next record comes, and is deleted one day like a record that was never read.
+        Otherwise they stay unread until the next record, and retention may delete them: that looks like lost records.
         """
         for tp, end in ends.items():
             if tp in self._assigned and end > self._position(tp):
@@ -239,7 +238,7 @@ class RecordSource(Service):
         return self._commit_rule.is_due(age_s, self._read, at_end=at_end)
 
     def _is_worth_a_commit(self) -> bool:
-        """Of an idle source: what is open, and sooner or later also what was stepped over."""
+        """Whether an idle source has an open transaction to commit, or has skipped markers for `_SETTLED_S`."""
         settled = time.monotonic() - self._active_at > _SETTLED_S
         return (self._transaction.is_open and self._rest_s() <= 0) or (settled and bool(self._next_offsets))
 
@@ -282,17 +281,17 @@ class RecordSource(Service):
         self._metrics.commit_seconds.observe(time.monotonic() - started)
 
     def _to_commit(self, tp: TopicPartition, offset: int) -> confluent_kafka.TopicPartition:
-        """The offset with the topic's id and the attempts at a record that still lies ahead."""
+        """Return the offset with its note: the topic id, and the failed attempts at a record that is not passed yet."""
         failed_offset, attempts = self._attempts.get(tp, (None, None))
         note = OffsetNote(topic_id=self._identity.ids[tp.topic], failed_offset=failed_offset, attempts=attempts)
         return confluent_kafka.TopicPartition(*tp, offset, metadata=note.encode())
 
     def _on_assign(self, _: Consumer, assigned: list[confluent_kafka.TopicPartition]) -> None:
-        if self._leaving:  # close() still serves an assignment that was under way
+        if self._leaving:  # close() may deliver a pending assignment
             return
         self._health.beat(_RESTORE_LIMIT_S)
         self._health.not_ready("restoring")
-        # Waits until the last owner's transaction has ended: its offsets are pending until then (KIP-447).
+        # Blocks until the last owner's transaction has ended: its offsets are pending until then (KIP-447).
         wanted = [TopicPartition(tp.topic, tp.partition) for tp in assigned]
 
         def ask() -> dict[TopicPartition, Committed]:
@@ -323,7 +322,7 @@ class RecordSource(Service):
         give_back()
         self._fetch.assign(positions)
         self._consumer.assign([confluent_kafka.TopicPartition(*tp, offset) for tp, offset in positions.items()])
-        log.info("assigned %d partitions, %d of them as they were left", len(positions), len(unmoved))
+        log.info("assigned %d partitions, %d of them with unchanged offsets", len(positions), len(unmoved))
         self._health.ready()
 
     def _on_revoke(self, _: Consumer, revoked: list[confluent_kafka.TopicPartition]) -> None:
@@ -335,7 +334,7 @@ class RecordSource(Service):
         self._metrics.rebalances.labels("revoked").inc()
         self._metrics.assigned.set(0)
         self._lag.assign(())
-        log.info("gave back %d partitions", len(revoked))
+        log.info("revoked %d partitions", len(revoked))
 
     def _on_lost(self, _: Consumer, lost: list[confluent_kafka.TopicPartition]) -> None:
         raise RestartRequired(
@@ -348,9 +347,9 @@ class RecordSource(Service):
         self._leave_group()
 
     def _abandon(self, error: BaseException) -> BaseException:
-        """Abort what is open and leave the group, so that nobody has to wait for this worker's time-outs.
+        """Abort the open transaction and leave the group, so that no other member waits for a timeout.
 
-        Returns what the process ends with.
+        Returns the error that the process ends with.
         """
         self._transaction.abort()
         self._next_offsets.clear()
@@ -362,9 +361,9 @@ class RecordSource(Service):
         return reported
 
     def _counted(self, failed: RecordFailed) -> PipelineError:
-        """Commit one more attempt with the unmoved offset of the partition, fenced as every commit.
+        """Count one more attempt in the note of the partition's unchanged offset, in a transaction.
 
-        Returns RecordBlocks where all attempts are used up.
+        Returns RecordBlocks after the last attempt.
         """
         tp, known = failed.tp, self._attempts.get(failed.tp)
         failed.attempt = 1 + (known.number if known is not None and known.offset == failed.offset else 0)

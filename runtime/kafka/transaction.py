@@ -1,4 +1,4 @@
-"""One transactional producer: what a worker writes and how far it has read commit together (KIP-98, KIP-447)."""
+"""A transactional producer: a worker's outputs and input offsets commit together (KIP-98, KIP-447)."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ _FENCED: Final = {
     KafkaError.INVALID_PRODUCER_EPOCH,
 }
 _ABORT_TIMEOUT_S: Final = 2.0
-# A call that is late by so much will never come back: when a broker has died and is no longer in the metadata,
-# librdkafka 2.16 may wait for it for ever, whatever the call's time-out (its issue 5511).
+# A call that exceeds its timeout by this much hangs. When a Kafka broker dies and leaves the metadata, librdkafka 2.16
+# may wait for it without limit (confluentinc/librdkafka#5511).
 _HANGS_AFTER_S: Final = 2.0
 _TELLS_WITHIN_S: Final = 1.0
 
 
 class Transaction:
-    """The open transaction of one worker, identified by a transactional id that no other living worker has.
+    """The open transaction of one worker, identified by a transactional id that no other live worker has.
 
-    It takes records of up to `size_factor` times `max_message_bytes`. Not thread-safe. After any error that it raises
-    the process must end: what was produced is aborted by the broker, and only a fresh process knows for sure what is
-    committed. Where a call never comes back, it is ended from here.
+    It takes records of up to `size_factor` times `max_message_bytes`. Not thread-safe. The process must end after any
+    error raised here: Kafka aborts the transaction, and only a new process can know what is committed. If a call hangs,
+    the watchdog ends the process.
     """
 
     def __init__(
         self, settings: Settings, transactional_id: str, size_factor: int = 1, *, native_passthrough: bool = False
     ) -> None:
-        """`native_passthrough`: there is a `writer`, where native code can write records."""
+        """`native_passthrough`: provide a `writer` if native code can write records."""
         self.transactional_id = transactional_id
         self.is_open = False
         self.records = 0
@@ -92,11 +92,11 @@ class Transaction:
         """Add a record to the open transaction; partition -1 lets the partitioner choose by key.
 
         `timestamp` is the record's create time in ms since the epoch, 0 for now. Blocks while the producer's queue is
-        full. Raises RestartRequired when the record is refused (too large).
+        full. Raises RestartRequired if the record is rejected (too large).
         """
         while True:
             try:
-                # By position, which is faster; the two in between are callbacks.
+                # Positional arguments are faster; the two None are callbacks.
                 self._producer.produce(topic, value, key, partition, None, None, timestamp, headers)
             except BufferError:
                 self._serve(0.1)
@@ -107,11 +107,11 @@ class Transaction:
                 return
 
     def writer(self, topics: Sequence[str], offset_header: str) -> Writer | None:
-        """Return what native code adds records with, topics by their number; None where there is `produce` only."""
+        """Return native code's writer to `topics` (by index); None without native passthrough."""
         return None if self._client is None else extension.native.Writer(self._client, topics, offset_header)
 
     def written(self, records: int) -> None:
-        """A `writer` has added so many records to the open transaction."""
+        """Count records that a `writer` has added to the open transaction."""
         self.records += records
 
     def poll(self) -> None:
@@ -119,7 +119,7 @@ class Transaction:
         self._serve(0)
 
     def flush(self) -> None:
-        """Wait until the broker has everything produced so far; a reader waits for it from then on.
+        """Wait until Kafka has all records produced so far; `read_to_end` then waits for this transaction.
 
         Raises RestartRequired when that takes longer than the transaction timeout.
         """
@@ -139,8 +139,8 @@ class Transaction:
     ) -> None:
         """Commit everything produced, and `offsets` (next offset to read) for the consumer `group` metadata.
 
-        `verify` is called when the offsets are sent; nothing commits where it raises.
-        Waits through broker outages that are shorter than the transaction timeout. Raises Fenced or RestartRequired.
+        Calls `verify` after sending the offsets; nothing commits if it raises.
+        Survives Kafka outages that are shorter than the transaction timeout. Raises Fenced or RestartRequired.
         """
         began = time.monotonic()
         if offsets:
@@ -157,7 +157,7 @@ class Transaction:
             self._log_commit(time.monotonic() - began, len(offsets))
 
     def _log_commit(self, commit_s: float, partitions: int) -> None:
-        """The one line that a transaction is worth; an event has none."""
+        """Log one line per transaction at DEBUG."""
         open_s = time.monotonic() - self.opened_at
         log.debug(
             "committed %d records with the offsets of %d partitions; open for %.3f s, of it %.3f s to commit",
@@ -172,7 +172,7 @@ class Transaction:
         )
 
     def abort(self) -> None:
-        """Abort what is open, if the broker lets us: readers then need not wait for its time-out."""
+        """Abort the open transaction, so that readers need not wait for its timeout. Logs a failure."""
         if self.is_open:
             self.is_open = False
             try:
@@ -180,7 +180,7 @@ class Transaction:
                     self._producer.purge()
                     self._producer.abort_transaction(_ABORT_TIMEOUT_S)
             except KafkaException as error:
-                log.warning("abort_transaction: %s; the broker aborts it by its time-out", error)
+                log.warning("abort_transaction: %s; Kafka aborts it after its timeout", error)
 
     def _until_done(self, call: str, attempt: Callable[[float], Any], timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
@@ -191,7 +191,7 @@ class Transaction:
                 except KafkaException as error:
                     if not error.args[0].retriable() or time.monotonic() >= deadline:
                         raise self._restart(call, error) from None
-                    log.warning("%s: %s; trying again", call, error)
+                    log.warning("%s: %s; retrying", call, error)
                     time.sleep(0.1)
                 else:
                     return
@@ -203,7 +203,7 @@ class Transaction:
             raise self._restart("poll", error) from None
 
     def _fatal_error(self) -> KafkaError | None:
-        """What made a producer unusable: its poll raises it, maybe a moment after another call was refused for it."""
+        """Return the error that made the producer unusable; poll raises it, possibly a moment later."""
         deadline = time.monotonic() + _TELLS_WITHIN_S
         while time.monotonic() < deadline:
             try:
@@ -224,7 +224,7 @@ class Transaction:
         return RestartRequired(f"{call}: {error.str()} ({error.name()})")
 
     def _fenced(self, call: str, error: KafkaError) -> PipelineError:
-        """Tell a successor from the broker, which fences the producer of a transaction that it aborts by time-out."""
+        """Distinguish a successor from Kafka's own fencing of a producer whose transaction timed out."""
         open_s = time.monotonic() - self.opened_at if self.is_open else 0.0
         if open_s >= self._timeout_s:
             return RestartRequired(

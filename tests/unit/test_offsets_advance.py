@@ -50,7 +50,7 @@ def part(request: pytest.FixtureRequest) -> Any:
     raise AssertionError("nothing came")
 
 
-@pytest.mark.parametrize(("position", "refusal"), [(0, None), (1, "fetched offset 0, though everything below 1")])
+@pytest.mark.parametrize(("position", "refusal"), [(0, None), (1, "fetched offset 0, but everything below 1")])
 def test_records_below_the_position(
     part: Part, position: int, refusal: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
