@@ -1,12 +1,12 @@
-//! librdkafka's C API: records that are read and written without Python objects for each.
+//! librdkafka's C API: reads and writes records without a Python object for each.
 //!
-//! The library is the one that the Python client has loaded, its functions come from there. The clients are the Python
-//! client's as well: it configures them, joins groups and runs transactions; only records go by here. Python names this
-//! very file as a plugin of the client (librdkafka's interceptors), so librdkafka itself says which client it has made.
+//! The functions are those of the librdkafka that the Python client has loaded. The Python client also makes the clients,
+//! joins groups and runs transactions; only records pass through this module. This file is a plugin of each client
+//! (librdkafka's interceptors), so librdkafka passes the new client's handle to `on_new`.
 //!
-//! The only unsafe code there is. What it rests on: a client lives as long as its Python object, which `Client` holds; where
-//! that is closed by hand, `Reader::close` comes before, as librdkafka waits for ever for what was fetched and not given
-//! back. An event lives, with its message, until it is destroyed, once, here.
+//! This is the only unsafe code. Its invariants: a client lives as long as its Python object, which `Client` holds.
+//! `Reader::close` is called before the Python client closes, because librdkafka's close waits without limit for records
+//! that were not released. An event lives, with its message, until this module destroys it, once.
 #![allow(unsafe_code)]
 
 use pyo3::exceptions::{PyIndexError, PyRuntimeError, PyValueError};
@@ -110,13 +110,13 @@ fn kafka() -> PyResult<&'static Functions> {
     FUNCTIONS.get().ok_or_else(|| PyRuntimeError::new_err("bind_kafka comes first"))
 }
 
-/// The names of the functions that `bind_kafka` wants.
+/// The names of the functions that `bind_kafka` requires.
 #[pyfunction]
 pub fn kafka_functions() -> Vec<&'static str> {
     Functions::NAMES.to_vec()
 }
 
-/// Use the functions at these addresses. Raises ValueError where one is missing.
+/// Use the functions at these addresses. Raises ValueError if one is missing.
 #[pyfunction]
 pub fn bind_kafka(addresses: HashMap<String, usize>) -> PyResult<()> {
     let functions = Functions::new(&addresses).ok_or_else(|| PyValueError::new_err("a function is missing"))?;
@@ -124,7 +124,7 @@ pub fn bind_kafka(addresses: HashMap<String, usize>) -> PyResult<()> {
     Ok(())
 }
 
-/// What librdkafka calls where a configuration names this file as a plugin.
+/// librdkafka calls this if a configuration names this file as a plugin.
 ///
 /// # Safety
 /// `conf` is a rd_kafka_conf_t.
@@ -150,7 +150,7 @@ struct Shared(*mut c_void);
 unsafe impl Send for Shared {}
 unsafe impl Sync for Shared {}
 
-/// A client of the Python client's making.
+/// A client that the Python client has made.
 #[pyclass(frozen)]
 pub struct Client {
     handle: Shared,
@@ -183,7 +183,7 @@ pub struct Owned {
 impl Drop for Owned {
     fn drop(&mut self) {
         if let Some(kafka) = FUNCTIONS.get() {
-            // SAFETY: nobody else destroys it.
+            // SAFETY: only this destroys it.
             unsafe { (kafka.rd_kafka_event_destroy)(self.event.0) }
         }
     }
@@ -240,15 +240,15 @@ impl Owned {
     }
 }
 
-/// Bytes of librdkafka's, which may be none: then the pointer is null.
+/// Bytes of librdkafka; None for a null pointer.
 ///
 /// # Safety
-/// Else so many are there, and stay as they are for as long as what is returned.
+/// Otherwise `size` bytes are there, unchanged for as long as the result lives.
 unsafe fn bytes<'a>(pointer: *const u8, size: usize) -> Option<&'a [u8]> {
     (!pointer.is_null()).then(|| from_raw_parts(pointer, size))
 }
 
-/// A C string of librdkafka's, which may be none.
+/// A C string of librdkafka; empty for a null pointer.
 fn text(pointer: *const c_char) -> String {
     if pointer.is_null() {
         return String::new();
@@ -295,7 +295,7 @@ impl Records {
 
 type Header<'py> = (String, Option<Bound<'py, PyBytes>>);
 
-/// One of them, with the methods of the Python client's message, which copy. They raise RuntimeError once it has ended.
+/// One record, with the methods of the Python client's message. They copy, and raise RuntimeError after its release.
 #[pyclass(frozen)]
 pub struct Record {
     of: Py<Records>,
@@ -348,10 +348,10 @@ impl Record {
     }
 }
 
-/// What came instead of a record: topic (empty where it is about none), partition, offset, librdkafka's error code and text.
+/// An end or error instead of a record: topic (may be empty), partition, offset, librdkafka's error code and text.
 type Event = (String, i32, i64, c_int, String);
 
-/// Reads partitions of a consumer past its own queue. What comes by that one (rebalances, the group's errors) stays there.
+/// Reads partitions of a consumer by a queue of its own. Rebalances and errors of the group stay in the consumer's queue.
 #[pyclass]
 pub struct Reader {
     client: Py<Client>,
@@ -369,11 +369,11 @@ impl Reader {
         Ok(Reader { client, queue: Some(Shared(queue)), last: Vec::new() })
     }
 
-    /// Read this partition, which is about to be assigned. Its end ends this too, so it is for one assignment; without it
-    /// one that was read so before would be silent.
+    /// Read this partition from its next assignment on, until that ends. Call it before each assignment: without it, a
+    /// partition that was attached before delivers nothing.
     fn attach(&self, topic: &str, partition: i32) -> PyResult<()> {
         let (kafka, queue, topic) = (kafka()?, self.queue()?, CString::new(topic)?);
-        // SAFETY: all of them live; forwarding holds on to the queue that it needs.
+        // SAFETY: all of them live; forwarding keeps a reference to the queue.
         unsafe {
             let source = (kafka.rd_kafka_queue_get_partition)(self.client.get().handle.0, topic.as_ptr(), partition);
             if source.is_null() {
@@ -385,10 +385,10 @@ impl Reader {
         Ok(())
     }
 
-    /// Wait for a first record and read what is there, until there are `most` in all, or `most_bytes` of values. While there
-    /// are fewer than `few`, wait for those that are late.
+    /// Wait for a first record, then read up to `most` records or `most_bytes` of values. With fewer than `few` records,
+    /// wait `late_ms` for more.
     ///
-    /// By partition, and what came instead of records. Ends the life of the records read before.
+    /// Returns records by partition, and events. Releases the records of the last call.
     #[pyo3(signature = (wait_ms, late_ms, *, few, most, most_bytes))]
     fn read(
         &mut self,
@@ -416,7 +416,7 @@ impl Reader {
         Ok((self.last.iter().map(|records| records.clone_ref(py)).collect(), fetch.events))
     }
 
-    /// Give everything back to the client, which is about to be closed.
+    /// Release all records. Call it before the client closes.
     fn close(&mut self) {
         self.release();
         if let (Some(queue), Some(kafka)) = (self.queue.take(), FUNCTIONS.get()) {
@@ -452,14 +452,14 @@ struct Fetch {
     events: Vec<Event>,
     count: usize,
     bytes: usize,
-    /// Of which of `found` the last record was.
+    /// Index in `found` of the last record's partition.
     current: usize,
 }
 
 impl Fetch {
-    /// Take the next event, waiting so long for it. False where none came.
+    /// Take the next event, waiting up to `wait_ms`. False if none arrived.
     ///
-    /// Events, as what is no record would go to the Python client's callbacks else, which are for its own calls only.
+    /// The message interface would pass errors to callbacks of the Python client, outside of that client's calls.
     fn take(&mut self, queue: Shared, wait_ms: c_int) -> bool {
         let kafka = self.kafka;
         // SAFETY: the queue lives; the event is destroyed here, or with the record that owns it.
@@ -526,33 +526,33 @@ pub struct Writer {
 
 #[pymethods]
 impl Writer {
-    /// `topics`: by number; `offset_header`: the name of the header that says which record one comes from.
+    /// `topics`: by index; `offset_header`: name of the header with the source record's offset.
     #[new]
     fn new(client: Py<Client>, topics: Vec<String>, offset_header: String) -> PyResult<Self> {
         let topics = topics.into_iter().map(CString::new).collect::<Result<_, _>>()?;
         Ok(Writer { client, topics, offset_header: CString::new(offset_header)?, latest_ms: AtomicI64::new(i64::MAX) })
     }
 
-    /// Take no record of a later time (ms since the epoch): Kafka would refuse it, and the transaction with it.
+    /// Take no record with a later time (ms since the epoch): Kafka would reject it, and the transaction fails.
     fn take_until(&self, latest_ms: i64) {
         self.latest_ms.store(latest_ms, Ordering::Relaxed);
     }
 }
 
 impl Writer {
-    /// Whether Kafka takes a record of this one's time. That of 0 would become the present.
+    /// Whether Kafka accepts this record's time. librdkafka would replace 0 by the current time.
     pub fn takes(&self, source: &Owned) -> bool {
         let at_ms = FUNCTIONS.get().map_or(0, |kafka| source.timestamp(kafka).1);
         at_ms > 0 && at_ms <= self.latest_ms.load(Ordering::Relaxed)
     }
 
-    /// Add the record that another becomes: its key, partition number and time. False where librdkafka has not taken it.
+    /// Produce a record with the partition and time of `source`. False if librdkafka rejects it.
     pub fn write(&self, topic: usize, key: &[u8], value: &[u8], partition: i32, source: &Owned) -> bool {
         let (Some(topic), Some(kafka)) = (self.topics.get(topic), FUNCTIONS.get()) else {
             return false;
         };
         let (offset, (_, at_ms)) = (source.offset().to_string(), source.timestamp(kafka));
-        // SAFETY: each tag is followed by what belongs to it, and librdkafka copies all of it.
+        // SAFETY: each tag is followed by its arguments, and librdkafka copies them.
         let error = unsafe {
             (kafka.rd_kafka_producev)(
                 self.client.get().handle.0,

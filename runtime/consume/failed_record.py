@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from broker_events.runtime.consume.record import TopicPartition
 from broker_events.runtime.process.errors import PipelineError, RestartRequired
 
-# A restart helps where memory or disk of one machine was at fault; the partition may move to another one meanwhile.
+# A restart helps if memory or disk of one machine failed; the partition may move to another machine.
 MOST_ATTEMPTS: Final = 3
 
 

@@ -1,4 +1,4 @@
-"""Offsets of a group that a person sets, and answers for."""
+"""Offsets of a group that an operator sets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _REQUEST_TIMEOUT_S = 15.0
 
 
 def topic_ids(admin: AdminClient, topics: Sequence[str]) -> dict[str, str]:
-    """Id of each topic (KIP-516). Raises KafkaException where the cluster doesn't say."""
+    """Id of each topic (KIP-516). Raises KafkaException if Kafka doesn't report one."""
     futures = admin.describe_topics(TopicCollection([*topics]), request_timeout=_REQUEST_TIMEOUT_S)
     return {topic: str(future.result().topic_id) for topic, future in futures.items()}
 
@@ -28,9 +28,9 @@ def topic_ids(admin: AdminClient, topics: Sequence[str]) -> dict[str, str]:
 def accept_offsets(
     admin: AdminClient, group: str, offsets: Mapping[TopicPartition, int], ids: Mapping[str, str], reason: str
 ) -> None:
-    """Commit these offsets for a group without members; its workers begin there unasked, and log who set them and why.
+    """Commit these offsets for a group without members; its workers begin there, and log who set them and why.
 
-    `ids`: topic ids. Raises OperatorActionRequired while the group has members and where an ACL forbids it, else
+    `ids`: topic ids. Raises OperatorActionRequired while the group has members or if an ACL forbids it, otherwise
     RestartRequired.
     """
     by = operator()

@@ -1,7 +1,7 @@
-"""What stands beside a committed offset: a small JSON object in its metadata. Pure.
+"""The note of a committed offset: a small JSON object in its metadata. Pure.
 
-Tools such as kafka-consumer-groups write an offset without one: whoever moves an offset with them is told apart from a
-worker, which commits it in the transaction of what it has written.
+Tools such as kafka-consumer-groups write offsets without a note. This distinguishes them from a worker, which commits
+its offsets in the transaction of its outputs.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ M = TypeVar("M")
 
 
 class OffsetNote(NamedTuple):
-    """Every member is optional; None is left out. Unknown ones, of another version, are ignored."""
+    """Every member is optional; None is omitted. Unknown members of other versions are ignored."""
 
     topic_id: str | None = None
-    """Of the topic that the offset is of (KIP-516): one that is deleted and created again has another."""
+    """Id of the offset's topic (KIP-516): a recreated topic has another id."""
     moved_by: str | None = None
     """The user who has set this offset with `broker-events offsets set`; a worker's next commit has none."""
     reason: str | None = None
     """What that user gave as the reason."""
     failed_offset: int | None = None
-    """Of a record at or behind the offset that has stopped a worker."""
+    """Offset of a record at or behind this offset that has stopped a worker."""
     attempts: int | None = None
-    """How often it has."""
+    """How often that record has stopped a worker."""
 
     def encode(self) -> str:
         return json.dumps({name: value for name, value in self._asdict().items() if value is not None})
 
 
 def parse_note(metadata: str | None) -> OffsetNote:
-    """The note in an offset's metadata; one without members where there is none, or where something else stands."""
+    """Return the note in an offset's metadata; an empty one for any other text."""
     try:
         found: Any = json.loads(metadata or "{}")
     except ValueError:

@@ -1,4 +1,4 @@
-"""Where a consumer group begins to read, and when it must not."""
+"""The offsets at which a consumer group begins to read, and the checks of them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ log = logging.getLogger(__name__)
 def foreign_offsets(
     group: str, found: Mapping[TopicPartition, Committed], topic_ids: Mapping[str, str]
 ) -> set[TopicPartition]:
-    """Return the partitions whose offset neither a worker of the group has committed nor an operator has accepted.
+    """Return the partitions whose offset neither a worker committed nor an operator accepted.
 
-    Raises OperatorActionRequired where an offset is of a topic that was deleted since: `topic_ids` are those of the
+    Raises OperatorActionRequired if an offset belongs to a deleted topic: `topic_ids` are those of the
     topics now.
     """
     for tp, (offset, note) in found.items():
@@ -35,7 +35,7 @@ def foreign_offsets(
 
 
 def refusal(tp: TopicPartition, offset: int, app: str, why: str) -> OperatorActionRequired:
-    """The error of a worker whose group's offset was set by something else and doesn't fit."""
+    """Return the error for an offset that no worker committed and that doesn't fit the outputs."""
     return OperatorActionRequired(
         f"{tp.topic}[{tp.partition}]: the offset {offset} of the group of {app}s was committed by no worker: {why}. "
         f"Set it to where the outputs end (docs/how-to/runbook.md, A worker refuses its offsets), or insist: "
@@ -50,11 +50,11 @@ def start_offsets(
     outputs: Sequence[str],
     stop: threading.Event | None = None,
 ) -> dict[TopicPartition, int]:
-    """The offset to begin at by partition: the committed one, or 0 where the group has none (negative) yet.
+    """Return the offset to begin at by partition: the committed one, or 0 if the group has none (negative).
 
     `outputs`: topics that only this group writes, into the partition number that a record came from. Raises
-    OperatorActionRequired where to begin would skip records (they are deleted already) or write them again (the group's
-    offsets have expired though its outputs are there): what to do then is a person's decision.
+    OperatorActionRequired if starting would skip records (retention deleted them) or write them again (the group's
+    offsets expired, but its outputs exist): an operator must decide.
     """
     firsts, ends = first_offsets(settings, committed, stop), end_offsets(settings, committed, stop)
     for tp, offset in committed.items():

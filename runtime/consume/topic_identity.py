@@ -1,4 +1,4 @@
-"""Whether topics are still the ones that a worker began to read: their ids (KIP-516) and partition counts."""
+"""Detects recreated topics by their ids (KIP-516), and changed partition counts."""
 
 from __future__ import annotations
 
@@ -31,18 +31,17 @@ class TopicIdentity:
         self.ids: dict[str, str] = {}
 
     def learn(self) -> None:
-        """Ask for the ids and remember them. Raises KafkaException where the cluster doesn't answer."""
+        """Request the ids and remember them. Raises KafkaException if Kafka doesn't answer."""
         self.ids = {topic: str(future.result().topic_id) for topic, future in self.ask().items()}
 
     def ask(self) -> Asked:
-        """Ask for the ids without waiting; for `verify`."""
+        """Request the ids without waiting; pass the result to `verify`."""
         return self._admin.describe_topics(self._topics, request_timeout=_TIMEOUT_S)
 
     def verify(self, asked: Asked) -> None:
-        """Wait for the answer; none is no reason to stop: whatever is about to be done asks the same cluster.
+        """Wait for the answer and compare it. A missing answer is logged only: the next Kafka call fails by itself.
 
-        Raises OperatorActionRequired where a topic has another id or partition count now, RestartRequired where one is
-        gone.
+        Raises OperatorActionRequired if a topic has another id or partition count, RestartRequired if it was deleted.
         """
         for topic, future in asked.items():
             try:
@@ -64,7 +63,7 @@ class TopicIdentity:
 
 
 def refuse_another(topic: str, known: str, found: str) -> None:
-    """Raise OperatorActionRequired unless the topic that offsets are of is the one that is there."""
+    """Raise OperatorActionRequired unless the offsets belong to the existing topic."""
     if known != found:
         raise OperatorActionRequired(
             f"{topic} was deleted and created again: the group's offsets are of topic id {known}, not of {found}, and "

@@ -1,4 +1,4 @@
-"""Who may do what in Kafka: the least that each part of the pipeline needs, and whether a worker has got it.
+"""The minimum ACLs of each part of the pipeline, and a check that a worker has them.
 
 `broker-events topics acls` prints it for kafka-acls, docs/how-to/security.md shows it as a table.
 """
@@ -22,11 +22,11 @@ _REQUEST_TIMEOUT_S: Final = 15.0
 
 _Need = tuple[str, str, str]
 
-# Every worker verifies at its start that the topics are as the contracts say.
+# Each worker verifies the topics at its start.
 _VERIFY: Final[_Need] = (TOPIC, "*", "Describe DescribeConfigs")
 _READER: Final[_Need] = (GROUP, READER, "Describe")
 
-# By role: resource, its name after the topic prefix (`*`: all that begin so), operations in the words of kafka-acls.
+# By role: resource, its name after the topic prefix (`*`: every suffix), operations as kafka-acls names them.
 # Operations that Kafka implies are left out: Read and Write imply Describe, AlterConfigs implies DescribeConfigs.
 _NEEDS: Final[Mapping[str, tuple[_Need, ...]]] = {
     "bridge": (
@@ -39,9 +39,9 @@ _NEEDS: Final[Mapping[str, tuple[_Need, ...]]] = {
     "router": (
         _VERIFY,
         (TOPIC, "raw", "Read"),
-        # It reads its own output only where its group has lost its offset, so as not to write everything again.
+        # It reads its own output if its group has lost its offset, to avoid writing duplicates.
         (TOPIC, "event.*", "Read Write"),
-        # What it refused, to know what it typed.
+        # Rejected records are not in the typed topics: read to restore deduplication.
         (TOPIC, "quarantine", "Read Write"),
         (GROUP, "router", "Read"),
         (TRANSACTIONAL_ID, "router.*", "Write"),
@@ -73,7 +73,7 @@ _NEEDS: Final[Mapping[str, tuple[_Need, ...]]] = {
         _READER,
     ),
     "repairer": (
-        # Offsets of a group are written by who may read the group and the topic.
+        # Committing offsets requires Read on group and topic.
         (TOPIC, "raw", "Read"),
         (GROUP, "router", "Read"),
         (TOPIC, "event.*", "Read"),
@@ -95,7 +95,7 @@ ROLES: Final = tuple(_NEEDS)
 
 
 class Grant(NamedTuple):
-    """Operations on a resource: on the one of this name, or on each whose name begins so if `prefixed`."""
+    """Operations on the resource of this name, or on all with this prefix if `prefixed`."""
 
     resource: str
     name: str
@@ -122,20 +122,20 @@ def grants(settings: Settings, role: str, group: str | None = None) -> tuple[Gra
 
 
 def user(settings: Settings, role: str) -> str:
-    """Name of a role's user where an operator doesn't give it another one: `broker-router`."""
+    """Default name of a role's user: `broker-router`."""
     return f"{settings.topic_prefix}-{role}"
 
 
 def verify_access(admin: AdminClient, settings: Settings, role: str, topics: Sequence[str]) -> None:
-    """Raise OperatorActionRequired that names everything on these topics that the role needs and Kafka refuses.
+    """Raise OperatorActionRequired that names each operation on these topics that the role needs and Kafka denies.
 
-    A topic that doesn't exist is not its business. Raises RestartRequired when the cluster doesn't answer.
+    Ignores topics that don't exist. Raises RestartRequired when Kafka doesn't answer.
     """
     futures = admin.describe_topics(
         TopicCollection([*topics]), include_authorized_operations=True, request_timeout=_REQUEST_TIMEOUT_S
     )
-    told = {topic: _allowed(future) for topic, future in futures.items()}
-    allowed = {topic: operations for topic, operations in told.items() if operations is not None}
+    described = {topic: _allowed(future) for topic, future in futures.items()}
+    allowed = {topic: operations for topic, operations in described.items() if operations is not None}
     lacking = []
     for grant in grants(settings, role):
         covered = [*filter(grant.covers, allowed)]
@@ -149,7 +149,7 @@ def verify_access(admin: AdminClient, settings: Settings, role: str, topics: Seq
 
 
 def _allowed(described: Future[TopicDescription]) -> set[str] | None:
-    """Operations that are allowed on a topic, in capitals; None where there is none, or the cluster doesn't tell."""
+    """Return the allowed operations on a topic, in capitals; None if it doesn't exist or Kafka doesn't report them."""
     try:
         operations = described.result().authorized_operations
     except KafkaException as exception:

@@ -1,15 +1,15 @@
-"""Where a key's records are: the partitioner of Kafka's own clients (murmur2), as `runtime.kafka` sets it. Pure."""
+"""The partitioner of Kafka's Java clients (murmur2), as `runtime.kafka.clients` configures it. Pure."""
 
 from __future__ import annotations
 
 
 def partition_for(key: bytes, partitions: int) -> int:
-    """Number of the partition, of so many, that records of this key go to."""
+    """Return the partition number of a key, for a topic with this partition count."""
     return murmur2(key) % partitions
 
 
 def murmur2(key: bytes) -> int:
-    """Hash of a key as Kafka's clients partition by, its sign bit cleared."""
+    """Return Kafka's hash of a key, with the sign bit cleared."""
     length = len(key)
     value = 0x9747B28C ^ length
     whole = length & ~3

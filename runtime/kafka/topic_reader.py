@@ -1,4 +1,4 @@
-"""Reading partitions from an offset to their present end, or on and on, outside of any consumer group."""
+"""Reading partitions from an offset to their current end, or following them, without a consumer group."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from broker_events.runtime.process.errors import OperatorActionRequired, Restart
 from broker_events.runtime.process.retry import keep_trying
 from broker_events.runtime.settings import Settings
 
-# Nobody joins this group: librdkafka asks for its coordinator all the same.
+# No consumer joins this group, but librdkafka looks up its coordinator.
 READER: Final = "reader"
 BATCH_RECORDS: Final = 10_000
 _PREFETCH_KBYTES: Final = 262_144  # of all partitions together
 _REQUEST_TIMEOUT_S: Final = 15.0
-_OFFSETS_TIMEOUT_S: Final = 5.0  # so long a broker that has just died is waited for, before its successor is asked
+_OFFSETS_TIMEOUT_S: Final = 5.0  # then ask the new leader if a Kafka broker has just died
 # Longer than the transaction of a dead worker can hold the last stable offset back.
 _STALL_LIMIT_S: Final = 75.0
 END_OF_PARTITION: Final = KafkaError._PARTITION_EOF  # noqa: SLF001 (the public name of a client-side code)
 
 
 def topic_partitions(settings: Settings, topic: str) -> list[TopicPartition]:
-    """Every partition that a topic (Kafka name) has. Raises OperatorActionRequired where there is no such topic."""
+    """Return all partitions of a topic (Kafka name). Raises OperatorActionRequired if it doesn't exist."""
     found = admin_client(settings).list_topics(timeout=_REQUEST_TIMEOUT_S).topics.get(topic)
     if found is None:
         raise OperatorActionRequired(
@@ -42,7 +42,7 @@ def topic_partitions(settings: Settings, topic: str) -> list[TopicPartition]:
 def end_offsets(
     settings: Settings, partitions: Iterable[TopicPartition], stop: threading.Event | None = None
 ) -> dict[TopicPartition, int]:
-    """High watermark of each partition, records of unfinished transactions included."""
+    """Return the high watermark of each partition, which includes open transactions."""
     return _offsets(settings, dict.fromkeys(partitions, OffsetSpec.latest()), stop)
 
 
@@ -61,7 +61,7 @@ def offsets_at(settings: Settings, partitions: Sequence[TopicPartition], time_ms
 def offsets_since(
     settings: Settings, times_ms: Mapping[TopicPartition, int], stop: threading.Event | None = None
 ) -> dict[TopicPartition, int]:
-    """As `offsets_at`, each partition with a time of its own."""
+    """Same as `offsets_at`, with one time per partition."""
     found = _offsets(settings, {tp: OffsetSpec.for_timestamp(time_ms) for tp, time_ms in times_ms.items()}, stop)
     return end_offsets(settings, times_ms, stop) | {tp: offset for tp, offset in found.items() if offset >= 0}
 
@@ -71,8 +71,8 @@ def committed_offsets(
 ) -> dict[TopicPartition, int | None]:
     """Next offset that a group (Kafka name) reads in each partition; None where it has none.
 
-    Waits for transactions that commit offsets (KIP-447). Nobody joins the group; it needs Describe on it. Raises
-    OperatorActionRequired where an ACL forbids it, RestartRequired when the cluster doesn't answer within
+    Waits for transactions that commit offsets (KIP-447). Doesn't join the group; needs Describe on it. Raises
+    OperatorActionRequired if an ACL forbids it, RestartRequired when the cluster doesn't answer within
     `start_timeout_s`.
     """
     consumer = Consumer(consumer_config(settings, group_id=group))
@@ -94,7 +94,7 @@ def committed_offsets(
 
 
 class Committed(NamedTuple):
-    """What a group has committed of a partition: an offset, below 0 where that is nothing, and its note."""
+    """A group's committed offset of a partition, negative if there is none, and its note."""
 
     offset: int
     note: OffsetNote
@@ -103,9 +103,9 @@ class Committed(NamedTuple):
 def consumers_commits(
     consumer: Consumer, partitions: Iterable[TopicPartition], timeout_s: float
 ) -> dict[TopicPartition, Committed]:
-    """What the consumer's group has committed.
+    """Return what the consumer's group has committed.
 
-    Raises KafkaException, also where one partition alone has an error: its offset would look like nothing.
+    Raises KafkaException also for an error of one partition: its offset would look like none.
     """
     found = consumer.committed([confluent_kafka.TopicPartition(*tp) for tp in partitions], timeout_s)
     if failed := next((tp.error for tp in found if tp.error is not None), None):
@@ -121,10 +121,9 @@ def read_to_end(
 ) -> Iterator[list[KafkaRecord]]:
     """Committed records from each start offset to the end, in batches, in order within a partition.
 
-    `ends` defaults to the high watermarks as they are now. A transaction that is still open, or committed but not yet
-    marked in every partition, holds the read-committed end back; what it commits belongs to the answer, so this waits
-    until it has ended. Raises RestartRequired when that takes longer than any living transaction can, and Stopped once
-    `stop` is set.
+    `ends` defaults to the current high watermarks. An open transaction, or a committed one without all its markers,
+    holds the read-committed end back. Its records belong to the result, so this waits until it has ended. Raises
+    RestartRequired if that takes longer than any live transaction may, and Stopped once `stop` is set.
     """
     ends = end_offsets(settings, starts, stop) if ends is None else ends
     firsts = first_offsets(settings, starts, stop)
@@ -161,7 +160,7 @@ def read_to_end(
 
 
 def follow(settings: Settings, starts: Mapping[TopicPartition, int]) -> Iterator[list[KafkaRecord]]:
-    """Committed records from each start offset on, in batches as they come, without an end."""
+    """Yield committed records from each start offset in batches, without end."""
     group = settings.group(READER)
     consumer = Consumer(consumer_config(settings, group_id=group))
     try:
@@ -175,10 +174,10 @@ def follow(settings: Settings, starts: Mapping[TopicPartition, int]) -> Iterator
 
 
 def _consume(consumer: Consumer, group: str) -> tuple[list[KafkaRecord], dict[TopicPartition, int]]:
-    """Records, and by partition the offset after the last of them, or of the partition's end where that was met."""
+    """Return records, and per partition the offset after its last record, or the end that was reached."""
     messages = consumer.consume(BATCH_RECORDS, 0.05)
     records = cast(list[KafkaRecord], [message for message in messages if message.error() is None])
-    # By plain tuples, which equal the named ones and are made at half the cost.
+    # Plain tuples equal the named ones and cost half as much.
     last = {(record.topic(), record.partition()): record for record in records}
     reached = {partition_of(record): record.offset() + 1 for record in last.values()}
     for message in messages if len(records) < len(messages) else ():
@@ -201,16 +200,16 @@ def _offsets(
         return {}
 
     def ask() -> dict[TopicPartition, int]:
-        # A new one at each attempt: it would go on asking the leader that it knew first. And a name of its own: without
-        # it the futures never resolve.
+        # A new client per attempt: it would keep asking the first leader. It needs a name,
+        # or the futures never resolve.
         admin = AdminClient(client_config(settings))
-        # Connected, and with the leaders known: librdkafka would look for them again after 1 or 3 s only.
+        # Connect and learn the leaders first: librdkafka would retry only after 1 or 3 s.
         admin.list_topics(timeout=_OFFSETS_TIMEOUT_S)
         futures = admin.list_offsets(
             wanted, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=_OFFSETS_TIMEOUT_S
         )
         found = {TopicPartition(tp.topic, tp.partition): future.result().offset for tp, future in futures.items()}
-        # While one broker answers, librdkafka tells no error of another that doesn't: its partitions look like this.
+        # While one Kafka broker answers, librdkafka reports no error for another: its partitions have this offset.
         if silent := [tp for tp, offset in found.items() if offset == confluent_kafka.OFFSET_INVALID]:
             raise KafkaException(KafkaError(KafkaError.REQUEST_TIMED_OUT, f"no answer for {sorted(silent)}"))
         return found

@@ -1,4 +1,4 @@
-"""The topics that the catalog declares: created, compared with the cluster, verified at every start."""
+"""The catalog's topics: create them, compare them with Kafka, verify them at each start."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _DAY_MS: Final = 86_400_000
 DERIVED_SIZE_FACTOR: Final = 4
 # A record's framing and its headers, which count towards the size limit of its topic.
 _OVERHEAD_BYTES: Final = 1024
-# What a quarantine record has more than the typed record in it: the key once more, coordinates, a detail.
+# A quarantine record adds to the typed record in it: the key again, coordinates, a detail.
 _QUARANTINE_BYTES: Final = MAX_ID_BYTES + 8192
 _REQUEST_TIMEOUT_S: Final = 15.0
-# How far a record's time may be ahead of the broker's clock: Kafka's own default since 3.6.
+# How far a record's time may be ahead of Kafka's clock: Kafka's default since 3.6.
 MOST_AHEAD_MS: Final = 3_600_000
-# What can't be altered without changing what consumers see.
+# Settings that can't be altered without changing what consumers see.
 _FIXED: Final = ("partitions", "cleanup.policy")
-# What workers rely on: these as planned, and of these no less. More is another worker's plan, or an operator's.
+# Workers require these as planned, and `_AT_LEAST` at or above the plan.
 _EXACT: Final = {*_FIXED, "message.timestamp.type"}
 _AT_LEAST: Final = {
     "max.message.bytes",
@@ -50,7 +50,7 @@ _AT_LEAST: Final = {
 
 @dataclass(frozen=True)
 class TopicPlan:
-    """How one topic has to be. `config` maps Kafka topic settings to their text values."""
+    """The planned settings of one topic. `config` maps Kafka topic settings to text values."""
 
     name: str
     partitions: int
@@ -59,7 +59,7 @@ class TopicPlan:
 
 
 class Difference(NamedTuple):
-    """One way in which the cluster differs from the plan; `found` is None where the topic is missing."""
+    """One difference between Kafka and the plan; `found` is None if the topic is missing."""
 
     topic: str
     what: str
@@ -68,12 +68,12 @@ class Difference(NamedTuple):
 
     @property
     def is_fixed(self) -> bool:
-        """True where only recreating the topic would help."""
+        """True if only recreating the topic helps."""
         return self.found is not None and self.what in _FIXED
 
     @property
     def stops_workers(self) -> bool:
-        """True where events would be lost, moved or refused."""
+        """True if events would be lost, moved or rejected."""
         if self.found is None or self.what in _EXACT:
             return True
         return self.what in _AT_LEAST and (not self.found.isdigit() or int(self.found) < int(self.wanted))
@@ -92,7 +92,7 @@ def plan_topics(catalog: Catalog, settings: Settings) -> tuple[TopicPlan, ...]:
         config = {
             "cleanup.policy": topic.cleanup,
             "max.message.bytes": str(settings.max_message_bytes * factor),
-            # A record derived from another has its time: Kafka must keep it, and take it however old it is.
+            # A derived record keeps the time of its source: Kafka must accept any age.
             "message.timestamp.type": "CreateTime",
             "message.timestamp.before.max.ms": str(2**63 - 1),
             "message.timestamp.after.max.ms": str(MOST_AHEAD_MS),
@@ -109,19 +109,19 @@ def plan_topics(catalog: Catalog, settings: Settings) -> tuple[TopicPlan, ...]:
 
 
 def derived_size_limit(settings: Settings) -> int:
-    """Bytes that key and value of a derived record may have together."""
+    """Maximum bytes of key and value of a derived record."""
     return settings.max_message_bytes * DERIVED_SIZE_FACTOR - _OVERHEAD_BYTES
 
 
 def typed_size_limit(settings: Settings) -> int:
-    """Bytes that key and value of a typed record may have together, so that it fits into a quarantine record too."""
+    """Maximum bytes of key and value of a typed record, so that it also fits into a quarantine record."""
     return derived_size_limit(settings) - _QUARANTINE_BYTES
 
 
 def diff_topics(admin: AdminClient, plans: Sequence[TopicPlan]) -> list[Difference]:
-    """What has to change so that the cluster is as planned.
+    """Return the differences between Kafka and the plan.
 
-    Raises RestartRequired when the cluster doesn't answer, OperatorActionRequired where an ACL forbids to ask.
+    Raises RestartRequired when the cluster doesn't answer, OperatorActionRequired if an ACL forbids the request.
     """
     try:
         existing = admin.list_topics(timeout=_REQUEST_TIMEOUT_S).topics
@@ -144,9 +144,9 @@ def diff_topics(admin: AdminClient, plans: Sequence[TopicPlan]) -> list[Differen
 
 
 def retention_ms(admin: AdminClient, topics: Sequence[str]) -> dict[str, int | None]:
-    """How long each topic (Kafka name) keeps a record for certain; None where that can't be told from its settings.
+    """Return how long each topic (Kafka name) keeps a record at least; None if its settings don't guarantee it.
 
-    Raises RestartRequired when the cluster doesn't answer, OperatorActionRequired where an ACL forbids to ask.
+    Raises RestartRequired when the cluster doesn't answer, OperatorActionRequired if an ACL forbids the request.
     """
     found = {}
     for name, config in _configs(admin, topics).items():
@@ -156,7 +156,7 @@ def retention_ms(admin: AdminClient, topics: Sequence[str]) -> dict[str, int | N
 
 
 def apply_topics(admin: AdminClient, plans: Sequence[TopicPlan]) -> list[Difference]:
-    """Create what is missing, alter what may be altered; return what was done.
+    """Create missing topics and alter settings; return the differences that were removed.
 
     Raises OperatorActionRequired, before changing anything, when a topic has another partition count or cleanup policy.
     """
@@ -187,14 +187,14 @@ def apply_topics(admin: AdminClient, plans: Sequence[TopicPlan]) -> list[Differe
 def verify_topics(admin: AdminClient, plans: Sequence[TopicPlan]) -> None:
     """Raise OperatorActionRequired unless every topic exists as the workers need it.
 
-    Partition count, cleanup policy and kind of time have to be as planned; size limit, bounds of times and in-sync
-    replicas at least that. Other settings, such as retention, are the operator's to change.
+    Partition count, cleanup policy and timestamp type must be as planned; size limit, bounds of times and in-sync
+    replicas at least as planned. Operators may change other settings, such as retention.
     """
     _refuse([difference for difference in diff_topics(admin, plans) if difference.stops_workers])
 
 
 def in_words(differences: Sequence[Difference]) -> Iterator[str]:
-    """What is wrong; partition counts, which one setting decides, together for all topics that have the same."""
+    """Yield the differences as text; topics with the same wrong partition count are one line."""
     topics: defaultdict[tuple[str | None, str], list[str]] = defaultdict(list)
     for difference in differences:
         if difference.what == "partitions":
@@ -217,7 +217,7 @@ def _configs(admin: AdminClient, topics: Sequence[str]) -> dict[str, dict[str, s
 
 
 def _result(future: Future[T], what: str, otherwise: type[PipelineError]) -> T:
-    """Wait for an answer; where it is an error: OperatorActionRequired if an ACL forbids it, else the one given."""
+    """Return the result. Raises OperatorActionRequired if an ACL forbids it, otherwise `otherwise`."""
     try:
         return future.result()
     except KafkaException as exception:

@@ -1,4 +1,4 @@
-"""Ends the process when a call into a library doesn't come back."""
+"""Ends the process if a call into a library hangs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LOOK_EVERY_S: Final = 0.5
 
 
 class Watchdog:
-    """For the calls of one thread, one at a time. It has a thread of its own, which ends with the process."""
+    """Watches the calls of one thread, one at a time, from a daemon thread."""
 
     def __init__(self) -> None:
         self._call = ""
@@ -28,7 +28,7 @@ class Watchdog:
 
     @contextmanager
     def limit(self, call: str, seconds: float) -> Iterator[None]:
-        """End the process with exit code 70 when the block takes longer."""
+        """End the process with exit code 70 if the block takes longer."""
         self._call, self._back_by = call, time.monotonic() + seconds
         try:
             yield

@@ -1,4 +1,4 @@
-"""How a process ends when it can't go on, and with which exit code."""
+"""Errors that end a process, and their exit codes."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class PipelineError(Exception):
 
 
 class OperatorActionRequired(PipelineError):
-    """A setting, option or topic is wrong: a restart would not help, somebody has to change it."""
+    """A setting, option or topic is wrong: an operator must change it, a restart does not help."""
 
     exit_code = 2
 
 
 def refused_by_system(error: OSError) -> OperatorActionRequired | None:
-    """The error for what the operating system refuses until a person changes it; None for any other.
+    """Return the error for an OSError that only an operator can resolve; None for any other.
 
     That is a missing right, a read-only or full disk, and no folder for temporary files.
     """
@@ -49,24 +49,24 @@ def refused_by_system(error: OSError) -> OperatorActionRequired | None:
 
 
 class Stopped(PipelineError):
-    """SIGTERM or Ctrl-C came while the process was still waiting for what it needs to begin."""
+    """SIGTERM or Ctrl-C during startup."""
 
     exit_code = 0
 
 
 class QuarantineLimitExceeded(PipelineError):
-    """More goes into quarantine than QUARANTINE_LIMIT_... allow, and QUARANTINE_LIMIT_ACTION is to stop.
+    """Quarantine exceeds the QUARANTINE_LIMIT_ settings, and QUARANTINE_LIMIT_ACTION is stop.
 
-    What has been done is committed. A restart would go on with the next records: somebody has to look first.
+    All processed records are committed. A restart would continue with the next ones: an operator must check first.
     """
 
     exit_code = 3
 
 
 class RestartRequired(PipelineError):
-    """The memory of this process may differ from what is committed: end it, a fresh one starts from the topics.
+    """The state in memory may be ahead of the committed offsets: a new process restores it from the topics.
 
-    The supervisor (Kubernetes, systemd, `broker-events run`) starts it anew on exit code 70 (EX_SOFTWARE).
+    The supervisor (Kubernetes, systemd, `broker-events run`) restarts it on exit code 70 (EX_SOFTWARE).
     """
 
     exit_code = 70
@@ -75,7 +75,7 @@ class RestartRequired(PipelineError):
 class Fenced(PipelineError):
     """Superseded: another process with the same transactional id has taken over (KIP-98 producer fencing).
 
-    A restart would fence that process in turn, and the two would go on so without end.
+    A restart would fence that process, and the two would fence each other without end.
     """
 
     exit_code = 4

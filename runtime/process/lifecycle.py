@@ -1,4 +1,4 @@
-"""What every process of the pipeline does around its work: logging, signals, exit codes."""
+"""Logging, signals and exit codes of every process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from broker_events.runtime.settings import Settings
 
 log = logging.getLogger(__name__)
 
-# A stop that takes longer has hung: end the process, the broker aborts its transaction.
+# A stop that takes longer hangs: end the process, Kafka aborts its transaction.
 STOP_LIMIT_S: Final = 9.0
 _STOPPING: Final = (signal.SIGTERM, signal.SIGINT)
 
@@ -54,10 +54,9 @@ def run_process(settings: Settings, name: str, work: Callable[[threading.Event],
 
 @contextmanager
 def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
-    """Set `stop` at SIGTERM or SIGINT; end the process where the block then doesn't end in time.
+    """Set `stop` at SIGTERM or SIGINT; end the process if the block doesn't end in time after that.
 
-    The signals are heard by a thread: Python would tell the main thread of them only when it is back from a call that
-    waits for Kafka.
+    A thread receives the signals: Python would run a handler only after the main thread's blocking Kafka call.
     """
     deadline = threading.Timer(STOP_LIMIT_S, _give_up)
     deadline.daemon = True
@@ -87,7 +86,7 @@ def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
 
 
 def _heard_by_the_listener(_number: int, _frame: FrameType | None) -> None:
-    """Do nothing, and above all raise nothing: a call into librdkafka would end with it."""
+    """Do nothing: an exception would interrupt a call into librdkafka."""
 
 
 def _give_up() -> None:

@@ -1,4 +1,4 @@
-"""Memory in processes that records stream through: Python's search for reference cycles, and what is free again."""
+"""Memory settings of processes with many short-lived records: cycle collection and freed memory."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import ctypes
 import gc
 from typing import Final
 
-# Far above what the records of a batch come to: they are let go with it.
+# Far above the objects of one batch, which are freed with it.
 _THRESHOLDS: Final = (1_000_000, 20, 50)
 
 
 def collect_rarely() -> None:
-    """Look for cycles rarely, and never among what is there now: call it when everything is set up.
+    """Collect cycles rarely, and never among the current objects: call it at the end of the setup.
 
-    Records come and go by the thousand and hold no cycles; looking for some takes a quarter of the time.
+    Records hold no cycles. With the default thresholds, collection takes a quarter of the time.
     """
     gc.freeze()
     gc.set_threshold(*_THRESHOLDS)
 
 
 def give_back() -> None:
-    """Return freed memory to the system: call it after a restore, whose fetched records came and went.
+    """Return freed memory to the system; call it after a restore. Does nothing without glibc.
 
-    Else the C library keeps it. Only glibc has a call for that; elsewhere nothing happens.
+    Otherwise the C library keeps the memory of the fetched records.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

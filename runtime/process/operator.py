@@ -1,4 +1,4 @@
-"""Who runs a command, for what it writes about it."""
+"""The user that runs a command, for audit records."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import socket
 
 
 def operator() -> str:
-    """OS user and host, as `user@host`; the user's number where the machine has no name for it."""
+    """OS user and host, as `user@host`; the numeric user id if it has no name."""
     number = os.getuid()
     try:
         user = pwd.getpwuid(number).pw_name

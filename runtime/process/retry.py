@@ -1,4 +1,4 @@
-"""Waiting for what a process needs before it can begin."""
+"""Retries of what a process needs at its start."""
 
 from __future__ import annotations
 
