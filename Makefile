@@ -62,7 +62,7 @@ check: $(READY) ## ruff, mypy --strict, import-linter; rustfmt and clippy where 
 generate: $(READY) ## models, gRPC code, the chart's settings and topics, docs/reference
 	@$(BIN)/python -m broker_events.schemas.generate
 	@$(BIN)/python -m broker_events.ingest.sources.generate
-	@$(BIN)/python -m broker_events.devstack.chart
+	@$(BIN)/python helm/generate_values.py
 	@$(BIN)/python docs/reference/generate.py
 
 lock: $(READY) ## the lock files from pyproject.toml (names no registry)

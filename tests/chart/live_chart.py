@@ -13,9 +13,7 @@ from typing import Any, Final
 
 import pytest
 from api_server import ApiServer, Refused, running
-from manifests import FULL, MINIMAL, NAMESPACE, RELEASE, VALUES, WORKERS, helm, pods, rendered
-
-from broker_events.devstack.chart import HELM
+from manifests import FULL, HELM, MINIMAL, NAMESPACE, RELEASE, VALUES, WORKERS, helm, pods, rendered
 
 pytestmark = pytest.mark.timeout(3000)
 

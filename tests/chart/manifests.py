@@ -11,10 +11,9 @@ from typing import Any, Final
 import go_tools
 import yaml
 
-from broker_events.devstack.chart import HELM
-
 RELEASE: Final = "trial"
 NAMESPACE: Final = "events"
+HELM: Final = Path(__file__).resolve().parents[2] / "helm"
 VALUES: Final = sorted((HELM / "ci").glob("*-values.yaml"))
 MINIMAL: Final = HELM / "ci" / "minimal-values.yaml"
 FULL: Final = HELM / "ci" / "full-values.yaml"

@@ -13,9 +13,8 @@ import go_tools
 import pytest
 import yaml
 from command_line import parse
-from manifests import FULL, named, rendered
+from manifests import FULL, HELM, named, rendered
 
-from broker_events.devstack.chart import HELM
 from broker_events.runtime.process.lifecycle import STOP_LIMIT_S
 from broker_events.runtime.settings import PREFIX, Settings, load_settings
 

@@ -9,9 +9,8 @@ import kubernetes_validate
 import pytest
 import yaml
 from command_line import parse
-from manifests import Manifest, helm, of_kind
+from manifests import HELM, Manifest, helm, of_kind
 
-from broker_events.devstack.chart import HELM
 from broker_events.runtime.settings import PREFIX, Settings
 
 pytestmark = pytest.mark.timeout(1200)  # the first one builds Helm

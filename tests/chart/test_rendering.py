@@ -17,6 +17,7 @@ import pytest
 import yaml
 from manifests import (
     FULL,
+    HELM,
     MINIMAL,
     NAMESPACE,
     SIMULATOR,
@@ -32,7 +33,6 @@ from manifests import (
     selects,
 )
 
-from broker_events.devstack.chart import HELM
 from broker_events.runtime.process.lifecycle import STOP_LIMIT_S
 
 pytestmark = pytest.mark.timeout(1200)  # the first one builds Helm

@@ -1,7 +1,7 @@
-"""Write what the Helm chart repeats from the program: the settings that its values may set, and the topics.
+"""Write what the Helm chart repeats from the program: `python helm/generate_values.py`.
 
-`python -m broker_events.devstack.chart` rewrites helm/topics.json, and those `$defs` of helm/values.schema.json that
-begin with `settings`, `secrets` or `files`.
+It rewrites helm/topics.json, and the `$defs` of helm/values.schema.json whose names begin with `settings`, `secrets` or
+`files`.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from broker_events.runtime.kafka.topics import plan_topics
 from broker_events.runtime.settings import Settings
 from broker_events.schemas.catalog import load_catalog
 
-HELM: Final = Path(__file__).resolve().parents[1] / "helm"
+HELM: Final = Path(__file__).resolve().parent
 SCHEMA: Final = HELM / "values.schema.json"
 TOPICS: Final = HELM / "topics.json"
 
-# A pod's name is its instance id; nobody else may set it.
+# The chart sets these: a pod's name is its instance id.
 OF_THE_CHART: Final = frozenset({"instance_id"})
-# Only the bridge talks to the event push: nobody else gets its secrets.
+# Only the bridge connects to the event push, so only the bridge gets these.
 _OF_THE_BRIDGE: Final = ("grpc_", "app_", "signature_")
-# Names of users aren't secret, but mostly lie beside the password.
+# A user name may be a plain value, or a key of the secret that holds the password.
 _PLAIN_OR_SECRET: Final = frozenset({"kafka_sasl_username", "app_key"})
 
 _SECRET: Final = {"$ref": "#/$defs/keyOfSecret"}
@@ -33,7 +33,7 @@ Json = dict[str, Any]
 
 
 def settings_definitions() -> dict[str, Json]:
-    """`$defs` of the chart's schema: settings, secrets and files, of every workload and of the bridge."""
+    """Return the `$defs` of the schema: settings, secrets and files, for every workload and for the bridge."""
     maps: dict[str, Json] = {"settings": {}, "secrets": {}, "files": {}}
     for name, described in Settings.model_json_schema()["properties"].items():
         if name in OF_THE_CHART:
@@ -58,7 +58,7 @@ def settings_definitions() -> dict[str, Json]:
 
 
 def topics() -> list[Json]:
-    """Every topic without its prefix, and its Kafka settings as far as no setting of a deployment decides them."""
+    """Return every topic without its prefix, with the Kafka settings that do not depend on a deployment."""
     settings = Settings.model_construct(topic_prefix="", replication_factor=1)
     found = []
     for plan in plan_topics(load_catalog(), settings):
@@ -76,19 +76,19 @@ def topics() -> list[Json]:
 
 
 def schema_text() -> str:
-    """helm/values.schema.json as it has to be: the part written by hand as it is, the settings as the program's."""
+    """Return helm/values.schema.json with the `$defs` of the settings replaced."""
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
     schema["$defs"] |= settings_definitions()
     return json.dumps(schema, indent=2) + "\n"
 
 
 def topics_text() -> str:
-    """helm/topics.json as it has to be."""
+    """Return helm/topics.json."""
     return json.dumps(topics(), indent=2) + "\n"
 
 
 def _one_type(described: Mapping[str, Any]) -> Json:
-    """A setting's type without null: what isn't set is left out of the values."""
+    """Return a setting's JSON Schema without null: the values leave out what is not set."""
     kind = {name: value for name, value in described.items() if name not in ("anyOf", "default", "title")}
     for one in described.get("anyOf", ()):
         if one.get("type") != "null":
