@@ -17,7 +17,7 @@ from broker_events.runtime.settings import load_settings
 
 if TYPE_CHECKING:
     from broker_events.devstack.full_run import RunResult
-    from broker_events.devstack.run_snapshot import Display
+    from broker_events.devstack.line_view import LineView
     from broker_events.runtime.settings import Settings
 
 _STARTED: Final = time.monotonic()
@@ -144,7 +144,7 @@ def _log_to(file: Path, level: str) -> None:
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
-def _display(*, terminal: bool) -> Display:
+def _display(*, terminal: bool) -> LineView:
     if terminal:
         from broker_events.devstack.live_view import LiveView
 
@@ -154,7 +154,7 @@ def _display(*, terminal: bool) -> Display:
     return LineView(_STARTED)
 
 
-def _report(outcome: RunResult) -> int:
+def _report(result: RunResult) -> int:
     """Print the summary and return the exit code."""
     from broker_events.devstack.balance import broken
     from broker_events.devstack.summary import summary
@@ -163,13 +163,13 @@ def _report(outcome: RunResult) -> int:
 
     console = EscapingConsole(soft_wrap=True)
     console.file.reconfigure(errors="replace")  # type: ignore[attr-defined]  # a terminal without ✓ gets ? instead
-    if outcome.picture is not None and not outcome.interrupted:
-        for line in summary(outcome.picture, outcome.timing, outcome.restarts):
+    if result.snapshot is not None and not result.interrupted:
+        for line in summary(result.snapshot):
             console.print(line)
-    if outcome.error is not None:
-        click.echo(f"broker-events: {outcome.error}", err=True)
-        return outcome.error.exit_code if isinstance(outcome.error, PipelineError) else 1
-    if outcome.picture is None or outcome.interrupted:
+    if result.error is not None:
+        click.echo(f"broker-events: {result.error}", err=True)
+        return result.error.exit_code if isinstance(result.error, PipelineError) else 1
+    if result.snapshot is None or result.interrupted:
         click.echo("interrupted", err=True)
         return _INTERRUPTED
-    return 1 if broken(outcome.picture.numbers) else 0
+    return 1 if broken(result.snapshot.numbers) else 0

@@ -38,14 +38,14 @@ def command(*, folder: Path | None, bare: bool) -> None:
     """
     from broker_events.devstack.artifacts import StackError
     from broker_events.devstack.interrupts import Interrupted, Interrupts
-    from broker_events.devstack.line_view import Say
+    from broker_events.devstack.line_view import LineView
     from broker_events.devstack.preparation import exports, prepare_embedded
     from broker_events.devstack.stack import Stack
     from broker_events.runtime.process.errors import PipelineError
     from broker_events.schemas.catalog import load_catalog
 
     load_settings()  # a wrong one stops here, before anything is started
-    say = Say(_STARTED, sys.stderr).say
+    say = LineView(_STARTED, sys.stderr).say
     stack = Stack(folder, progress=say)
     code = 0
     with Interrupts(stack.kill) as interrupts:
@@ -53,10 +53,10 @@ def command(*, folder: Path | None, bare: bool) -> None:
             settings = prepare_embedded(stack, load_catalog(), say, interrupts, bare=bare)
             click.echo("\n".join(exports(settings)))
             say("ready; Ctrl-C ends it")
-            while not interrupts.count and None not in stack.pids:
+            while not interrupts.count:
+                if problem := stack.problem():
+                    raise StackError(problem)
                 time.sleep(_POLL_S)
-            if not interrupts.count:
-                raise StackError(f"Kafka or the registry has ended; their logs: {', '.join(map(str, stack.logs))}")
         except Interrupted:
             code = _INTERRUPTED
         except (PipelineError, StackError) as error:

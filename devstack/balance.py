@@ -1,4 +1,4 @@
-"""Does it add up? What a run's numbers must satisfy, as equations; no I/O."""
+"""The numbers of a run, and the equations that they must satisfy. No I/O."""
 
 from __future__ import annotations
 
@@ -12,9 +12,19 @@ AlertKind = tuple[str, str]
 """Rule and status, such as ("LIQUIDATE_ONLY", "FIRING")."""
 
 
+class AlertSeen(NamedTuple):
+    """An alert as the view shows it, with only the last four characters of the account."""
+
+    at: float  # Unix time
+    status: str  # FIRING, RESOLVED or RETURNED
+    account: str
+    what: str
+    latency_ms: int
+
+
 @dataclass(frozen=True, slots=True)
 class Simulated:
-    """What the simulator says that it has caused."""
+    """What the simulator reports that it has caused."""
 
     events: int  # distinct events of its log
     typed: Mapping[str, int]  # the valid ones of them by biz_type
@@ -24,27 +34,20 @@ class Simulated:
     @classmethod
     def from_report(cls, report: Mapping[str, Any]) -> Self:
         """Read the document that `broker-events simulate --report` writes."""
-        expected = {
-            (rule, status): count
-            for rule, counts in report["expected_alerts"].items()
-            for status, count in counts.items()
-        }
-        return cls(
-            events=report["log"]["events"],
-            typed=report["log"]["by_biz_type"],
-            alerts={kind: count for kind, count in expected.items() if kind[1] != ACTIVE},
-            active={rule: count for (rule, status), count in expected.items() if status == ACTIVE},
-        )
+        log, expected = report["log"], report["expected_alerts"].items()
+        alerts = {(rule, status): count for rule, counts in expected for status, count in counts.items()}
+        active = {rule: alerts.pop((rule, ACTIVE)) for rule, counts in expected if ACTIVE in counts}
+        return cls(log["events"], log["by_biz_type"], alerts, active)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Numbers:
-    """A run's counts. All but `received` and `simulated` are counted from the topics by an independent reader.
+    """Counts of a run. An independent reader counts all but `received` and `simulated` from the topics.
 
-    `received` is the bridge's own counter; with `received_exact` false it is a lower bound (a killed bridge takes what
-    it counted last with it). `replayed`: raw records from `quarantine replay`, which no bridge has received.
-    `distinct`: raw records that repeat no earlier one. `duplicates`: repetitions of typed events, which the router
-    has to recognise; a refused one is quarantined again instead.
+    `received` is the bridge's own counter. It is a lower bound with `received_exact` false: a killed bridge loses the
+    counts after the last scrape. `replayed`: raw records from `quarantine replay`. `distinct`: raw records that do not
+    repeat an earlier one. `duplicates`: repetitions of typed events, which the router drops. It quarantines a repeated
+    rejected event again.
     """
 
     received: int = 0
@@ -54,10 +57,20 @@ class Numbers:
     distinct: int = 0
     duplicates: int = 0
     typed: Mapping[str, int] = field(default_factory=dict)  # by biz_type
-    quarantined: int = 0
+    quarantined: Mapping[str, int] = field(default_factory=dict)  # by reason
     alerts: Mapping[AlertKind, int] = field(default_factory=dict)
-    active: Mapping[str, int] = field(default_factory=dict)
+    active: Mapping[str, int] = field(default_factory=dict)  # by rule
+    recent: tuple[AlertSeen, ...] = ()  # newest first
+    latency_ms: tuple[int, int, int] | None = None  # p50, p99 and maximum from event time to alert
     simulated: Simulated | None = None
+
+    @property
+    def all_typed(self) -> int:
+        return sum(self.typed.values())
+
+    @property
+    def all_quarantined(self) -> int:
+        return sum(self.quarantined.values())
 
 
 class Check(NamedTuple):
@@ -69,7 +82,7 @@ class Check(NamedTuple):
 
 
 class AlertCount(NamedTuple):
-    """Alerts of one rule and status (or `active`): seen, and expected, which is None where nobody knows."""
+    """Alerts of one rule and status (or `active`): seen and expected. `expected` is None without a simulator."""
 
     rule: str
     status: str
@@ -82,8 +95,8 @@ class AlertCount(NamedTuple):
 
 
 def balance(numbers: Numbers) -> list[Check]:
-    """Every equation that applies, with the numbers put in."""
-    n, typed = numbers, sum(numbers.typed.values())
+    """Return every equation that applies, with its numbers."""
+    n = numbers
     written = n.received + n.replayed
     sign = "=" if n.received_exact else "<="
     checks = [
@@ -94,8 +107,8 @@ def balance(numbers: Numbers) -> list[Check]:
         ),
         Check(
             "raw = typed + quarantined + duplicates",
-            f"{n.raw:,} = {typed:,} + {n.quarantined:,} + {n.duplicates:,}",
-            n.raw == typed + n.quarantined + n.duplicates,
+            f"{n.raw:,} = {n.all_typed:,} + {n.all_quarantined:,} + {n.duplicates:,}",
+            n.raw == n.all_typed + n.all_quarantined + n.duplicates,
         ),
     ]
     if n.simulated is not None:
@@ -104,12 +117,12 @@ def balance(numbers: Numbers) -> list[Check]:
 
 
 def broken(numbers: Numbers) -> list[Check]:
-    """Return the equations that don't hold; an empty list means that all is well."""
+    """Return the equations that do not hold."""
     return [check for check in balance(numbers) if not check.holds]
 
 
 def alert_counts(numbers: Numbers) -> list[AlertCount]:
-    """Alerts by rule and status, then what is active by rule; seen beside expected."""
+    """Return the seen and expected alerts of each rule and status."""
     simulated = numbers.simulated
     seen = dict(numbers.alerts) | {(rule, ACTIVE): count for rule, count in numbers.active.items()}
     if simulated is None:

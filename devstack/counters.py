@@ -1,57 +1,36 @@
-"""What records amount to: pure counting, fed record by record, whatever they came from."""
+"""Count the records of the pipeline's topics. No I/O."""
 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
-from broker_events.devstack.balance import AlertKind
+from broker_events.devstack.balance import AlertKind, AlertSeen, Numbers
 from broker_events.runtime.consume.record import KafkaRecord
 from broker_events.schemas.headers import RECOVERED_FROM
 from broker_events.schemas.models import Alert
 
-OTHER: Final = "other"
 RETURNED: Final = "RETURNED"
-# A repetition farther back than this is taken for new; more than the router's own windows hold together.
+# A repetition of an older event counts as new. This is more than the windows of all routers hold.
 REMEMBERED: Final = 1_000_000
 RECENT_ALERTS: Final = 100
 
 
-class AlertSeen(NamedTuple):
-    """An alert as the view shows it: of the account only the last four characters."""
-
-    at: float  # Unix time
-    status: str  # FIRING, RESOLVED or RETURNED
-    account: str
-    what: str
-    latency_ms: int
-
-
-class Latencies:
-    """Milliseconds, counted by value: exact percentiles at any length of the run."""
-
-    def __init__(self) -> None:
-        self._counts: Counter[int] = Counter()
-
-    def add(self, ms: int) -> None:
-        self._counts[ms] += 1
-
-    def percentile(self, share: float) -> int | None:
-        """Return the smallest value that at least `share` (0 to 1) of all don't exceed; None without any."""
-        needed, below = share * self._counts.total(), 0
-        for ms in sorted(self._counts):
-            below += self._counts[ms]
-            if below >= needed:
-                return ms
-        return None
+def percentile(counts: Counter[int], share: float) -> int:
+    """Return the smallest value that at least `share` (0 to 1) of the counted values do not exceed."""
+    needed, below = share * counts.total(), 0
+    for value in sorted(counts):
+        below += counts[value]
+        if below >= needed:
+            return value
+    raise ValueError("no values")
 
 
 class Repetitions:
-    """Tells raw records apart: new, known duplicate, or repeated without being one.
+    """Tells raw records apart: new, duplicate of a typed event, or repetition of a rejected one.
 
-    `is_typed` says of a record's value whether it gets a typed record: what is refused is so as often as it comes.
+    `is_typed` returns whether the router types a record's value. It rejects a repeated invalid event each time.
     """
 
     def __init__(self, is_typed: Callable[[bytes], bool], remembered: int = REMEMBERED) -> None:
@@ -62,7 +41,7 @@ class Repetitions:
         self.duplicates = 0
 
     def add(self, event_id: bytes | None, value: bytes, key: bytes | None, *, replayed: bool = False) -> None:
-        """Count one raw record. A replayed one is never distinct: it repeats a refused one, whatever its id says."""
+        """Count one raw record. A replayed one is never distinct: it repeats a rejected one."""
         new = 0 if replayed else 1
         if event_id is None:
             self.distinct += new
@@ -80,48 +59,23 @@ class Repetitions:
                 self._bodies.popitem(last=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A tally at one moment."""
-
-    raw: int
-    replayed: int  # of raw: written by `quarantine replay`
-    distinct: int
-    duplicates: int
-    raw_by_type: dict[str, int]  # by biz_type; `other` is anything undocumented
-    typed: dict[str, int]  # by biz_type
-    quarantined: dict[str, int]  # by reason
-    alerts: dict[AlertKind, int]
-    active: dict[str, int]  # by rule
-    recent: tuple[AlertSeen, ...]  # newest first
-    p50_ms: int | None
-    p99_ms: int | None
-    max_ms: int | None
-
-
 class RunCounters:
-    """Counts the records of the pipeline's topics.
+    """Counts records by topic. `is_typed` is that of `Repetitions`."""
 
-    `biz_types`: those that have a typed topic. `is_typed` says of a raw value whether it gets a typed record.
-    """
-
-    def __init__(self, biz_types: frozenset[str], is_typed: Callable[[bytes], bool]) -> None:
-        self._biz_types = biz_types
+    def __init__(self, is_typed: Callable[[bytes], bool]) -> None:
         self._repetitions = Repetitions(is_typed)
-        self._raw: Counter[str] = Counter()
-        self._replayed = 0
+        self._raw = self._replayed = 0
         self._typed: Counter[str] = Counter()
         self._quarantined: Counter[str] = Counter()
         self._alerts: Counter[AlertKind] = Counter()
         self._active: set[bytes] = set()
         self._recent: deque[AlertSeen] = deque(maxlen=RECENT_ALERTS)
-        self._latencies = Latencies()
+        self._latencies: Counter[int] = Counter()  # by milliseconds
 
     def raw(self, record: KafkaRecord) -> None:
         headers = dict(record.headers() or ())
-        biz_type = (headers.get("biz_type") or b"").decode("utf-8", "replace")
-        self._raw[biz_type if biz_type in self._biz_types else OTHER] += 1
         replayed = RECOVERED_FROM in headers
+        self._raw += 1
         self._replayed += replayed
         self._repetitions.add(headers.get("event_id"), record.value() or b"", record.key(), replayed=replayed)
 
@@ -132,10 +86,10 @@ class RunCounters:
         self._quarantined[reason] += 1
 
     def alert(self, alert: Alert, seen_at: float) -> None:
-        """Count an alert that a consumer got at `seen_at` (Unix time)."""
+        """Count an alert that a consumer received at `seen_at` (Unix time)."""
         self._alerts[alert.rule, alert.status] += 1
         latency_ms = max(round((seen_at - alert.event_time.timestamp()) * 1000), 0)
-        self._latencies.add(latency_ms)
+        self._latencies[latency_ms] += 1
         status, what = alert.status, alert.subject
         if alert.transfer is not None:
             status, what = RETURNED, f"{alert.transfer.amount.normalize():f} {alert.transfer.currency}"
@@ -148,20 +102,18 @@ class RunCounters:
         else:
             self._active.add(key)
 
-    def seen(self) -> Seen:
-        """Return the counts as they are now."""
-        return Seen(
-            raw=self._raw.total(),
+    def numbers(self) -> Numbers:
+        """Return the counts of now."""
+        latencies = self._latencies
+        return Numbers(
+            raw=self._raw,
             replayed=self._replayed,
             distinct=self._repetitions.distinct,
             duplicates=self._repetitions.duplicates,
-            raw_by_type=dict(self._raw),
             typed=dict(self._typed),
             quarantined=dict(self._quarantined),
             alerts=dict(self._alerts),
             active=dict(Counter(key.split(b"/", 1)[0].decode() for key in self._active)),
             recent=tuple(self._recent),
-            p50_ms=self._latencies.percentile(0.5),
-            p99_ms=self._latencies.percentile(0.99),
-            max_ms=self._latencies.percentile(1.0),
+            latency_ms=(percentile(latencies, 0.5), percentile(latencies, 0.99), max(latencies)) if latencies else None,
         )

@@ -1,9 +1,9 @@
-"""The whole pipeline in one command: started in order, watched, ended in order, and summed up."""
+"""Run the whole pipeline: start it in order, watch it, and stop it in order."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -11,13 +11,13 @@ from broker_events.devstack.artifacts import StackError
 from broker_events.devstack.balance import broken
 from broker_events.devstack.interrupts import Background, Interrupted, Interrupts
 from broker_events.devstack.java import free_ports
+from broker_events.devstack.line_view import LineView
 from broker_events.devstack.observer import Observer
 from broker_events.devstack.pipeline import Part, State, environment
 from broker_events.devstack.preparation import exports, prepare_configured, prepare_embedded
-from broker_events.devstack.run_snapshot import Display, RunSnapshot
+from broker_events.devstack.run_snapshot import RunSnapshot
 from broker_events.devstack.sources import Files, RealPush, SimulatedPush, Source, Traffic
 from broker_events.devstack.stack import Stack
-from broker_events.devstack.summary import Timing
 from broker_events.devstack.watcher import Watcher
 from broker_events.runtime.process.errors import PipelineError
 from broker_events.runtime.settings import Settings
@@ -25,17 +25,17 @@ from broker_events.schemas.catalog import load_catalog
 
 TICK_S: Final = 0.2
 READY_LIMIT_S: Final = 60.0
-# How long after the last event everything may take to arrive: a killed worker's session and transaction included.
+# Longest time from the last event to the last output, with the session and transaction timeouts of a killed worker.
 BALANCE_LIMIT_S: Final = 30.0
 SETTLED_S: Final = 0.7
 WAITING: Final = "waiting for the balance"
-# A killed worker's partitions go to its successor after this; the default is for busier machines.
+# Shorter than the default, so that a restarted worker soon gets its partitions back.
 SESSION_TIMEOUT_MS: Final = 6000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPlan:
-    """What to run. `folder` takes logs; `seconds`: how long events may flow, None: until asked to end."""
+    """What to run. Logs go to `folder`. Events flow for `seconds`; None: until a signal."""
 
     settings: Settings
     embedded: bool
@@ -48,19 +48,17 @@ class RunPlan:
 
 @dataclass(slots=True)
 class RunResult:
-    """What became of a run. `interrupted`: it ended before events could flow, or before they could be followed."""
+    """How a run ended. `interrupted`: a signal ended it before its numbers were complete."""
 
-    picture: RunSnapshot | None = None
-    timing: Timing = field(default_factory=lambda: Timing(first_typed_s=None, flowed_s=0.0))
-    restarts: dict[str, int] = field(default_factory=dict)
+    snapshot: RunSnapshot | None = None
     error: Exception | None = None
     interrupted: bool = False
 
 
 class FullRun:
-    """One run, from nothing to nothing."""
+    """One run. It leaves no process behind."""
 
-    def __init__(self, plan: RunPlan, display: Display) -> None:
+    def __init__(self, plan: RunPlan, display: LineView) -> None:
         self._plan = plan
         self._display = display
         self._catalog = load_catalog()
@@ -75,31 +73,29 @@ class FullRun:
 
     def run(self) -> RunResult:
         """Run to the end; every process has ended and the display is closed when this returns."""
-        outcome = RunResult()
+        result = RunResult()
         with Interrupts(self._hurry) as interrupts:
             try:
                 observer, source = self._start(interrupts)
                 self._flow(observer, source, interrupts)
                 self._drain(observer, source)
             except Interrupted:
-                outcome.interrupted = True
+                result.interrupted = True
             except (PipelineError, StackError, OSError) as error:
-                outcome.error = error
+                result.error = error
             finally:
                 if self._observer is not None:
-                    outcome.picture = self._picture(self._observer)
-                    outcome.timing = self._timing(self._observer)
-                outcome.restarts = {part.name: part.restarts for part in self._parts}
+                    result.snapshot = self._snapshot(self._observer)
                 self._display.close()
                 self._stop()
-        return outcome
+        return result
 
     @property
     def _parts(self) -> tuple[Part, ...]:
         return (*(() if self._source is None else self._source.parts), *self._workers)
 
     def _start(self, interrupts: Interrupts) -> tuple[Observer, Source]:
-        """Start everything; the bridge last, so that no event waits for a part that isn't there yet."""
+        """Start everything, the bridge last: no event waits for a part that is not ready."""
         plan, say = self._plan, self._display.say
         settings = plan.settings
         say(f"logs in {plan.folder}")
@@ -108,13 +104,24 @@ class FullRun:
         else:
             settings = prepare_embedded(self._stack, self._catalog, say, interrupts, bare=False)
             say("\n".join(("in another terminal:", *exports(settings))))
-        shared = self._shared(settings)
+        shared: dict[str, object] = {"http_host": "127.0.0.1"}  # beside what the processes read by themselves
+        if self._stack is not None:
+            shared |= {name: getattr(settings, name) for name in ("kafka_bootstrap_servers", "schema_registry_url")}
+            if "session_timeout_ms" not in settings.model_fields_set:
+                shared["session_timeout_ms"] = SESSION_TIMEOUT_MS
         self._exports = exports(settings)
         self._workers = [
             Part(name, [name], environment({**shared, "http_port": port}), plan.folder, http_port=port)
             for name, port in zip(("router", "projector"), free_ports(2), strict=True)
         ]
-        self._source = source = self._choose_source(shared)
+        source: Source
+        if plan.files:
+            source = Files(plan.files, shared, plan.folder)
+        elif settings.grpc_target is not None:
+            source = RealPush(shared, plan.folder)
+        else:
+            source = SimulatedPush(plan.traffic, shared, plan.folder)
+        self._source = source
         simulators = [part for part in source.parts if part is not source.bridge]
         for part in (*self._workers, *simulators):
             part.start()
@@ -133,30 +140,13 @@ class FullRun:
         source.bridge.start()
         return observer, source
 
-    def _choose_source(self, shared: dict[str, object]) -> Source:
-        if self._plan.files:
-            return Files(self._plan.files, shared, self._plan.folder)
-        if self._plan.settings.grpc_target is not None:
-            return RealPush(shared, self._plan.folder)
-        return SimulatedPush(self._plan.traffic, shared, self._plan.folder)
-
-    def _shared(self, settings: Settings) -> dict[str, object]:
-        """Settings that the processes have beside what they read from environment and file themselves."""
-        shared: dict[str, object] = {"http_host": "127.0.0.1"}
-        if self._stack is not None:
-            shared["kafka_bootstrap_servers"] = settings.kafka_bootstrap_servers
-            shared["schema_registry_url"] = settings.schema_registry_url
-            if "session_timeout_ms" not in settings.model_fields_set:
-                shared["session_timeout_ms"] = SESSION_TIMEOUT_MS
-        return shared
-
     def _flow(self, observer: Observer, source: Source, interrupts: Interrupts) -> None:
-        """Let events flow until a signal, the end of the files, or of the time."""
+        """Wait while events flow: until a signal, the end of the files, or the end of the time."""
         waited_since = time.monotonic()
         while not interrupts.count and source.bridge.state is not State.FINISHED:
-            picture = self._tick(observer)
+            snapshot = self._tick(observer)
             now = time.monotonic()
-            if self._flow_began is None and picture.seen.raw:
+            if self._flow_began is None and snapshot.numbers.raw:
                 self._flow_began = now
             since = self._flow_began or waited_since + READY_LIMIT_S
             if self._plan.seconds is not None and now - since >= self._plan.seconds:
@@ -165,7 +155,7 @@ class FullRun:
             raise Interrupted
 
     def _drain(self, observer: Observer, source: Source) -> None:
-        """End the source and wait until what it gave has come through everything."""
+        """Stop the source and wait until every stage has processed its events."""
         self._phase = "ending"
         if isinstance(source, SimulatedPush):
             source.simulator.terminate()
@@ -193,28 +183,28 @@ class FullRun:
         problem = observer.problem()
         if problem is not None:
             raise PipelineError(problem)
-        picture = self._picture(observer)
-        self._display.show(picture)
-        return picture
+        snapshot = self._snapshot(observer)
+        self._display.show(snapshot)
+        return snapshot
 
     def _supervise(self) -> None:
-        """Look after the processes; Interrupted when they have been killed in a hurry."""
+        """Restart ended processes. Raises Interrupted after a second signal."""
         if self._hurried:
             raise Interrupted
         for part in self._parts:
             part.supervise()
 
-    def _picture(self, observer: Observer) -> RunSnapshot:
-        elapsed_s = time.monotonic() - self._plan.started
-        return observer.picture(elapsed_s=elapsed_s, phase=self._phase, folder=self._plan.folder, exports=self._exports)
-
-    def _timing(self, observer: Observer) -> Timing:
-        typed_at = observer.first_typed_at()
-        flowed_s = 0.0 if self._flow_began is None else (self._flow_ended or time.monotonic()) - self._flow_began
-        return Timing(first_typed_s=None if typed_at is None else typed_at - self._plan.started, flowed_s=flowed_s)
+    def _snapshot(self, observer: Observer) -> RunSnapshot:
+        return observer.snapshot(
+            self._plan.started,
+            phase=self._phase,
+            folder=self._plan.folder,
+            exports=self._exports,
+            flowed_s=0.0 if self._flow_began is None else (self._flow_ended or time.monotonic()) - self._flow_began,
+        )
 
     def _stop(self) -> None:
-        """End what still runs, in the order of the data flow."""
+        """Stop what still runs, in the order of the data flow."""
         for part in self._parts:
             part.stop()
         if self._observer is not None:

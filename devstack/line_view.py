@@ -1,4 +1,4 @@
-"""The view without a terminal: a line every few seconds."""
+"""The view without a terminal: one line every few seconds."""
 
 from __future__ import annotations
 
@@ -7,57 +7,52 @@ import threading
 import time
 from typing import Final, TextIO
 
-from broker_events.devstack.run_snapshot import RunSnapshot, WorkerHealth
+from broker_events.devstack.run_snapshot import Health, RunSnapshot
 
 EVERY_S: Final = 2.5
 
 
-class Say:
-    """Prints steps with the seconds since the start, from any thread."""
+class LineView:
+    """Prints steps with the seconds since the start, then counts every 2.5 s and at each change of the phase."""
 
     def __init__(self, started: float, out: TextIO | None = None) -> None:
         """`started`: monotonic time of the start; `out`: standard output by default."""
         self._started = started
         self._out = out or sys.stdout
         self._lock = threading.Lock()
+        self._due = 0.0
+        self._phase = ""
 
     def say(self, line: str) -> None:
+        """Print a step. Any thread may call this."""
         with self._lock:
             self._out.write(f"{time.monotonic() - self._started:6.1f} s  {line}\n")
             self._out.flush()
 
-
-class LineView(Say):
-    """A line of counts every 2.5 s, and one for each change of the phase."""
-
-    def __init__(self, started: float) -> None:
-        super().__init__(started)
-        self._due = 0.0
-        self._phase = ""
-
-    def show(self, picture: RunSnapshot) -> None:
+    def show(self, snapshot: RunSnapshot) -> None:
+        """Show the counts. The run calls this several times per second."""
         now = time.monotonic()
-        if now < self._due and picture.phase == self._phase:
-            return
-        self._due, self._phase = now + EVERY_S, picture.phase
-        self.say(line(picture))
+        if now >= self._due or snapshot.phase != self._phase:
+            self._due, self._phase = now + EVERY_S, snapshot.phase
+            self.say(line(snapshot))
 
     def close(self) -> None:
-        """Nothing is held back."""
+        """Stop showing."""
 
 
-def line(picture: RunSnapshot) -> str:
+def line(snapshot: RunSnapshot) -> str:
     """Return the counts as one line."""
-    seen = picture.seen
+    n = snapshot.numbers
     parts = [
-        f"raw {seen.raw:,} ({picture.raw_per_s:.0f}/s)",
-        f"typed {sum(seen.typed.values()):,}",
-        f"quarantined {sum(seen.quarantined.values()):,}",
-        f"duplicates {seen.duplicates:,}",
-        f"alerts {sum(seen.alerts.values()):,} ({sum(seen.active.values()):,} active)",
-        f"behind {sum(picture.behind.values()):,}",
+        f"raw {n.raw:,} ({snapshot.per_s.get('raw', 0):.0f}/s)",
+        f"typed {n.all_typed:,}",
+        f"quarantined {n.all_quarantined:,}",
+        f"duplicates {n.duplicates:,}",
+        f"alerts {sum(n.alerts.values()):,} ({sum(n.active.values()):,} active)",
+        f"behind {sum(snapshot.behind.values()):,}",
     ]
-    if picture.shows_latency and seen.p99_ms is not None:
-        parts.append(f"push to alert p50 {seen.p50_ms} p99 {seen.p99_ms} ms")
-    parts += [f"{part.name} {part.doing}" for part in picture.parts if part.health is WorkerHealth.BAD]
-    return f"{picture.phase}: " + ", ".join(parts)
+    if snapshot.shows_latency and n.latency_ms is not None:
+        p50, p99, _ = n.latency_ms
+        parts.append(f"push to alert p50 {p50} p99 {p99} ms")
+    parts += [f"{part.name} {part.doing}" for part in snapshot.parts if part.health is Health.BAD]
+    return f"{snapshot.phase}: {', '.join(parts)}"

@@ -1,21 +1,21 @@
-"""Puts together what the topics, the processes and the source say."""
+"""Combine what the topics, the processes and the source report."""
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Final
+from dataclasses import replace
+from typing import Any, Final
 
-from broker_events.devstack.balance import Numbers
 from broker_events.devstack.pipeline import Part, State
 from broker_events.devstack.probe import Probe
-from broker_events.devstack.run_snapshot import PartView, Rates, RunSnapshot, WorkerHealth
+from broker_events.devstack.run_snapshot import Health, PartView, RunSnapshot
 from broker_events.devstack.sources import Source
 from broker_events.devstack.stack import Stack
 from broker_events.devstack.watcher import Watcher
 
-_RAW: Final = "/raw"  # no biz_type
+RATE_WINDOW_S: Final = 4.0
 
 
 class Observer:
@@ -33,72 +33,62 @@ class Observer:
         self._rates = Rates()
         self._probe = Probe(self._parts)
 
-    def picture(self, *, elapsed_s: float, phase: str, folder: Path, exports: tuple[str, ...]) -> RunSnapshot:
-        """Return how it is now."""
-        seen, simulated = self._watcher.seen(), self._source.simulated()
+    def snapshot(self, started: float, **known: Any) -> RunSnapshot:  # noqa: ANN401 (the snapshot's other members)
+        """Return the run as it is now; `started` is its monotonic start time."""
         received, exact = self._source.received(self._probe.received(self._source.bridge))
-        typed, quarantined = sum(seen.typed.values()), sum(seen.quarantined.values())
-        numbers = Numbers(
-            received=received,
-            received_exact=exact,
-            replayed=seen.replayed,
-            raw=seen.raw,
-            distinct=seen.distinct,
-            duplicates=seen.duplicates,
-            typed=seen.typed,
-            quarantined=quarantined,
-            alerts=seen.alerts,
-            active=seen.active,
-            simulated=simulated,
-        )
-        behind = {"router": max(seen.raw - typed - quarantined - seen.duplicates, 0)}
+        simulated = self._source.simulated()
+        counted = self._watcher.numbers()
+        n = replace(counted, received=received, received_exact=exact, simulated=simulated)
+        behind = {"router": max(n.raw - n.all_typed - n.all_quarantined - n.duplicates, 0)}
         if simulated is not None:
-            behind = {"bridge": max(simulated.events - seen.distinct, 0), **behind}
-        rates = self._rates.add(time.monotonic(), {_RAW: seen.raw, **seen.typed})
+            behind = {"bridge": max(simulated.events - n.distinct, 0), **behind}
+        now, typed_at = time.monotonic(), self._watcher.first_typed_at
         return RunSnapshot(
-            elapsed_s=elapsed_s,
-            phase=phase,
-            folder=folder,
-            exports=exports,
+            elapsed_s=now - started,
             parts=tuple(map(self._view, self._parts)),
-            seen=seen,
-            numbers=numbers,
+            numbers=n,
             topics=self._topics,
-            raw_per_s=rates.pop(_RAW),
-            typed_per_s=rates,
+            per_s=self._rates.add(now, {"raw": n.raw, **n.typed}),
             behind=behind,
             projector_lag_s=self._probe.reading(self._parts[-1]).lag_s,
             shows_latency=self._source.shows_latency,
+            first_typed_s=None if typed_at is None else typed_at - started,
+            **known,
         )
 
     def is_ready(self, part: Part) -> bool:
-        """Whether a process with an HTTP port runs and says that it does its work."""
+        """Return whether a process with an HTTP port runs and reports that it is ready."""
         return part.state is State.RUNNING and self._probe.reading(part).problem is None
 
     def problem(self) -> str | None:
-        """Say why it can't go on: the watcher has failed, or Kafka or the registry has ended; None when it can."""
+        """Return why the run cannot continue: the watcher failed, or Kafka or the registry ended."""
         if self._watcher.failure is not None:
             return str(self._watcher.failure)
-        if self._stack is None:
-            return None
-        ended = (log for pid, log in zip(self._stack.pids, self._stack.logs, strict=True) if pid is None)
-        return next((f"Kafka or the registry has ended by itself: see {log}" for log in ended), None)
-
-    def first_typed_at(self) -> float | None:
-        """Monotonic time at which the watcher saw the first typed event."""
-        return self._watcher.first_typed_at
+        return None if self._stack is None else self._stack.problem()
 
     def stop(self) -> None:
         self._probe.stop()
         self._watcher.stop()
 
     def _view(self, part: Part) -> PartView:
-        match part.state:
-            case State.RUNNING if part.http_port is None or self._probe.reading(part).problem is None:
-                return PartView(part.name, "running", WorkerHealth.WELL, part.restarts)
-            case State.RUNNING:
-                return PartView(part.name, self._probe.reading(part).problem or "", WorkerHealth.BUSY, part.restarts)
-            case State.RESTARTING:
-                return PartView(part.name, part.state.value, WorkerHealth.BAD, part.restarts)
-            case _:
-                return PartView(part.name, part.state.value, WorkerHealth.BUSY, part.restarts)
+        doing, health = part.state.value, Health.BAD if part.state is State.RESTARTING else Health.BUSY
+        if part.state is State.RUNNING:
+            problem = None if part.http_port is None else self._probe.reading(part).problem
+            doing, health = problem or doing, Health.GOOD if problem is None else Health.BUSY
+        return PartView(part.name, doing, health, part.restarts)
+
+
+class Rates:
+    """Turns counts into events per second over the last seconds."""
+
+    def __init__(self) -> None:
+        self._history: deque[tuple[float, Mapping[str, int]]] = deque()
+
+    def add(self, at: float, counts: Mapping[str, int]) -> dict[str, float]:
+        """Take the counts at a time (s) and return the rate of each."""
+        self._history.append((at, counts))
+        while len(self._history) > 2 and at - self._history[1][0] >= RATE_WINDOW_S:  # noqa: PLR2004 (first and last)
+            self._history.popleft()
+        since, before = self._history[0]
+        passed = at - since
+        return {name: (count - before.get(name, 0)) / passed if passed else 0.0 for name, count in counts.items()}

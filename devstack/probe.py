@@ -1,4 +1,4 @@
-"""Asks the pipeline's processes how they are: /ready and /metrics, about once a second, in a thread of its own."""
+"""Read /ready and /metrics of the pipeline's processes twice per second, in a thread."""
 
 from __future__ import annotations
 
@@ -18,16 +18,15 @@ _TIMEOUT_S: Final = 2.0
 
 
 class Reading(NamedTuple):
-    """What a process said last. `problem`: why it isn't ready, None when it is."""
+    """The last answers of a process. `problem`: why it is not ready, or None."""
 
     problem: str | None = "starting"
     received: int = 0  # events, since it started
     lag_s: float = 0.0
-    lag_records: int = 0
 
 
 class Probe:
-    """Readings of the parts that have an HTTP port; those of ended incarnations are kept for their counters."""
+    """Readings of the parts that have an HTTP port; those of ended processes are kept for their counters."""
 
     def __init__(self, parts: Sequence[Part]) -> None:
         self._parts = [part for part in parts if part.http_port is not None]
@@ -37,11 +36,11 @@ class Probe:
         self._thread.start()
 
     def reading(self, part: Part) -> Reading:
-        """Return the latest reading of its present incarnation."""
+        """Return the latest reading of its current process."""
         return self._readings.get((part.name, part.pid or 0), Reading())
 
     def received(self, part: Part) -> int:
-        """Return the events received by all its incarnations, as far as each has lived to tell."""
+        """Return the events that all its processes received, by the last scrape of each."""
         return sum(reading.received for (name, _), reading in tuple(self._readings.items()) if name == part.name)
 
     def stop(self) -> None:
@@ -61,20 +60,14 @@ class Probe:
 
 
 def _read(url: str) -> Reading:
-    received, lag_s, lag_records = 0.0, 0.0, 0.0
+    received = lag_s = 0.0
     for family in text_string_to_metric_families(_get(f"{url}/metrics")):
         for sample in family.samples:
-            match sample.name:
-                case "broker_events_received_total":
-                    received += sample.value
-                case "broker_events_lag_seconds":
-                    lag_s = max(lag_s, sample.value)
-                case "broker_events_lag_records":
-                    lag_records += sample.value
-                case _:
-                    pass
-    problem = json.loads(_get(f"{url}/ready"))["problem"]
-    return Reading(problem, int(received), lag_s, int(lag_records))
+            if sample.name == "broker_events_received_total":
+                received += sample.value
+            elif sample.name == "broker_events_lag_seconds":
+                lag_s = max(lag_s, sample.value)
+    return Reading(json.loads(_get(f"{url}/ready"))["problem"], int(received), lag_s)
 
 
 def _get(url: str) -> str:

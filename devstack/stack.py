@@ -1,4 +1,4 @@
-"""Broker and registry together, started side by side and ended with the process that started them."""
+"""Kafka and the schema registry together. Both end with the process that started them."""
 
 from __future__ import annotations
 
@@ -50,13 +50,14 @@ class Stack:
 
     @property
     def pids(self) -> list[int | None]:
-        """The Java process ids: the registry's, then one a broker node."""
+        """The Java process ids: the registry's, then one per Kafka node; None where it has ended."""
         return [self.registry.pid, *self.kafka.pids]
 
-    @property
-    def logs(self) -> list[Path]:
-        """The logs, in the order of `pids`."""
-        return [self.registry.log, *self.kafka.logs]
+    def problem(self) -> str | None:
+        """Return which program has ended by itself, with its log; None while all run."""
+        logs = (self.registry.log, *self.kafka.logs)
+        ended = (log for pid, log in zip(self.pids, logs, strict=True) if pid is None)
+        return next((f"Kafka or the registry ended by itself. See its log: {log}" for log in ended), None)
 
     def start(self) -> Self:
         """Start both and return when both are ready; if one can't, neither is left."""

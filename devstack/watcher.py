@@ -1,4 +1,4 @@
-"""Watches the topics as any consumer could: read_committed, in no group, from the moment it starts."""
+"""Read the topics as a consumer does: read_committed, without a group, from the end offsets at the start."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Final, cast
 import confluent_kafka
 from confluent_kafka import Consumer, KafkaException
 
-from broker_events.devstack.counters import RunCounters, Seen
+from broker_events.devstack.balance import Numbers
+from broker_events.devstack.counters import RunCounters
 from broker_events.processors.routing import Routing
-from broker_events.runtime.consume.record import KafkaRecord
+from broker_events.runtime.consume.record import KafkaRecord, place_of
 from broker_events.runtime.events.duplicate_window import duplicate_window
 from broker_events.runtime.kafka.clients import consumer_config, raise_if_hopeless
 from broker_events.runtime.kafka.topic_reader import end_offsets, topic_partitions
@@ -26,27 +27,27 @@ from broker_events.schemas.models import Alert, QuarantinedEvent
 from broker_events.schemas.registry import RegistryError
 
 _BATCH_RECORDS: Final = 5000
-# How much later than it comes a record may be seen; also how often the loop comes round when there is little to do.
+# The longest wait for a full batch. It delays what the watcher sees.
 _BATCH_S: Final = 0.01
 UNDECODABLE: Final = "undecodable"
 
 
 class Watcher:
-    """Counts every record of raw, the typed topics, quarantine, alerts and alerts.active in a thread of its own.
+    """Counts every record of raw, the typed topics, quarantine, alerts and alerts.active in a thread.
 
-    Only quarantine records and alerts are decoded. `failure`: what ended the thread, if anything did.
+    It decodes only quarantine records and alerts. `failure`: the error that ended the thread.
     """
 
     def __init__(self, settings: Settings, catalog: Catalog) -> None:
         self.failure: PipelineError | None = None
         self.first_typed_at: float | None = None  # monotonic
-        self._tally = RunCounters(frozenset(catalog.events), _judge(settings, catalog))
+        self._counters = RunCounters(_typed_by(settings, catalog))
         self._decoder = open_decoder(settings)
         self._count: dict[str, Callable[[KafkaRecord], None]] = {
-            settings.topic(RAW): self._tally.raw,
+            settings.topic(RAW): self._counters.raw,
             settings.topic("quarantine"): self._quarantined,
             settings.topic("alerts"): self._alert,
-            settings.topic("alerts.active"): self._tally.active,
+            settings.topic("alerts.active"): self._counters.active,
         }
         for biz_type, contract in catalog.events.items():
             self._count[settings.topic(contract.topics[0].name)] = self._typed(biz_type)
@@ -60,10 +61,10 @@ class Watcher:
         self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
         self._thread.start()
 
-    def seen(self) -> Seen:
-        """Return the counts as they are now."""
+    def numbers(self) -> Numbers:
+        """Return the counts of now."""
         with self._lock:
-            return self._tally.seen()
+            return self._counters.numbers()
 
     def stop(self) -> None:
         """End the thread, and the consumer with it."""
@@ -85,7 +86,7 @@ class Watcher:
         except PipelineError as error:
             self.failure = error
         except (KafkaException, RegistryError) as error:
-            self.failure = PipelineError(f"watching the topics: {error}")
+            self.failure = PipelineError(f"cannot read the topics: {error}")
         finally:
             self._consumer.close()
 
@@ -93,20 +94,20 @@ class Watcher:
         def count(_: KafkaRecord) -> None:
             if self.first_typed_at is None:
                 self.first_typed_at = time.monotonic()
-            self._tally.typed(biz_type)
+            self._counters.typed(biz_type)
 
         return count
 
     def _quarantined(self, record: KafkaRecord) -> None:
         decoded = self._decode(record)
-        self._tally.quarantined(decoded.reason if isinstance(decoded, QuarantinedEvent) else UNDECODABLE)
+        self._counters.quarantined(decoded.reason if isinstance(decoded, QuarantinedEvent) else UNDECODABLE)
 
     def _alert(self, record: KafkaRecord) -> None:
         seen_at = time.time()
         alert = self._decode(record)
         if not isinstance(alert, Alert):
-            raise PipelineError(f"{record.topic()}: partition {record.partition()}, offset {record.offset()}: no alert")
-        self._tally.alert(alert, seen_at)
+            raise PipelineError(f"{place_of(record)} is not an alert")
+        self._counters.alert(alert, seen_at)
 
     def _decode(self, record: KafkaRecord) -> object:
         try:
@@ -115,8 +116,8 @@ class Watcher:
             return None
 
 
-def _judge(settings: Settings, catalog: Catalog) -> Callable[[bytes], bool]:
-    """Whether a raw value can be typed by the contracts."""
+def _typed_by(settings: Settings, catalog: Catalog) -> Callable[[bytes], bool]:
+    """Return what checks whether the contracts can type a raw value."""
     ids = dict.fromkeys((contract.topics[0].name for contract in catalog.events.values()), 0)
     routing = Routing(catalog.events, ids, settings.topic, settings.max_message_bytes)
     nothing = duplicate_window(0)

@@ -1,4 +1,4 @@
-"""The equations of a run: each holds on a run that is well, and each is broken by its own violation."""
+"""The equations of a run: each holds for a correct run, and each violation breaks its own."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ SIMULATED = Simulated(
     alerts={FIRING: 5, RESOLVED: 2, RETURNED: 4},
     active={"LIQUIDATE_ONLY": 3},
 )
-WELL = Numbers(
+CORRECT = Numbers(
     received=104,
     raw=104,
     distinct=100,
     duplicates=4,
     typed={"CREDIT": 40, "TRANSFER": 57},
-    quarantined=3,
+    quarantined={"bad_time": 2, "not_json": 1},
     alerts={FIRING: 5, RESOLVED: 2, RETURNED: 4},
     active={"LIQUIDATE_ONLY": 3},
     simulated=SIMULATED,
@@ -35,9 +35,9 @@ NOTHING, LOST = "the simulator pushed something", "simulated = raw without repet
 TYPES, ALERTS = "typed as simulated, type by type", "alerts as simulated"
 
 
-def test_a_run_that_is_well_is_balanced() -> None:
-    assert [check.text for check in balance(WELL)] == [RECEIVED, ROUTED, NOTHING, LOST, TYPES, ALERTS]
-    assert broken(WELL) == []
+def test_a_correct_run_is_balanced() -> None:
+    assert [check.text for check in balance(CORRECT)] == [RECEIVED, ROUTED, NOTHING, LOST, TYPES, ALERTS]
+    assert broken(CORRECT) == []
 
 
 @pytest.mark.parametrize(
@@ -46,10 +46,10 @@ def test_a_run_that_is_well_is_balanced() -> None:
         ({"received": 103}, {RECEIVED}),
         ({"received": 105}, {RECEIVED}),
         ({"raw": 103, "distinct": 99}, {RECEIVED, ROUTED, LOST}),
-        ({"distinct": 99, "duplicates": 5, "quarantined": 2}, {LOST}),
+        ({"distinct": 99, "duplicates": 5, "quarantined": {"bad_time": 2}}, {LOST}),
         ({"duplicates": 3}, {ROUTED}),
-        ({"quarantined": 4}, {ROUTED}),
-        ({"quarantined": 2}, {ROUTED}),
+        ({"quarantined": {"bad_time": 4}}, {ROUTED}),
+        ({"quarantined": {"bad_time": 2}}, {ROUTED}),
         ({"typed": {"CREDIT": 40, "TRANSFER": 56}}, {ROUTED, TYPES}),
         ({"typed": {"CREDIT": 41, "TRANSFER": 57}}, {ROUTED, TYPES}),
         ({"typed": {"CREDIT": 41, "TRANSFER": 56}}, {TYPES}),
@@ -64,35 +64,35 @@ def test_a_run_that_is_well_is_balanced() -> None:
     ],
 )
 def test_each_violation_breaks_its_equation(change: dict[str, Any], texts: set[str]) -> None:
-    assert {check.text for check in broken(replace(WELL, **change))} == texts
+    assert {check.text for check in broken(replace(CORRECT, **change))} == texts
 
 
-def test_a_run_in_which_nothing_happened_is_not_well() -> None:
+def test_a_run_without_events_is_not_balanced() -> None:
     nothing = Simulated(events=0, typed={}, alerts={}, active={})
     assert [check.text for check in broken(Numbers(simulated=nothing))] == [NOTHING]
 
 
 @pytest.mark.parametrize(("received", "holds"), [(104, True), (90, True), (105, False)])
 def test_the_count_of_a_killed_bridge_is_a_lower_bound(received: int, holds: bool) -> None:  # noqa: FBT001  a table
-    numbers = replace(WELL, received=received, received_exact=False)
+    numbers = replace(CORRECT, received=received, received_exact=False)
     assert [check.text for check in broken(numbers)] == ([] if holds else ["received + replayed <= raw"])
 
 
 @pytest.mark.parametrize("exact", [True, False])
-def test_a_replayed_record_was_received_by_nobody(exact: bool) -> None:  # noqa: FBT001  a table
-    replayed = replace(WELL, received_exact=exact, raw=105, quarantined=4)
+def test_no_bridge_has_received_a_replayed_record(exact: bool) -> None:  # noqa: FBT001  a table
+    replayed = replace(CORRECT, received_exact=exact, raw=105, quarantined={"bad_time": 4})
     assert broken(replace(replayed, replayed=1)) == []
     assert len(broken(replace(replayed, replayed=2))) == 1
 
 
-def test_without_a_simulator_only_the_own_counts_are_compared() -> None:
-    numbers = replace(WELL, simulated=None)
+def test_without_a_simulator_only_the_counts_of_topics_are_compared() -> None:
+    numbers = replace(CORRECT, simulated=None)
     assert [check.text for check in balance(numbers)] == [RECEIVED, ROUTED]
     assert [(alert.expected, alert.holds) for alert in alert_counts(numbers)] == [(None, True)] * 4
 
 
 def test_a_difference_is_named_with_its_numbers() -> None:
-    numbers = replace(WELL, typed={"CREDIT": 39, "TRANSFER": 57, "EXCHANGE": 1}, active={"LIQUIDATE_ONLY": 7})
+    numbers = replace(CORRECT, typed={"CREDIT": 39, "TRANSFER": 57, "EXCHANGE": 1}, active={"LIQUIDATE_ONLY": 7})
     found = {check.text: check.numbers for check in broken(numbers)}
     assert found == {TYPES: "CREDIT 39 of 40, EXCHANGE 1 of 0", ALERTS: "LIQUIDATE_ONLY active 7 of 3"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -12,15 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker_events.devstack.counters import AlertSeen, Latencies, Repetitions, RunCounters
+from broker_events.devstack.balance import AlertSeen
+from broker_events.devstack.counters import Repetitions, RunCounters, percentile
+from broker_events.devstack.observer import Rates
 from broker_events.devstack.pipeline import MOST_FAILURES, pause_before_restart
-from broker_events.devstack.run_snapshot import Rates
 from broker_events.schemas.models import Alert, TransferEvidence
 
 
 @dataclass
 class FakeRecord:
-    """A record with what the tally looks at."""
+    """A record with what the counters looks at."""
 
     value_: bytes | None = b"{}"
     key_: bytes | None = b"ACC-1"
@@ -96,33 +98,25 @@ def test_what_is_remembered_is_bounded() -> None:
     assert (repetitions.distinct, repetitions.duplicates) == (1001, 1)
 
 
-def test_raw_records_are_counted_by_documented_type() -> None:
-    tally = RunCounters(frozenset({"CREDIT"}), is_typed)
-    for headers in ({"biz_type": b"CREDIT"}, {"biz_type": b"NEWS"}, {}, {"biz_type": b"\xff"}):
-        tally.raw(FakeRecord(headers_=headers))
-    assert tally.seen().raw == 4
-    assert tally.seen().raw_by_type == {"CREDIT": 1, "other": 3}
-
-
 @pytest.mark.parametrize("event_id", [None, b"never seen", b"a"])
 def test_a_replayed_record_is_no_event_of_its_own(event_id: bytes | None) -> None:
-    tally = RunCounters(frozenset(), is_typed)
-    tally.raw(FakeRecord(event("a"), headers_={"event_id": b"a"}))
+    counters = RunCounters(is_typed)
+    counters.raw(FakeRecord(event("a"), headers_={"event_id": b"a"}))
     by_id = {} if event_id is None else {"event_id": event_id}
-    tally.raw(FakeRecord(b"{refused", headers_={**by_id, "recovered_from": b"broker.quarantine/0/7"}))
-    seen = tally.seen()
-    assert (seen.raw, seen.replayed, seen.distinct, seen.duplicates) == (2, 1, 1, 0)
+    counters.raw(FakeRecord(b"{refused", headers_={**by_id, "recovered_from": b"broker.quarantine/0/7"}))
+    numbers = counters.numbers()
+    assert (numbers.raw, numbers.replayed, numbers.distinct, numbers.duplicates) == (2, 1, 1, 0)
 
 
 def test_active_is_what_has_no_tombstone() -> None:
-    tally = RunCounters(frozenset(), is_typed)
+    counters = RunCounters(is_typed)
     for key, value in ((b"L/1/US", b"x"), (b"L/1/HK", b"x"), (b"L/1/US", b"y"), (b"L/1/HK", None), (b"L/2/US", None)):
-        tally.active(FakeRecord(value_=value, key_=key))
-    assert tally.seen().active == {"L": 1}
+        counters.active(FakeRecord(value_=value, key_=key))
+    assert counters.numbers().active == {"L": 1}
 
 
 def test_an_alert_shows_four_characters_of_the_account_and_how_late_it_came() -> None:
-    tally = RunCounters(frozenset(), is_typed)
+    counters = RunCounters(is_typed)
     at = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
     evidence: dict[str, Any] = {"amount": Decimal("1250.500000000000000000"), "currency": "USD"}
     members: dict[str, Any] = {
@@ -134,26 +128,23 @@ def test_an_alert_shows_four_characters_of_the_account_and_how_late_it_came() ->
         "subject": "REQUEST-1",
     }
     alert = Alert.model_construct(**members)
-    tally.alert(alert, at.timestamp() + 0.12)
-    seen = tally.seen()
-    assert seen.alerts == {("TRANSFER_RETURNED", "FIRING"): 1}
-    assert seen.recent == (AlertSeen(at.timestamp() + 0.12, "RETURNED", "7890", "1250.5 USD", 120),)
-    assert (seen.p50_ms, seen.p99_ms, seen.max_ms) == (120, 120, 120)
+    counters.alert(alert, at.timestamp() + 0.12)
+    numbers = counters.numbers()
+    assert numbers.alerts == {("TRANSFER_RETURNED", "FIRING"): 1}
+    assert numbers.recent == (AlertSeen(at.timestamp() + 0.12, "RETURNED", "7890", "1250.5 USD", 120),)
+    assert numbers.latency_ms == (120, 120, 120)
 
 
 @given(st.lists(st.integers(0, 500), min_size=1), st.sampled_from([0.01, 0.5, 0.99, 1.0]))
 def test_percentiles_are_those_of_the_sorted_values(values: list[int], share: float) -> None:
-    latencies = Latencies()
-    for value in values:
-        latencies.add(value)
-    found = latencies.percentile(share)
+    found = percentile(Counter(values), share)
     assert found in values
     assert sum(value <= found for value in values) >= share * len(values)
     assert sum(value < found for value in values) < share * len(values)
 
 
-def test_no_value_has_no_percentile() -> None:
-    assert Latencies().percentile(0.5) is None
+def test_without_alerts_there_is_no_latency() -> None:
+    assert RunCounters(is_typed).numbers().latency_ms is None
 
 
 def test_rates_are_those_of_the_last_seconds() -> None:
@@ -166,7 +157,7 @@ def test_rates_are_those_of_the_last_seconds() -> None:
     assert rate == pytest.approx(50)
 
 
-def test_a_process_is_started_again_a_few_times_and_never_where_somebody_has_to_look() -> None:
+def test_a_process_is_restarted_a_few_times_and_never_when_an_operator_must_act() -> None:
     pauses = [pause_before_restart(random.choice((70, 137, 1)), failures) for failures in range(1, MOST_FAILURES + 2)]  # noqa: S311
     assert pauses == [0.5, 1.0, 2.0, 4.0, 8.0, None]
     assert pause_before_restart(2, 1) is None
