@@ -1,4 +1,4 @@
-"""A child process under its guard: it ends no later than this process, even when this one is killed."""
+"""A child process that ends no later than this process, even when this one is killed."""
 
 from __future__ import annotations
 
@@ -15,15 +15,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-_REAP_S = 5.0  # beyond the grace period: for the guard to kill, collect and clean up
+_REAP_S = 5.0  # beyond the grace period: the guard kills, reaps and cleans up
+
+
+def log_tail(log: Path, lines: int = 20) -> str:
+    """Return the last lines of a log."""
+    text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+    return "\n".join(text.splitlines()[-lines:]) or "(no log)"
 
 
 class GuardedProcess:
-    """Starts `command` in a session of its own, so that Ctrl-C on the terminal doesn't reach it.
+    """Starts `command` in its own session, so that Ctrl-C on the terminal does not reach it.
 
-    Its output is appended to `log`. Asked to end (SIGTERM), it is killed after `grace_s`; when this process is gone,
-    after `orphan_grace_s`, if that is given. `remove`: a folder that goes when it ends by `stop(keep=False)` or with
-    this process. `pass_fds` are inherited by the guard alone.
+    Its output is appended to `log`. `grace_s`: the time from SIGTERM to SIGKILL; `orphan_grace_s`: the same when this
+    process is gone. The guard then also removes the folder `remove`. Only the guard inherits `pass_fds`.
     """
 
     def __init__(
@@ -73,35 +78,34 @@ class GuardedProcess:
         return self._guard.poll()
 
     def terminate(self) -> None:
-        """Ask it to end, without waiting; a folder to remove stays until `stop`."""
-        self._order(b"t")
+        """Ask it to end, without waiting."""
+        stdin = self._guard.stdin
+        assert stdin is not None  # noqa: S101 - for the type checker: it is a pipe
+        if self.is_running:
+            with contextlib.suppress(BrokenPipeError):  # it ended by itself just now
+                stdin.write(b"t")
 
-    def stop(self, *, keep: bool = False) -> None:
-        """Ask it to end and wait until it has; then its folder is removed, unless `keep`."""
-        self._order(b"t" if keep else b"r")
+    def stop(self) -> None:
+        """Ask it to end and wait until it has."""
+        self.terminate()
         self._wait()
 
     def kill(self) -> None:
-        """Kill it (SIGKILL) and wait for its end; its folder stays."""
-        self._order(b"k")
+        """Kill it (SIGKILL) and wait for its end."""
+        self.hurry()
         self._wait()
 
     def hurry(self) -> None:
-        """Kill it even while it is being asked to end; who waits for it needn't wait any longer."""
+        """Kill it and what it has started (SIGKILL), also while another thread waits for its end."""
         if self.pid is not None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
-
-    def _order(self, order: bytes) -> None:
-        assert self._guard.stdin is not None  # noqa: S101 - for the type checker: it is a pipe
-        if not self._guard.stdin.closed:
-            with contextlib.suppress(BrokenPipeError):  # it has ended by itself
-                self._guard.stdin.write(order)
-                self._guard.stdin.close()
+                os.killpg(self.pid, signal.SIGKILL)
 
     def _wait(self) -> None:
-        assert self._guard.stdout is not None  # noqa: S101 - for the type checker: it is a pipe
+        assert self._guard.stdin is not None  # noqa: S101 - for the type checker: it is a pipe
+        assert self._guard.stdout is not None  # noqa: S101
         try:
             self._guard.wait(self._grace_s + _REAP_S)
         finally:
+            self._guard.stdin.close()
             self._guard.stdout.close()

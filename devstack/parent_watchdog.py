@@ -1,12 +1,12 @@
-"""Keeps one child process no longer than its parent.
+"""Run a command that ends no later than the parent of this process.
 
-Called as `python guard.py [--grace S] [--orphan-grace S] [--remove FOLDER] PARENT_PID -- COMMAND...` by a parent that
-holds the write end of this process's standard input. A byte written there is an order: `t` ends the child (SIGTERM,
-after the grace period SIGKILL to its process group), `k` kills it at once; both keep the folder. `r` is as `t`, but the
-folder goes. End of file, another parent than PARENT_PID (ours is gone), SIGTERM, SIGINT or SIGHUP are as `r` with the
-orphan's grace period: so a parent that was killed leaves neither a process nor its temporary data. The child's process
-id is the first line on standard output; its own output goes to standard error. Needs the standard library alone, so
-that it starts in milliseconds with `python -I -S`.
+Usage: `python parent_watchdog.py [--grace S] [--orphan-grace S] [--remove FOLDER] PARENT_PID -- COMMAND...`. The parent
+holds the write end of standard input. A byte written there ends the command: SIGTERM, and after the grace period
+SIGKILL to its process group. When the parent is gone, or on SIGTERM, SIGINT or SIGHUP, the command ends with the
+orphan's grace period, and FOLDER is removed: a killed parent leaves neither a process nor temporary data.
+
+The first line on standard output is the command's process id. Its output goes to standard error. The module needs only
+the standard library, so that it starts in milliseconds with `python -I -S`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 PARENT_CHECK_S = 1.0
@@ -38,35 +37,21 @@ def _signals() -> tuple[int, set[int]]:
     return reading, received
 
 
-def _wait_for_order(child: subprocess.Popen[bytes], parent: int, wakeup: int, received: set[int]) -> str:
-    """Return `gone` (the child ended), `keep` (order t), `kill` (k), `remove` (r) or `orphan` (the parent is gone)."""
+def _orphaned(child: subprocess.Popen[bytes], parent: int, wakeup: int, received: set[int]) -> bool | None:
+    """Wait for what ends the child. None: it ended by itself; False: the parent asked; True: the parent is gone."""
     while child.poll() is None:
         if received or os.getppid() != parent:
-            return "orphan"
+            return True
         ready, _, _ = select.select([STDIN, wakeup], [], [], PARENT_CHECK_S)
         if wakeup in ready:
             os.read(wakeup, 64)
         if STDIN in ready:
-            return {b"t": "keep", b"k": "kill", b"r": "remove"}.get(os.read(STDIN, 1), "orphan")
-    return "gone"
-
-
-def _end(child: subprocess.Popen[bytes], grace_s: float) -> None:
-    child.terminate()
-    deadline = time.monotonic() + grace_s
-    while child.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    _kill(child)
-
-
-def _kill(child: subprocess.Popen[bytes]) -> None:
-    """Kill it and what it has started, such as the second Java process that writes an ahead-of-time cache."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)
+            return not os.read(STDIN, 1)  # b"" at end of file
+    return None
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command until it ends or must end; return its exit code."""
+    """Run the command until it ends or must end; return its exit code, or 128 + n after signal n."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--grace", type=float, default=15.0)
     parser.add_argument("--orphan-grace", type=float)
@@ -75,20 +60,20 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("command", nargs="+")
     options = parser.parse_args(arguments)
 
-    wakeup, received = _signals()  # first: a signal must never find the child without its guard
+    wakeup, received = _signals()  # before the child starts: a signal must not end this process alone
     child = subprocess.Popen(options.command, stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno(), process_group=0)
     print(child.pid, flush=True)  # noqa: T201 - the parent reads it
-    order = _wait_for_order(child, options.parent, wakeup, received)
-    if order == "kill":
-        _kill(child)
-    elif order == "orphan" and options.orphan_grace is not None:
-        _end(child, options.orphan_grace)
-    elif order != "gone":
-        _end(child, options.grace)
+    orphaned = _orphaned(child, options.parent, wakeup, received)
+    if orphaned is not None:
+        child.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(options.orphan_grace if orphaned and options.orphan_grace is not None else options.grace)
+        with contextlib.suppress(ProcessLookupError):  # the group: Java may have started a second process
+            os.killpg(child.pid, signal.SIGKILL)
     code = child.wait()
-    if order in ("remove", "orphan") and options.remove is not None:
+    if options.remove is not None and (orphaned or os.getppid() != options.parent):
         shutil.rmtree(options.remove, ignore_errors=True)
-        with contextlib.suppress(OSError):  # the last one of several services empties the folder above
+        with contextlib.suppress(OSError):  # the last of several services removes the folder above
             options.remove.parent.rmdir()
     return code if code >= 0 else 128 - code
 

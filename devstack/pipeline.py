@@ -1,17 +1,18 @@
-"""The pipeline's processes: started under a guard, watched, started again when they must be, ended in order."""
+"""Start, supervise, restart and stop the pipeline's processes."""
 
 from __future__ import annotations
 
 import os
 import re
 import sys
+import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from broker_events.devstack.child_process import GuardedProcess
+from broker_events.devstack.child_process import GuardedProcess, log_tail
 from broker_events.runtime.process.errors import (
     Fenced,
     OperatorActionRequired,
@@ -20,29 +21,29 @@ from broker_events.runtime.process.errors import (
     RestartRequired,
 )
 
-GRACE_S: Final = 12.0  # more than a process gives itself (runtime.process)
-ORPHAN_GRACE_S: Final = 10.0  # its broker goes at the same time: there is little that it could still do
+GRACE_S: Final = 12.0  # more than a worker's own limit (runtime.process)
+ORPHAN_GRACE_S: Final = 10.0  # Kafka stops at the same time, so a worker cannot commit much any more
 LOG_TAIL_LINES: Final = 12
 FIRST_PAUSE_S: Final = 0.5
 MOST_FAILURES: Final = 5
-# A process that has lived this long was well: its end isn't one more failure of the same kind.
+# The count of failures in a row begins again after this time.
 HEALTHY_S: Final = 30.0
-# Ends that a restart doesn't help: a person has to act, or another process has taken over.
+# A restart does not help: an operator must act, or another process has taken over.
 FOR_A_PERSON: Final = (OperatorActionRequired.exit_code, QuarantineLimitExceeded.exit_code, Fenced.exit_code)
 
 
 class State(StrEnum):
-    """What a process is doing, as the supervisor sees it."""
+    """What a process does."""
 
-    WAITING = "waiting"  # not started yet
+    WAITING = "waiting"  # not started
     RUNNING = "running"
     RESTARTING = "restarting"
-    FINISHED = "finished"  # by itself, with 0, as one that may
+    FINISHED = "finished"  # by itself with exit code 0
     STOPPED = "stopped"
 
 
 class PartFailed(PipelineError):
-    """A process of the pipeline can't be kept running; the text has the end of its log."""
+    """A process of the pipeline keeps failing. The message has the end of its log."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
@@ -50,10 +51,9 @@ class PartFailed(PipelineError):
 
 
 def pause_before_restart(exit_code: int, failures: int) -> float | None:
-    """Seconds to wait before a process that has ended is started again; None: don't.
+    """Return the seconds to wait before the restart of an ended process; None: do not restart it.
 
-    `failures`: how often in a row it has ended now. Exit codes 2, 3 and 4 are not restarted; anything else may go away,
-    a few times.
+    `failures`: how often in a row it has ended. Exit codes 2, 3 and 4 are never restarted.
     """
     if exit_code in FOR_A_PERSON or failures > MOST_FAILURES:
         return None
@@ -63,9 +63,8 @@ def pause_before_restart(exit_code: int, failures: int) -> float | None:
 class Part:
     """One `broker-events` command as a supervised process.
 
-    `environment`: its whole environment; what is secret is there and never in `arguments`. `http_port`: of its
-    /metrics and /ready, None without. `may_finish`: an end with exit code 0 is the end of its work. `grace_s`: how long
-    it may take to end when it is asked to.
+    `environment`: its whole environment; secrets are there and never in `arguments`. `http_port`: the port of /metrics
+    and /ready. `may_finish`: exit code 0 means that its work is done. `grace_s`: the time from SIGTERM to SIGKILL.
     """
 
     def __init__(
@@ -109,7 +108,7 @@ class Part:
         self.state = State.RUNNING
 
     def supervise(self) -> None:
-        """Look after the process; to be called often. Raises PartFailed when it can't be kept running."""
+        """Restart the process when it has ended. Raises PartFailed when it keeps failing."""
         if self.state is State.RESTARTING and time.monotonic() >= self._start_again_at:
             self.restarts += 1
             self.start()
@@ -127,46 +126,37 @@ class Part:
         if pause_s is None:
             raise PartFailed(
                 f"the {self.name} ended with exit code {code}, {self._failures} times in a row; {self.log} ends:\n"
-                f"{self.log_tail()}",
+                f"{textwrap.indent(log_tail(self.log, LOG_TAIL_LINES), '  ')}",
                 code if code in FOR_A_PERSON else RestartRequired.exit_code,
             )
         self._start_again_at = time.monotonic() + pause_s
         self.state = State.RESTARTING
 
     def terminate(self) -> None:
-        """Ask it to end, and don't start it again."""
+        """Ask it to end, and do not restart it."""
         self.state = State.STOPPED
         if self._process is not None:
             self._process.terminate()
 
     def stop(self) -> None:
-        """Ask it to end, wait until it has, and don't start it again."""
+        """Ask it to end, wait until it has, and do not restart it."""
         self.state = State.STOPPED
         if self._process is not None:
-            self._process.stop(keep=True)
+            self._process.stop()
 
     def hurry(self) -> None:
-        """Kill it; what waits for its end needn't wait any longer."""
+        """Kill it, also while another thread waits for its end."""
         if self._process is not None:
             self._process.hurry()
 
-    def log_tail(self) -> str:
-        lines = self._log_text().splitlines()[-LOG_TAIL_LINES:]
-        return "\n".join(f"  {line}" for line in lines) or "  (nothing)"
-
     def logged(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
         """Return the last match of the pattern in its log."""
-        found = None
-        for match in pattern.finditer(self._log_text()):
-            found = match
-        return found
-
-    def _log_text(self) -> str:
-        return self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
+        text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
+        return next(iter([*pattern.finditer(text)][-1:]), None)
 
 
 def environment(settings: Mapping[str, object]) -> dict[str, str]:
-    """Return this process's environment with these settings, by lower-case name, put over it; None takes one away."""
+    """Return this process's environment with these settings by lower-case name; None removes one."""
     variables = dict(os.environ)
     for name, value in settings.items():
         variable = f"PIPELINE_{name.upper()}"

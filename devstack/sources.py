@@ -1,4 +1,4 @@
-"""Where a run's events come from: the processes that make and bring them, and what they say about them."""
+"""The sources of a run's events: the processes that make and import them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from broker_events.devstack.balance import Simulated
 from broker_events.devstack.java import free_ports
@@ -17,14 +17,14 @@ from broker_events.devstack.pipeline import GRACE_S, Part, environment
 
 _IMPORTED: Final = re.compile(r"INFO +ingest (\d+) events? imported(?:;|$)", re.MULTILINE)
 _LISTENING: Final = re.compile(r"^listening on ", re.MULTILINE)
-# A bridge that has lost its stream several times comes back after up to 30 s.
+# The bridge's longest wait before it reconnects is 30 s.
 PATIENCE_S: Final = 40.0
 _APP_KEY: Final = "demo-key"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traffic:
-    """What the simulator is asked for, as its options say; `faults` as KIND[:ARG]=WHEN."""
+    """Options of the simulator; `faults` as KIND[:ARG]=WHEN."""
 
     rate: float
     accounts: int
@@ -32,17 +32,47 @@ class Traffic:
     faults: Sequence[str]
 
 
-class SimulatedPush:
-    """The simulator and a bridge that subscribes to it."""
+class Source:
+    """A bridge on the event push that the settings name."""
 
     shows_latency = True
+    simulator: Part | None = None
+
+    def __init__(
+        self, shared: Mapping[str, object], folder: Path, arguments: Sequence[str] = (), *, may_finish: bool = False
+    ) -> None:
+        """`shared`: settings of every process, by name. `folder` takes the logs."""
+        port = free_ports(1)[0]
+        variables = environment({**shared, "http_port": port})
+        self.bridge = Part("bridge", ["ingest", *arguments], variables, folder, http_port=port, may_finish=may_finish)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        return (self.bridge,) if self.simulator is None else (self.simulator, self.bridge)
+
+    @property
+    def is_listening(self) -> bool:
+        return self.simulator is None or self.simulator.logged(_LISTENING) is not None
+
+    def simulated(self) -> Simulated | None:
+        """Return what the simulator has caused so far; None before its first report, and without a simulator."""
+        return None
+
+    def received(self, counted: int) -> tuple[int, bool]:
+        """Return the received events from the bridge's counter, and whether the number is exact.
+
+        It is not exact here: the bridge commits its last events after the last scrape of the counter.
+        """
+        return counted, False
+
+
+class SimulatedPush(Source):
+    """The simulator and a bridge that subscribes to it."""
 
     def __init__(self, traffic: Traffic, shared: Mapping[str, object], folder: Path) -> None:
-        """`shared`: settings of every process, by name."""
         self._report = folder / "simulator.json"
         port = free_ports(1)[0]
         access = {"app_key": _APP_KEY, "app_secret": secrets.token_hex(16)}
-        faults = [argument for fault in traffic.faults for argument in ("--fault", fault)]
         options = {
             "--port": port,
             "--rate": f"{traffic.rate:g}",
@@ -51,98 +81,47 @@ class SimulatedPush:
             "--report": self._report,
             "--patience": PATIENCE_S,
         }
-        arguments = [str(part) for option in options.items() for part in option]
+        arguments = [str(word) for option in options.items() for word in option]
+        arguments += [word for fault in traffic.faults for word in ("--fault", fault)]
         self.simulator = Part(
-            "simulator", ["simulate", *arguments, *faults], environment(access), folder, grace_s=PATIENCE_S + GRACE_S
+            "simulator", ["simulate", *arguments], environment(access), folder, grace_s=PATIENCE_S + GRACE_S
         )
         push = {"grpc_target": f"127.0.0.1:{port}", "grpc_tls": False, "grpc_ca_location": None}
-        # A name of its own: positions of another seed mean nothing to this simulator.
-        self.bridge = _bridge(["--name", f"simulator-{traffic.seed}"], {**shared, **access, **push}, folder)
-
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        return self.simulator, self.bridge
-
-    @property
-    def is_listening(self) -> bool:
-        return self.simulator.logged(_LISTENING) is not None
+        # The name holds the seed: a position of another seed is unknown to this simulator.
+        super().__init__({**shared, **access, **push}, folder, ["--name", f"simulator-{traffic.seed}"])
 
     def simulated(self) -> Simulated | None:
-        """What the simulator has caused so far; None before its first report."""
         try:
-            report: dict[str, Any] = json.loads(self._report.read_bytes())
+            return Simulated.from_report(json.loads(self._report.read_bytes()))
         except FileNotFoundError:
             return None
-        return Simulated.from_report(report)
 
     def received(self, counted: int) -> tuple[int, bool]:
-        """Events received and whether that is exact, from what the bridge's counter says."""
         return counted, self.bridge.restarts == 0
 
 
-class RealPush:
-    """A bridge on the broker's event push that the settings name."""
-
-    shows_latency = True
-
-    def __init__(self, shared: Mapping[str, object], folder: Path) -> None:
-        self.bridge = _bridge([], shared, folder)
-
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        return (self.bridge,)
-
-    @property
-    def is_listening(self) -> bool:
-        return True
-
-    def simulated(self) -> Simulated | None:
-        """Nobody knows what the broker has caused."""
-        return None
-
-    def received(self, counted: int) -> tuple[int, bool]:
-        """Never exact: what came while the bridge ended was committed after its counter was read last."""
-        return counted, False
-
-
-class Files:
+class Files(Source):
     """A bridge that imports NDJSON files and then ends."""
 
     shows_latency = False
 
     def __init__(self, files: Sequence[Path], shared: Mapping[str, object], folder: Path) -> None:
-        arguments = [part for file in files for part in ("--file", str(file.resolve()))]
-        self.bridge = _bridge(arguments, shared, folder, may_finish=True)
-
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        return (self.bridge,)
-
-    @property
-    def is_listening(self) -> bool:
-        return True
-
-    def simulated(self) -> Simulated | None:
-        """Nobody knows what the files should cause."""
-        return None
+        arguments = [word for file in files for word in ("--file", str(file.resolve()))]
+        super().__init__(shared, folder, arguments, may_finish=True)
 
     def received(self, counted: int) -> tuple[int, bool]:
-        """Exact when the bridge has said at its end how many it was."""
-        said = self.bridge.logged(_IMPORTED)
-        return (counted, False) if said is None else (int(said[1]), self.bridge.restarts == 0)
+        """The bridge logs the exact number at its end."""
+        logged = self.bridge.logged(_IMPORTED)
+        return (counted, False) if logged is None else (int(logged[1]), self.bridge.restarts == 0)
 
 
-Source = SimulatedPush | RealPush | Files
+def choose_source(files: Sequence[Path], traffic: Traffic | None, shared: Mapping[str, object], folder: Path) -> Source:
+    """Return the source of the files if there are any, of the simulated traffic, or of the configured event push."""
+    if files:
+        return Files(files, shared, folder)
+    return Source(shared, folder) if traffic is None else SimulatedPush(traffic, shared, folder)
 
 
 def new_seed() -> int:
-    """A seed that no earlier run on the same cluster has had: its accounts have no state there yet."""
+    """Return a seed that no earlier run on the same cluster used: its accounts have no state there."""
     return int(time.time())
-
-
-def _bridge(
-    arguments: Sequence[str], settings: Mapping[str, object], folder: Path, *, may_finish: bool = False
-) -> Part:
-    port = free_ports(1)[0]
-    variables = environment({**settings, "http_port": port})
-    return Part("bridge", ["ingest", *arguments], variables, folder, http_port=port, may_finish=may_finish)
