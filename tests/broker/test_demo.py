@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from demo_process import PARTS, Started, descendants, gone, marked, part, started
 
+REPLAY_ONE = ("--all", "--limit", "1", "--include-rejected", "--yes")
 EVENTS = Path(__file__).parents[2] / "schemas" / "events"
 
 
@@ -53,7 +54,7 @@ def replay(folder: Path, run: Started) -> None:
     """Replay a record as README tells, by what the run says that another terminal needs."""
     cluster = dict(re.findall(r"^export (PIPELINE_\w+)=(\S+)$", run.output, re.MULTILINE))
     (folder / "replay").mkdir()
-    with started(folder / "replay", "quarantine", "replay", "--all", "--limit", "1", "--yes", **cluster) as done:
+    with started(folder / "replay", "quarantine", "replay", *REPLAY_ONE, **cluster) as done:
         assert done.wait() == 0, done.output
 
 
