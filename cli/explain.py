@@ -19,14 +19,15 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 @click.command("explain")
 @click.argument("event_id")
-@click.option("--account", metavar="KEY", help="The event's account key: only its partition is read then.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document a step.")
+@click.option("--account", metavar="KEY", help="Account key of the event: read only its partition.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document per step.")
 def command(*, event_id: str, account: str | None, as_json: bool) -> None:
-    """Show the way of one event: received, typed, quarantined, alerts, and what the present state has from it.
+    """Trace one event from raw record to alerts and state.
 
-    One line a step, in the order of time, with its place in Kafka and the time since the step before; below it what it
-    says. A typed record has the timestamp of its raw record. Of the state only what still is from this event is shown.
-    Without --account every partition is read, from its beginning: that may take minutes. Accounts are shown whole.
+    Reads all topics and writes nothing. Prints one line per step in the order of time, with its place in Kafka and
+    the time since the step before. A typed record has the timestamp of its raw record. Of the state, only the fields
+    that this event set last are shown. Without --account every partition is read from its beginning, which may take
+    minutes. Accounts are not masked.
 
     Exit codes: 0 found, 1 not found.
 

@@ -29,37 +29,41 @@ _REPORT_EVERY_S = 5.0
 
 
 @click.command("ingest")
-@click.option("--source", type=click.Choice(["grpc", "file"]), help="Where events come from [grpc; file with --file]")
+@click.option("--source", type=click.Choice(["grpc", "file"]), help="Source of the events.  [default: grpc or file]")
 @click.option(
     "--file",
     "files",
     type=click.Path(path_type=Path, allow_dash=True),
     multiple=True,
-    help="NDJSON, one event's envelope a line, plain, gzip or bzip2; - is standard input; may be repeated",
+    help="NDJSON file (plain, gzip or bzip2), one envelope per line; - is standard input. Repeatable.",
 )
+@click.option("--from-start", is_flag=True, help="Import files from their first line, also after an earlier import.")
 @click.option(
-    "--from-start", is_flag=True, help="Import files from their first line, also when they were imported before"
+    "--name",
+    help="Name of the source, for a second app key or parallel imports.",
+    metavar="NAME",
 )
-@click.option(
-    "--name", help="Name of the source, for a second app key or several imports at once [grpc or file]", metavar="NAME"
-)
-@click.option("--http-port", type=int, help="Port of /metrics, /live and /ready [PIPELINE_HTTP_PORT; 0: a free one]")
+@click.option("--http-port", type=int, help="Port of /metrics and /ready; 0: a free one.  [env: PIPELINE_HTTP_PORT]")
 def command(
     *, source: str | None, files: tuple[Path, ...], from_start: bool, name: str | None, http_port: int | None
 ) -> None:
-    """Bring the broker's events into the raw topic, byte for byte, each exactly once.
+    """Write the broker's events to the raw topic, exactly once.
 
-    Events and the position up to which they have come commit together: a bridge that was killed goes on exactly after
-    the last committed event. Of each source one bridge runs; a second one takes over and the first exits with 4.
+    Reads a source and writes each event unchanged to the raw topic. Events and the source's position commit in one
+    transaction: after a crash the bridge continues after the last committed event. Run one bridge per source. A
+    second one takes over, and the first exits with 4.
 
     \b
-    grpc   the broker's event push (PIPELINE_GRPC_TARGET, PIPELINE_APP_KEY, PIPELINE_APP_SECRET). It reconnects by
-           itself; only a refused key or signature, or a message above PIPELINE_GRPC_MAX_MESSAGE_BYTES, ends it.
-    file   NDJSON files. An interrupted import that is run again goes on after the last committed line; a file that has
-           grown gives its new lines. A file is known by its content: named twice, moved or copied, it is imported
-           once. Pipes and standard input are read to their end, without a memory of what they gave. Broken lines are
-           kept as well; an event above PIPELINE_MAX_MESSAGE_BYTES leaves a marker. Archives, UTF-16, JSON arrays and
-           JSON over several lines are refused before anything is imported, with the command that converts them.
+    grpc   The broker's event push, from PIPELINE_GRPC_TARGET, PIPELINE_APP_KEY and PIPELINE_APP_SECRET. The bridge
+           reconnects by itself. It exits when the key or signature is rejected, or when a message exceeds
+           PIPELINE_GRPC_MAX_MESSAGE_BYTES.
+    file   NDJSON files. A repeated import continues after the last committed line, also in a file that has grown. A
+           file is identified by its content, so a copy is not imported twice. Pipes and standard input are always read
+           to the end. Invalid lines are kept. An event above PIPELINE_MAX_MESSAGE_BYTES is replaced by a marker.
+           Archives, UTF-16, JSON arrays and JSON over several lines are rejected before the import.
+
+    Exit codes: 0 stopped or imported; 2 a setting, a file or a permission must be changed; 4 superseded by another
+    bridge, do not restart; 70 restart required.
 
     \b
     Examples:
@@ -69,9 +73,6 @@ def command(
       broker-events ingest --file events-1.ndjson --file events-2.ndjson.gz
       unzip -p archive.zip | broker-events ingest --file -
       jq -c '.[]' array.json | broker-events ingest --file -
-
-    Exit code 2: a setting, a file or a right has to be changed; the last line names it. Exit code 70: restart it.
-    Exit code 4: another bridge of this source has taken over; don't restart it.
     """
     from broker_events.ingest.bridge import largest_event
     from broker_events.ingest.sources.ndjson import NdjsonFiles

@@ -24,36 +24,33 @@ _COLUMNS: Final = ("partition", "from", "to", "raw", "typed", "quarantined", "du
 @click.command("ledger")
 @choosing_partitions
 @click.option(
-    "--from", "start", metavar="WHERE", help=f"An offset, {EXAMPLES}."
+    "--from", "start", metavar="WHERE", help=f"Start at: an offset, {EXAMPLES}."
     "  [default: the oldest raw record]",
 )  # fmt: skip
-@click.option("--to", "end", metavar="WHERE", help="The same; not itself included.  [default: all that is routed]")
-@click.option("--deep", is_flag=True, help="Make every typed value anew from its raw event and compare the bytes.")
-@click.option(
-    "--processes", type=click.IntRange(min=1), help="How many partitions to read at a time.  [default: one a CPU]"
-)
-@click.option("--json", "as_json", is_flag=True, help="One JSON document a partition and discrepancy.")
+@click.option("--to", "end", metavar="WHERE", help="End before: the same forms.  [default: the committed offset]")
+@click.option("--deep", is_flag=True, help="Also recompute every typed value and compare the bytes.")
+@click.option("--processes", type=click.IntRange(min=1), help="Partitions to read in parallel.  [default: one per CPU]")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document per partition and discrepancy.")
 def command(
     *, numbers: tuple[int, ...], start: str | None, end: str | None, deep: bool, processes: int | None, as_json: bool
 ) -> None:
-    """Prove from the topics that every raw record is exactly one of: typed, quarantined, known duplicate.
+    """Verify that no event is lost, doubled or altered.
 
-    It runs beside the pipeline: a partition is judged up to the offset that the routers have committed. A duplicate
-    repeats a typed record before it. A record without an output that retention may have deleted is "expired": not
-    proved, and the last line says how many they are.
+    Reads raw, the typed topics and quarantine up to the routers' committed offsets, also while the pipeline runs.
+    Every raw record must be exactly one of: typed, quarantined, duplicate of a typed record. "expired" counts records
+    whose output retention may have deleted: they are not proved. It writes nothing.
 
     \b
-    What can be wrong:
-      lost       no output, and no typed record before it that it repeats
-      unknown    lost, or it repeats a record from too long before --from to tell: run it without, or from earlier on
+    Discrepancies:
+      lost       no output, and no earlier typed record that it repeats
+      unknown    lost, or a repetition of a record too long before --from: start earlier or without --from
       doubled    two outputs
-      repeated   typed, though one of its id was, among the DUPLICATE_WINDOW records before it (set as for the routers)
-      foreign    an output that names no raw record, or is in a topic that is not its type's
-      altered    event id, key or timestamp are not the raw record's; with --deep, the value, by the schema that
-                 wrote it, or that schema has another type for a field than this version reads
+      repeated   typed, though one of the DUPLICATE_WINDOW records before it has the same id
+      foreign    an output without a raw record, or in the topic of another type
+      altered    event id, key or timestamp differ from the raw record; with --deep also the value
 
-    Exit codes: 0 reconciled, whatever is expired; 1 not, and the offsets are listed, the first hundred of each kind and
-    partition; 2 where nothing can be judged. Memory: 26 bytes an offset of the partitions that are read at a time.
+    Exit codes: 0 reconciled, 1 not: offsets are listed, at most 100 per kind and partition, 2 nothing can be judged.
+    Memory: 26 bytes per offset of the partitions read in parallel.
 
     \b
     Examples:

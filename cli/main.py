@@ -13,7 +13,7 @@ from broker_events.runtime.process.errors import PipelineError, refused_by_syste
 from broker_events.runtime.process.terminal import escape_output
 from broker_events.schemas.schema_rules import ContractError
 
-# In the order of the data flow: everything at once, then part by part, then looking into it.
+# The whole pipeline, its parts in the order of the data flow, then the commands that read topics.
 COMMANDS: Final = {
     "run": "broker_events.cli.run",
     "stack": "broker_events.cli.stack",
@@ -33,7 +33,7 @@ COMMANDS: Final = {
 
 
 class LazyGroup(click.Group):
-    """Imports a command's module when it is used: a worker doesn't pay for what it doesn't need."""
+    """Imports a command's module when it is used, so that each command loads only what it needs."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
         return list(COMMANDS)
@@ -46,19 +46,22 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="broker-events")
 def cli() -> None:
-    """A broker's account and funding events as typed Kafka topics, alerts and state tables, exactly once.
+    """Turn a broker's event push into typed Kafka topics and alerts.
 
     Settings come from PIPELINE_* in the environment, or from the TOML file that PIPELINE_CONFIG names.
 
+    Exit codes: 0 success, 1 the command found a difference, 2 usage or settings, 3 quarantine limit, 4 superseded by
+    another process, 70 restart required, 130 interrupted.
+
     \b
-    Begin with:
-      broker-events run                        everything, on a real broker of its own, with simulated events
-      broker-events tail alerts --follow       what the alerting consumers see
+    Examples:
+      broker-events run                     the whole pipeline, with simulated events
+      broker-events tail alerts --follow    the alerts as they come
     """
 
 
 def main() -> None:
-    """Exit codes: 0 done, 2 usage or settings, 3 quarantine limit, 4 superseded, 70 restart it, 130 interrupted."""
+    """Run the command line and exit with its code."""
     escape_output()
     try:
         sys.exit(cli.main(prog_name="broker-events", standalone_mode=False) or 0)

@@ -20,10 +20,11 @@ _OFFSET: Final = re.compile(r"(?P<topic>[A-Za-z0-9._-]+):(?P<partition>\d{1,9}):
 
 @click.group("offsets")
 def command() -> None:
-    """Offsets of the routers' and the projectors' group: accept those that a worker refuses.
+    """Accept offsets that a worker rejects.
 
     \b
-    Example:
+    Examples:
+      broker-events offsets accept projector --reason "upgrade from 0.1.0" --dry-run
       broker-events offsets accept router raw:3:4711 --reason "4700 to 4710 were never ours, ticket 17"
     """
 
@@ -43,23 +44,23 @@ def _offsets(
 @command.command("accept")
 @click.argument("app", type=click.Choice(["router", "projector"]))
 @click.argument("offsets", nargs=-1, callback=_offsets, metavar="[TOPIC:PARTITION:OFFSET]...")
-@click.option("--reason", required=True, help="Why; it is logged by the worker that begins there.")
-@click.option("--dry-run", is_flag=True, help="Show what would be set.")
+@click.option("--reason", required=True, help="Reason, which the worker logs when it starts there.")
+@click.option("--dry-run", is_flag=True, help="Show the offsets without setting them.")
 def accept(*, app: str, offsets: dict[tuple[str, int], int], reason: str, dry_run: bool) -> None:
-    """Let a group go on at offsets that no worker has committed.
+    """Accept offsets of a group that no worker has committed.
 
-    A worker commits its offsets with what it has written. It refuses any other that would repeat or skip records, and
-    those of a topic that was deleted and created again. This command accepts the present offsets of the group, or sets
-    the given ones (topics without the prefix); other partitions keep theirs. Records before an offset are never
-    processed, those from it on are, also where outputs of them exist. User and reason are kept beside the offset until
-    the next commit, and logged by the worker. Stop all workers of the group first.
+    A worker rejects offsets that it did not commit if they would repeat or skip records, and offsets of a topic that
+    was recreated. This command accepts the group's current offsets, or sets the given ones. Topics are named without
+    the prefix. Other partitions keep their offsets. Records before an offset are never processed; records from it on
+    are, even if their outputs exist. User and reason are stored with the offset until the next commit, and the worker
+    logs them. Stop all workers of the group first.
 
-    Exit codes: 0 set, 2 the group has members, an offset isn't in its topic, or a right is missing.
+    Exit codes: 0 set, 2 the group has members, an offset is outside its topic, or a permission is missing.
 
     \b
     Examples:
       broker-events offsets accept projector --reason "upgrade from 0.1.0" --dry-run
-      broker-events offsets accept router raw:0:0 raw:1:0 --reason "raw was created again, ticket 17"
+      broker-events offsets accept router raw:0:0 raw:1:0 --reason "raw was recreated, ticket 17"
     """
     from broker_events.runtime.consume.offset_moves import accept_offsets, topic_ids
     from broker_events.runtime.consume.record import TopicPartition

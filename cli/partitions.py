@@ -16,7 +16,7 @@ choosing_partitions: Final = click.option(
     "numbers",
     type=click.IntRange(min=0),
     multiple=True,
-    help="Only this partition; may be repeated.  [default: all]",
+    help="Only this partition. Repeatable.  [default: all]",
 )
 
 

@@ -23,20 +23,21 @@ def _places(_context: click.Context, _option: click.Parameter, texts: tuple[str,
     multiple=True,
     metavar="TOPIC:PARTITION:OFFSET",
     callback=_places,
-    help="Quarantine this record if it still can't be processed; may be repeated [PIPELINE_PROJECTOR_SKIP]",
+    help="Quarantine this record if it still fails. Repeatable.  [env: PIPELINE_PROJECTOR_SKIP]",
 )
-@click.option("--reason", help="With --skip: why; kept with the record [PIPELINE_PROJECTOR_SKIP_REASON]")
+@click.option("--reason", help="Reason for --skip, kept with the record.  [env: PIPELINE_PROJECTOR_SKIP_REASON]")
 def command(instance_id: str | None, http_port: int | None, skipped: tuple[str, ...], reason: str | None) -> None:
-    """Fold typed events into state tables and raise alerts, exactly once.
+    """Update state tables and raise alerts, exactly once.
 
-    Writes alerts, alerts.active, state.accounts and state.movements in one transaction with the offsets it has read.
-    Each projector needs an instance id of its own.
+    Reads the typed topics. Writes alerts, alerts.active, state.accounts and state.movements in one transaction with
+    its offsets. Each projector needs its own instance id.
 
-    A record that this build can't read or fold stops the projector before anything of its batch commits. A skipped
-    record goes to quarantine with the OS user, the host and the reason.
+    A record that this version cannot decode or apply stops the projector before its batch commits. With --skip the
+    record goes to quarantine, with the OS user, the host and the reason.
 
-    Exit codes: 70 restart it; 3 a record failed after three restarts too: start a build that can process it, or
-    give it up with --skip; 4 another projector of its instance id has taken over, don't restart it.
+    Exit codes: 0 stopped, 2 settings or permissions, 3 a record failed after three restarts: start a version that can
+    process it, or skip it, 4 superseded by another projector of this instance id, do not restart, 70 restart
+    required.
 
     \b
     Examples:
@@ -49,7 +50,7 @@ def command(instance_id: str | None, http_port: int | None, skipped: tuple[str, 
     if skipped and not (reason or "").strip():
         raise click.UsageError("--skip needs --reason TEXT: it is kept with the record in quarantine")
     if reason is not None and not skipped:
-        raise click.UsageError("--reason goes with --skip")
+        raise click.UsageError("--reason needs --skip TOPIC:PARTITION:OFFSET")
     run_worker_command(
         projector.NAME,
         projector.run,

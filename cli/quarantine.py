@@ -32,10 +32,10 @@ _DETAIL: Final = 60
 
 @click.group("quarantine")
 def command() -> None:
-    """What could not be processed, whole and with the reason.
+    """List, show and replay quarantined (dead-lettered) records.
 
     \b
-    Example:
+    Examples:
       broker-events quarantine list --reason unknown_biz_type
       broker-events quarantine show 3:17
       broker-events quarantine replay --reason unknown_biz_type --dry-run
@@ -56,13 +56,15 @@ def _place(_context: click.Context, _argument: click.Parameter, text: str | None
 
 @command.command("list")
 @choosing
-@click.option("--limit", type=click.IntRange(min=1), help="Only the newest so many.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document a line; the counts go to standard error.")
+@click.option("--limit", type=click.IntRange(min=1), help="Show only the newest N records.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document per record, counts to stderr.")
 def list_(*, choice: Choice, limit: int | None, as_json: bool) -> None:
-    """List quarantined records, newest last, and count them by reason.
+    """List quarantined records, newest last, with counts.
 
-    The first column is what `show` takes; `replayed` says when that was. Accounts are shown by their last four
-    characters.
+    Reads the quarantine topic and writes nothing. The first column is the argument of `show`. `replayed` is the time
+    of a replay. Accounts are masked to their last four characters.
+
+    Exit codes: 0 success, 2 usage, settings or permissions.
 
     \b
     Examples:
@@ -89,12 +91,15 @@ def list_(*, choice: Choice, limit: int | None, as_json: bool) -> None:
 @command.command("show")
 @click.argument("place", metavar="[PARTITION:OFFSET]", callback=_place, required=False)
 @choosing
-@click.option("--limit", type=click.IntRange(min=1), help="Only so many.")
+@click.option("--limit", type=click.IntRange(min=1), help="Show at most N records.")
 def show(*, place: tuple[int, int] | None, choice: Choice, limit: int | None) -> None:
-    """Show quarantined records: why, where each was read, its headers and its value.
+    """Show quarantined records with reason, headers and value.
 
-    PARTITION:OFFSET is the quarantine record's own, the first column of `list`; or choose by options. A value that is
-    JSON is indented, otherwise untouched; one that is no text is shown as a hex dump. Accounts are shown whole.
+    PARTITION:OFFSET is the place of the quarantine record, the first column of `list`. Without it, choose records by
+    options. JSON is indented and otherwise unchanged. A value that is not text is shown as a hex dump. Accounts are
+    not masked.
+
+    Exit codes: 0 success, 2 no such record, usage, settings or permissions.
 
     \b
     Examples:

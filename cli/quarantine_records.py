@@ -22,7 +22,7 @@ _OFFSETS: Final = re.compile(r"([0-9]*):([0-9]*)")
 
 
 class Choice(NamedTuple):
-    """Which records a command is about; None: whatever it is. Times are those of the quarantining, ms since the epoch.
+    """Filters of quarantine records; None: no filter. Times are those of the quarantine record, ms since the epoch.
 
     `partition` and `offsets` (first and last, None: open) are those of the quarantine record.
     """
@@ -62,16 +62,19 @@ _OPTIONS: Final = (
         "--reason",
         type=click.Choice([reason.value for reason in Reason]),
         metavar="REASON",
-        help="Only this reason, such as bad_amount.",
+        help="Only records with this reason, such as bad_amount.",
     ),
     click.option("--biz-type", help="Only events of this biz_type."),
     click.option("--account", help="Only records of this account key."),
     click.option("--event-id", help="Only the event of this id."),
-    click.option("--since", type=Moment(), help=f"Only what was quarantined since: {EXAMPLES}."),
-    click.option("--until", type=Moment(), help="Only what was quarantined before."),
+    click.option("--since", type=Moment(), help=f"Only records quarantined since {EXAMPLES}."),
+    click.option("--until", type=Moment(), help="Only records quarantined before this time."),
     click.option("--partition", type=click.IntRange(min=0), help="Only this partition of the quarantine topic."),
     click.option(
-        "--offsets", metavar="A:B", callback=_offsets, help="Only its offsets from A to B; either may be left out."
+        "--offsets",
+        metavar="A:B",
+        callback=_offsets,
+        help="Only offsets A to B; A or B may be empty.",
     ),
 )
 

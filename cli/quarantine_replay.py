@@ -52,14 +52,14 @@ class ReplayPlan(NamedTuple):
 
 @click.command("replay")
 @choosing
-@click.option("--limit", type=click.IntRange(min=1), help="The oldest so many of those that can be replayed.")
+@click.option("--limit", type=click.IntRange(min=1), help="Replay at most N records, oldest first.")
 @click.option(
-    "--dry-run", is_flag=True, help="Only show what would become of them now, by the contracts of this version."
+    "--dry-run", is_flag=True, help="Show the outcome of each record by this version's contracts, without writing."
 )
-@click.option("--include-rejected", is_flag=True, help="Replay also what would be rejected again.")
-@click.option("--note", help="Why; kept in the audit record.")
-@click.option("--yes", is_flag=True, help="Don't ask. Needs --all where nothing is chosen.")
-@click.option("--all", "everything", is_flag=True, help="With --yes: whatever can be replayed.")
+@click.option("--include-rejected", is_flag=True, help="Also replay records that would be rejected again.")
+@click.option("--note", help="Note for the audit record.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation. Needs a filter, --limit or --all.")
+@click.option("--all", "everything", is_flag=True, help="With --yes: replay all records that can be replayed.")
 def replay(
     *,
     choice: Choice,
@@ -70,14 +70,13 @@ def replay(
     yes: bool,
     everything: bool,
 ) -> None:
-    """Send refused records through the router again: original bytes, key and headers.
+    """Replay quarantined records through the router.
 
-    Each quarantine record is replayed once, whatever happens: what was replayed before is left out, a run that was
-    interrupted can be repeated. One that the contracts of this version would reject again is left out, unless
-    --include-rejected is given: it would only be one more record in raw and one more in quarantine. Two runs at a time:
-    the newer one ends the older one. The topic quarantine.recoveries records what was replayed.
+    Reads the quarantine topic. Writes the original bytes, key and headers to the raw topic, and an audit record to
+    quarantine.recoveries. Each record is replayed once, so an interrupted run can be repeated. Records that this
+    version would reject again are left out, unless --include-rejected is given. A newer run ends an older one.
 
-    Exit codes: 0 records were replayed (with --dry-run: would be), 1 none.
+    Exit codes: 0 records were replayed, or would be with --dry-run; 1 none.
 
     \b
     Examples:
@@ -102,9 +101,9 @@ def replay(
         click.echo(f"{plan.records} would be replayed")
         sys.exit(0 if plan.total else 1)
     if not yes and not sys.stdin.isatty():
-        raise click.UsageError("there is no terminal to ask on; look with --dry-run, then say --yes")
+        raise click.UsageError("no terminal to ask for confirmation. Check with --dry-run, then add --yes")
     if yes and choice == Choice() and limit is None and not everything:
-        raise click.UsageError("choose some, such as --reason bad_amount, or say --all")
+        raise click.UsageError("--yes needs a filter such as --reason bad_amount, or --all")
     topics = [settings.topic(name) for name in (QUARANTINE, RAW, RECOVERIES)]
     verify_access(admin_client(settings), settings, ROLE, topics)
     schema_id = resolve_schema_ids(settings, catalog)[RECOVERIES]

@@ -30,38 +30,36 @@ _NO_ALERTS: Final = "no alert was written: look with --emit-alerts for those tha
 
 @click.command("rebuild")
 @choosing_partitions
-@click.option("--apply", "is_applied", is_flag=True, help="Write what differs; refused while a projector is at work.")
+@click.option("--apply", "is_applied", is_flag=True, help="Write what differs. Fails while a projector runs.")
 @click.option(
     "--delete-extra",
     is_flag=True,
-    help="With --apply: remove extra keys too. Right only where nobody else wrote them and the typed topics reach back "
-    "to the beginning.",
+    help="With --apply: also delete extra keys. Use it only if the typed topics still hold all events.",
 )
 @click.option(
     "--emit-alerts",
     "emits_alerts",
     is_flag=True,
-    help="Instead of the tables: show alerts that are missing in the topic alerts; with --apply write them.",
+    help="Show alerts missing from the topic alerts instead of the tables; with --apply write them.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON document a table's partition and difference.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document per table, partition and difference.")
 def command(
     *, numbers: tuple[int, ...], is_applied: bool, delete_extra: bool, emits_alerts: bool, as_json: bool
 ) -> None:
-    """Fold the state tables anew from the typed topics, compare them with the live ones, and repair what differs.
+    """Recompute the state tables, compare them and repair them.
 
-    state.accounts, state.movements and alerts.active are folded with the projector's own rules, up to the offsets that
-    it has committed. Without --apply nothing is written and the pipeline may be at work: a key that changed while it
-    was read is "moving". A key that rests on events which retention has deleted is "unjudged" and never repaired. An
-    "extra" key is one that no event has made: state from another cluster, or a removal that the table has missed. It
-    stays, unless --delete-extra is given. Refused where the projectors' group has lost its offsets.
+    Reads the typed topics up to the projector's committed offsets and computes state.accounts, state.movements and
+    alerts.active by the projector's rules. Without --apply it writes nothing, and the pipeline may run. A key that
+    changed during the read is "moving". A key whose events retention has deleted is "unjudged" and never repaired. An
+    "extra" key has no event: state of another cluster, or a missed removal. It stays unless --delete-extra is given.
 
-    A repair writes state and no alerts. With --emit-alerts the events are folded the same way, and compared are the
-    alerts that they give rise to by the rules of this version with the topic alerts, by alert_id. --apply writes those
-    that are missing there, late and behind newer ones, with the headers recovery_id and recovered_by (OS user and
-    host); a second run finds nothing. alerts.active follows where the condition holds now. Repair the tables first.
+    A repair writes state and no alerts. --emit-alerts compares the alerts that the events raise by this version's
+    rules with the topic alerts, by alert_id. With --apply it writes the missing ones, with the headers recovery_id
+    and recovered_by (OS user and host), and updates alerts.active where the condition still holds. Repair the tables
+    first.
 
-    Exit codes: 0 equal or repaired, 1 different, extra keys left, or alerts missing; keys are listed, the first hundred
-    of each table's partition. Memory: the tables of one partition, twice.
+    Exit codes: 0 equal or repaired; 1 different, extra keys left, or alerts missing; 2 a projector runs, or its group
+    has no offsets. At most 100 keys per table and partition are listed. Memory: twice the tables of one partition.
 
     \b
     Examples:
@@ -69,7 +67,6 @@ def command(
       broker-events rebuild --partition 3 --json | jq -r 'select(.verdict == "different") | .key'
       broker-events rebuild --apply
       broker-events rebuild --apply --delete-extra
-      broker-events rebuild --emit-alerts
       broker-events rebuild --emit-alerts --apply
     """
     from broker_events.audit.rebuild import Rebuild
@@ -79,7 +76,7 @@ def command(
     from broker_events.runtime.settings import load_settings
 
     if delete_extra and not is_applied:
-        raise click.UsageError("--delete-extra goes with --apply")
+        raise click.UsageError("--delete-extra needs --apply")
     if delete_extra and emits_alerts:
         raise click.UsageError("--emit-alerts deletes nothing: leave out --delete-extra")
     settings = load_settings()

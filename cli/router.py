@@ -10,14 +10,17 @@ from broker_events.cli.worker import run_worker_command, worker_options
 @click.command("router")
 @worker_options
 def command(instance_id: str | None, http_port: int | None) -> None:
-    """Route raw events into the typed topics, exactly once.
+    """Route raw events to the typed topics, exactly once.
 
-    Any number of routers share the partitions of the raw topic; each needs an instance id of its own, and a restarted
-    one should keep it (a pod's name in a StatefulSet). Exit code 70: restart it. Exit code 4:
-    another router of its instance id has taken over; don't restart it.
+    Reads the raw topic. Writes each record to its typed topic or to quarantine, and drops duplicates. Routers share
+    the partitions of the raw topic. Each needs its own instance id and must keep it over restarts, such as a pod name
+    of a StatefulSet.
+
+    Exit codes: 0 stopped, 2 settings or permissions, 3 quarantine limit, 4 superseded by another router of this
+    instance id, do not restart, 70 restart required.
 
     \b
-    Example, two routers on one host:
+    Examples, two routers on one host:
       broker-events router --instance-id router-0 &
       broker-events router --instance-id router-1 &
     """

@@ -28,7 +28,7 @@ _INTERRUPTED: Final = 130
 
 
 def _checked_faults(context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
-    """Refuse here what the simulator would refuse after everything else has started."""
+    """Reject an invalid fault before anything starts."""
     from broker_events.cli.simulate import parse_faults
 
     parse_faults(context, parameter, texts)
@@ -36,15 +36,15 @@ def _checked_faults(context: click.Context, parameter: click.Parameter, texts: t
 
 
 @click.command("run")
-@click.option("--rate", type=click.FloatRange(1, 50_000), default=200.0, show_default=True, help="Events a second.")
+@click.option("--rate", type=click.FloatRange(1, 50_000), default=200.0, show_default=True, help="Events per second.")
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0, min_open=True),
     envvar="DEMO_SECONDS",
-    help="End after so long, counted from the first event.  [env: DEMO_SECONDS; default: until Ctrl-C; without a"
-    " terminal 20 for simulated events]",
+    help="Stop this many seconds after the first event.  [env: DEMO_SECONDS; default: until Ctrl-C; 20 for simulated"
+    " events without a terminal]",
 )
-@click.option("--seed", type=int, help="Of the simulator.  [default: 1; on a cluster of yours a new one]")
+@click.option("--seed", type=int, help="Seed of the simulator.  [default: 1; a new one on a configured cluster]")
 @click.option("--accounts", type=click.IntRange(min=3), default=200, show_default=True, help="Simulated accounts.")
 @click.option(
     "--fault",
@@ -52,7 +52,7 @@ def _checked_faults(context: click.Context, parameter: click.Parameter, texts: t
     multiple=True,
     metavar="KIND[:ARG]=WHEN",
     callback=_checked_faults,
-    help="What goes wrong at the simulator, see `broker-events simulate --help`; may be repeated."
+    help="Fault of the simulator, see `broker-events simulate --help`. Repeatable."
     f"  [default: {', '.join(_DEFAULT_FAULTS)}]",
 )
 @click.option(
@@ -60,10 +60,10 @@ def _checked_faults(context: click.Context, parameter: click.Parameter, texts: t
     "files",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     multiple=True,
-    help="Events from NDJSON files, as of `broker-events ingest`, instead of simulated ones; may be repeated.",
+    help="Import this NDJSON file instead of simulated events. Repeatable.",
 )
-@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Keep the processes' logs there.")
-@click.option("--plain", is_flag=True, help="Lines instead of the live view, on a terminal too.")
+@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Keep all logs in this folder.")
+@click.option("--plain", is_flag=True, help="Print lines instead of the live view.")
 def command(
     *,
     rate: float,
@@ -75,15 +75,17 @@ def command(
     folder: Path | None,
     plain: bool,
 ) -> None:
-    """Run the whole pipeline: broker, registry, topics, schemas, simulated events, bridge, router, projector.
+    """Run the whole pipeline, by default with simulated events.
 
-    Kafka and the registry are real ones, started on 127.0.0.1 for this run and fetched once (about 200 MB), unless
-    PIPELINE_KAFKA_BOOTSTRAP_SERVERS and PIPELINE_SCHEMA_REGISTRY_URL name a cluster. The events are simulated, unless
-    PIPELINE_GRPC_TARGET names a broker's event push or --file gives files.
+    Starts Kafka and a schema registry on 127.0.0.1 (downloaded once, about 200 MB), creates topics, registers
+    schemas, and runs a bridge, a router and a projector. With PIPELINE_KAFKA_BOOTSTRAP_SERVERS and
+    PIPELINE_SCHEMA_REGISTRY_URL it uses that cluster. Events come from the simulator, from the files of --file, or
+    from the event push that PIPELINE_GRPC_TARGET names.
 
-    Ctrl-C ends it in order and sums up; a second one ends it at once. The summary says whether everything adds up:
-    received = raw = typed + quarantined + duplicates, and alerts and typed events as the simulator says it caused them.
-    Exit code 0 only if it does, 1 if not.
+    Ctrl-C stops it in order and prints a summary. A second Ctrl-C stops it at once. The summary compares received,
+    raw, typed, quarantined and duplicate records, and the alerts with those that the simulator caused.
+
+    Exit codes: 0 balanced, 1 not balanced, 130 interrupted before the summary; otherwise that of the failed process.
 
     \b
     Examples:
@@ -122,11 +124,11 @@ def command(
 
 
 def _is_embedded(settings: Settings) -> bool:
-    """False where a cluster is configured; raises OperatorActionRequired where half of one is."""
+    """Return whether no cluster is configured. Raises OperatorActionRequired when only one address is."""
     needed = ("kafka_bootstrap_servers", "schema_registry_url")
     missing = [name for name in needed if name not in settings.model_fields_set]
     if len(missing) == 1:
-        raise OperatorActionRequired(f"PIPELINE_{missing[0].upper()}: needed with the other address of the cluster")
+        raise OperatorActionRequired(f"PIPELINE_{missing[0].upper()}: not set, but the other address is. Set both")
     return bool(missing)
 
 
@@ -138,7 +140,7 @@ def _log_folder(folder: Path | None) -> Path:
 
 
 def _log_to(file: Path, level: str) -> None:
-    """Put what this process itself has to log beside the logs of its children: standard error is the view's."""
+    """Log to a file: standard error belongs to the view."""
     logging.basicConfig(filename=file, level=level, format="%(asctime)s %(levelname)-7s %(message)s", force=True)
     for chatty in ("httpx", "httpx2", "httpcore", "httpcore2", "urllib3"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -15,24 +15,28 @@ from broker_events.schemas.registry import RegistryError, desired_subjects
 
 @click.group("schemas")
 def command() -> None:
-    """The contracts' Avro schemas and the registry: register, check.
+    """Register and check the Avro schemas of the contracts.
 
     \b
-    Example, in a deployment pipeline:
+    Examples:
+      broker-events schemas register
       broker-events schemas check || broker-events schemas register
     """
 
 
 @command.command("register")
 def register() -> None:
-    """Register every contract's schema under <topic>-value; safe to repeat.
+    """Register the schemas of all contracts.
 
-    First sets compatibility FULL_TRANSITIVE and tests every schema against all registered versions; if one fails,
-    nothing is registered (exit code 2). A type, precision or scale that differs fails, also where Avro could convert
-    it; so does a field that is gone. Workers never register: they stop where a schema is missing.
+    Sets compatibility FULL_TRANSITIVE on each subject <topic>-value, and checks each schema against all registered
+    versions. If one check fails, nothing is registered. A changed type, precision or scale fails, even if Avro could
+    convert it, and so does a removed field. Workers never register schemas. Repeating this command is safe.
+
+    Exit codes: 0 registered, 2 a schema is incompatible or the registry rejected it.
 
     \b
-    Example:
+    Examples:
+      broker-events schemas register
       PIPELINE_SCHEMA_REGISTRY_URL=http://registry:8081 broker-events schemas register
     """
     settings = load_settings()
@@ -48,14 +52,14 @@ def register() -> None:
 
 @command.command("check")
 def check() -> None:
-    """Compare the contracts' schemas with the registry.
+    """Compare the schemas of the contracts with the registry.
 
-    Reads every registered version of every subject; changes nothing. A finding is one of: `missing` (nothing is
-    registered), `new version` (compatible, not registered yet), `wrong level` (compatibility is not FULL_TRANSITIVE),
-    `incompatible` (readers of a registered version would fail or read other values).
+    Reads every registered version of every subject and writes nothing. Findings: `missing` (nothing is registered),
+    `new version` (compatible, not registered), `wrong level` (compatibility is not FULL_TRANSITIVE), `incompatible`
+    (readers of a registered version would fail or read other values).
 
     \b
-    Exit codes: 0 everything is registered, 1 `schemas register` is needed, 2 a schema is incompatible: change it.
+    Exit codes: 0 all schemas are registered, 1 run `schemas register`, 2 a schema is incompatible: change it.
 
     \b
     Examples:

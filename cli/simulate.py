@@ -31,74 +31,91 @@ def parse_faults(_context: click.Context, _parameter: click.Parameter, texts: tu
 
 @click.command("simulate")
 @click.option(
-    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 or :: in a container."
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen on: 0.0.0.0 or :: in a container."
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=0, show_default="a free one", help="Port to listen on.")
-@click.option("--rate", type=click.FloatRange(1, 50_000), default=1000.0, show_default=True, help="Events a second.")
-@click.option("--count", type=click.IntRange(min=1), help="End the log after so many events.  [default: never]")
+@click.option("--rate", type=click.FloatRange(1, 50_000), default=1000.0, show_default=True, help="Events per second.")
+@click.option("--count", type=click.IntRange(min=1), help="End the log after N events.  [default: never]")
 @click.option(
     "--end",
     type=click.Choice(["pings", "close"]),
     default="pings",
     show_default=True,
-    help="What a subscriber gets after the last of --count events: only pings, or a clean end of the stream.",
+    help="After the last of --count events: send only pings, or end the stream.",
 )
 @click.option(
-    "--accounts", type=click.IntRange(min=3), default=1000, show_default=True, help="How many accounts at a time."
+    "--accounts", type=click.IntRange(min=3), default=1000, show_default=True, help="Number of open accounts."
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same events.")
 @click.option(
     "--live-times/--fixed-times",
     default=True,
     show_default=True,
-    help="Events happen now, or from a fixed date on, 1 ms apart; the latter makes whole payloads reproducible.",
+    help="Time of events: now, or 1 ms apart from a fixed date, which makes payloads reproducible.",
 )
 @click.option(
     "--start",
     type=click.Choice(["oldest", "newest"]),
     default="oldest",
     show_default=True,
-    help="Where a subscription without a position starts. The broker's documents don't say.",
+    help="Start of a subscription without a position. The broker does not document it.",
 )
 @click.option(
     "--payload-form",
     type=click.Choice(["inner", "envelope", "mixed"]),
     default="inner",
     show_default=True,
-    help="Whether a message's payload is the inner object or the whole envelope. The broker's documents don't say.",
+    help="Payload of a message: the inner object or the envelope. The broker does not document it.",
 )
 @click.option(
     "--without-position",
     is_flag=True,
-    help="Send no position with the events whose documented envelope has none (exchanges, HK instant fundings).",
+    help="Send no position where the documented envelope has none (exchanges, HK instant fundings).",
 )
 @click.option("--ping-every", type=SECONDS, default=30.0, show_default=True, help="Seconds between pings.")
-@click.option("--lifetime", type=SECONDS, default=math.inf, help="Seconds to SubscribeExpired.  [default: never]")
+@click.option("--lifetime", type=SECONDS, default=math.inf, help="Seconds until SubscribeExpired.  [default: never]")
 @click.option(
-    "--max-connections", type=click.IntRange(min=0), default=5, show_default=True, help="One more is turned away."
+    "--max-connections", type=click.IntRange(min=0), default=5, show_default=True, help="Maximum number of subscribers."
 )
-@click.option("--clock-window", type=SECONDS, default=300.0, show_default=True, help="Seconds a request may be off.")
+@click.option(
+    "--clock-window",
+    type=SECONDS,
+    default=300.0,
+    show_default=True,
+    help="Maximum clock difference, in seconds.",
+)
 @click.option(
     "--patience",
     type=click.FloatRange(min=0),
     default=0.0,
     show_default=True,
-    help="Seconds to wait at the end for a subscriber that is away and has not got everything.",
+    help="Seconds to wait at the end for a disconnected subscriber that lacks events.",
 )
-@click.option("--fault", "faults", multiple=True, metavar="KIND[:ARG]=WHEN", callback=parse_faults, help="See below.")
-@click.option("--report", type=FILE, help="JSON of what was caused so far, rewritten every 0.1 s and at the end.")
-@click.option("--journal", type=FILE, help="NDJSON of every distinct event of the log, in its order.")
 @click.option(
-    "--app-key", envvar="PIPELINE_APP_KEY", default="demo-key", show_default=True, help="[env: PIPELINE_APP_KEY]"
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="KIND[:ARG]=WHEN",
+    callback=parse_faults,
+    help="Fault, see below. Repeatable.",
+)
+@click.option("--report", type=FILE, help="Write counts and expected alerts to this JSON file every 0.1 s.")
+@click.option("--journal", type=FILE, help="Write every distinct event to this NDJSON file.")
+@click.option(
+    "--app-key",
+    envvar="PIPELINE_APP_KEY",
+    default="demo-key",
+    show_default=True,
+    help="App key that a subscriber must send.  [env: PIPELINE_APP_KEY]",
 )
 @click.option(
     "--app-secret",
     envvar="PIPELINE_APP_SECRET",
     default="demo-secret",
-    help="[env: PIPELINE_APP_SECRET; default: demo-secret, which is public]",
+    help="Secret of the signature.  [env: PIPELINE_APP_SECRET; default: demo-secret]",
 )
-@click.option("--tls-cert", type=FILE, help="Certificate chain (PEM); with --tls-key: TLS instead of plain text.")
-@click.option("--tls-key", type=FILE, help="Its private key (PEM).")
+@click.option("--tls-cert", type=FILE, help="Certificate chain (PEM). Needs --tls-key.")
+@click.option("--tls-key", type=FILE, help="Private key of the certificate (PEM).")
 def command(
     host: str,
     port: int,
@@ -124,25 +141,27 @@ def command(
     tls_cert: Path | None,
     tls_key: Path | None,
 ) -> None:
-    """Simulate the broker's event push, by the broker's public protocol.
+    """Simulate the broker's event push.
 
-    It is not the broker: shapes, fields, status values, signature and replay are as documented; what no public document
-    says (how often what happens, limits, periods) is assumed, and an option where it matters.
+    Serves the broker's gRPC protocol: shapes, fields, status values, signature and replay follow its public
+    documents. What they leave open (frequencies, limits, periods) is assumed, with an option where it matters.
 
-    Prints "listening on HOST:PORT". The log begins to grow with the first subscription, at --rate, and keeps
-    growing when nobody listens; each subscriber gets everything after its position. Positions of a run stay good in
-    another run with the same --seed, --accounts and malformed faults. Ctrl-C or SIGTERM ends it, after what the log
-    holds was pushed to whoever is subscribed (at most 5 s); a second one ends it at once.
+    Prints "listening on HOST:PORT". The log of events grows at --rate from the first subscription on, also without a
+    subscriber. A subscriber gets every event after its position. Positions stay valid in a later run with the same
+    --seed, --accounts and malformed faults. Ctrl-C or SIGTERM pushes the rest of the log for at most 5 s. A second
+    one stops at once.
+
+    Exit codes: 0 stopped, 2 usage.
 
     \b
-    Faults. WHEN is a probability per event (0.001), @N after N events of the log, @Ns N seconds after the first
-    subscription, /N and /Ns every so often. Each strikes once, the same events with the same seed.
-      disconnect       the connection is dropped         end         the stream ends with status OK
-      expired          SubscribeExpired, then an end     exhausted   it ends with RESOURCE_EXHAUSTED
-      silence[:10s]    no message at all for a while     duplicate[:1]    the last event again, so many times
-      replay[:100]     the last so many events again     malformed[:REASON]    an event that can't be processed
+    Faults. WHEN is a probability per event (0.001), @N after N events, @Ns N seconds after the first subscription, /N
+    every N events, or /Ns every N seconds. The same seed gives the same faults.
+      disconnect       drop the connection            end                   end the stream with status OK
+      expired          send SubscribeExpired and end  exhausted             end with RESOURCE_EXHAUSTED
+      silence[:10s]    send nothing for this time     duplicate[:1]         repeat the last event N times
+      replay[:100]     repeat the last N events       malformed[:REASON]    send an event that can't be processed
     Reasons: not_json, no_payload, unknown_biz_type, no_account, missing_field, wrong_type, bad_amount, bad_time,
-    too_deep; none: all in turns. WHEN of malformed is in events only.
+    too_deep. Without a reason, malformed takes each of them in order. Its WHEN counts events only.
 
     \b
     Examples:
@@ -154,7 +173,7 @@ def command(
     from broker_events.devstack.simulator.simulator import SimulatorSettings, serve
 
     if (tls_cert is None) != (tls_key is None):
-        raise click.UsageError("--tls-cert and --tls-key go together")
+        raise click.UsageError("--tls-cert and --tls-key need each other: give both or neither")
     settings = SimulatorSettings(
         host=host,
         port=port,

@@ -20,19 +20,21 @@ _INTERRUPTED: Final = 130
 @click.option(
     "--folder",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Keep the data there; a later start on it goes on with topics, schemas and, if they are free, ports.",
+    help="Keep the data in this folder. A later start reuses its topics, schemas and, if free, ports.",
 )
 @click.option("--bare", is_flag=True, help="Create no topics and register no schemas.")
 def command(*, folder: Path | None, bare: bool) -> None:
-    """Run a real Kafka and a real schema registry on 127.0.0.1 until Ctrl-C, with the pipeline's topics and schemas.
+    """Run Kafka and a schema registry on this machine.
 
-    Neither Docker nor Java is needed; both are fetched once (about 200 MB). Standard output has the two settings for
-    every other command, standard error how far the start is. Without --folder the data goes when this ends, however it
-    ends.
+    Starts both on 127.0.0.1 until Ctrl-C, creates the pipeline's topics and registers its schemas. Docker and Java
+    are not needed: the programs are downloaded once, about 200 MB. Standard output has the two settings for other
+    commands, standard error the progress. Without --folder, all data is removed at the end.
+
+    Exit codes: 0 stopped by Ctrl-C, 1 a program failed, 130 interrupted during the start.
 
     \b
-    Example, in two terminals:
-      broker-events stack
+    Examples, in two terminals:
+      broker-events stack --folder data
       export PIPELINE_KAFKA_BOOTSTRAP_SERVERS=... PIPELINE_SCHEMA_REGISTRY_URL=...   # as printed
       broker-events router
     """
@@ -44,7 +46,7 @@ def command(*, folder: Path | None, bare: bool) -> None:
     from broker_events.runtime.process.errors import PipelineError
     from broker_events.schemas.catalog import load_catalog
 
-    load_settings()  # a wrong one stops here, before anything is started
+    load_settings()  # an invalid setting must fail before anything starts
     say = LineView(_STARTED, sys.stderr).say
     stack = Stack(folder, progress=say)
     code = 0

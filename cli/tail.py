@@ -25,17 +25,19 @@ Starts = dict["TopicPartition", int]
     "--from",
     "start",
     metavar="WHERE",
-    help=f"beginning, end, an offset, {EXAMPLES}.  [default: beginning; end with --follow]",
+    help=f"Start at: beginning, end, an offset, {EXAMPLES}.  [default: beginning; end with --follow]",
 )
-@click.option("--follow", "-f", is_flag=True, help="Go on with what comes, until Ctrl-C.")
-@click.option("--key", help="Only records of this key, such as an account.")
-@click.option("--limit", type=click.IntRange(min=1), help="Stop after so many records.")
+@click.option("--follow", "-f", is_flag=True, help="Wait for new records until Ctrl-C.")
+@click.option("--key", help="Print only records with this key, such as an account.")
+@click.option("--limit", type=click.IntRange(min=1), help="Stop after N records.")
 def command(*, topic: str, start: str | None, follow: bool, key: str | None, limit: int | None) -> None:
-    """Print committed records of a topic, one JSON document a line, values decoded.
+    """Print committed records of a topic as JSON, one per line.
 
     TOPIC is a name of the catalog (raw, event.transfer, alerts, state.accounts ...) or a full Kafka name. Records of
-    one partition are in their order. Amounts are texts with every digit; bytes that are no UTF-8 are {"base64": ...};
-    a value that can't be decoded has an "error" beside it.
+    a partition are printed in order. Amounts are strings with every digit. Bytes that are not UTF-8 are {"base64":
+    ...}. A value that cannot be decoded has an "error" beside it.
+
+    Exit codes: 0 success, 2 usage, settings or permissions, 130 interrupted.
 
     \b
     Examples:

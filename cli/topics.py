@@ -17,11 +17,12 @@ from broker_events.schemas.catalog import load_catalog
 
 @click.group("topics")
 def command() -> None:
-    """The pipeline's topics, as the contracts declare them: create, alter, compare, and who may use them.
+    """Create and compare topics, and print their ACLs.
 
     \b
-    Example:
-      broker-events topics diff && broker-events topics apply
+    Examples:
+      broker-events topics diff
+      broker-events topics apply
     """
 
 
@@ -29,11 +30,14 @@ def command() -> None:
 def apply() -> None:
     """Create missing topics and alter settings that differ.
 
-    Refuses, before it changes anything, a topic with another partition count or cleanup policy: an account would
-    change its partition, or records would vanish.
+    Reads the contracts and the cluster. If a topic has another partition count or cleanup policy, it changes nothing:
+    accounts would move to other partitions, or records would be deleted.
+
+    Exit codes: 0 all topics are as declared, 2 a topic cannot be altered or a permission is missing.
 
     \b
-    Example:
+    Examples:
+      broker-events topics apply
       PIPELINE_PARTITIONS=48 PIPELINE_REPLICATION_FACTOR=3 broker-events topics apply
     """
     settings = load_settings()
@@ -49,11 +53,16 @@ def apply() -> None:
 
 @command.command("diff")
 def diff() -> None:
-    """Show how the cluster differs from the contracts; exit code 1 if it does.
+    """Show how the cluster's topics differ from the contracts.
+
+    Reads the cluster and writes nothing.
+
+    Exit codes: 0 equal, 1 different.
 
     \b
-    Example:
+    Examples:
       broker-events topics diff
+      broker-events topics diff || broker-events topics apply
     """
     settings = load_settings()
     plans = plan_topics(load_catalog(), settings)
@@ -82,16 +91,18 @@ def _principals(_context: click.Context, _parameter: click.Parameter, texts: tup
     multiple=True,
     metavar="ROLE=PRINCIPAL",
     callback=_principals,
-    help="Who has a role; may be repeated.  [default: User:<topic prefix>-<role>]",
+    help="Principal of a role. Repeatable.  [default: User:<topic prefix>-<role>]",
 )
-@click.option("--group", help="How the names of a subscriber's groups begin.  [default: <topic prefix>-subscriber]")
+@click.option("--group", help="Prefix of the subscriber's group ids.  [default: <topic prefix>-subscriber]")
 def acls(*, roles: tuple[str, ...], principals: dict[str, str], group: str | None) -> None:
-    """Print the kafka-acls commands that give every part of the pipeline what it needs, and no more.
+    """Print kafka-acls commands with least privileges per role.
 
-    ROLE is bridge, router, projector, topics (who runs `topics apply`), operator (who runs tail, ledger and the like),
-    replayer (who runs quarantine replay), repairer (who runs rebuild --apply) or subscriber; all of them by default.
-    Nothing is asked of the cluster. The commands read its admin's credentials from admin.properties. The same as a
-    table: docs/how-to/security.md.
+    ROLE is bridge, router, projector, topics (for `topics apply`), operator (for tail, ledger and other reads),
+    replayer (for quarantine replay), repairer (for rebuild --apply) or subscriber; all of them by default. This
+    command does not connect to Kafka. The printed commands read an admin's credentials from admin.properties.
+    docs/how-to/security.md has the same grants as a table.
+
+    Exit codes: 0 success, 2 usage.
 
     \b
     Examples:

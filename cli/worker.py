@@ -1,4 +1,4 @@
-"""What the commands that run a worker share: the options that a person sets by hand, and the exit code."""
+"""The options and the exit code that all worker commands share."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ def worker_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """--instance-id and --http-port, as settings `instance_id` and `http_port`."""
     for option in (
         click.option(
-            "--http-port", type=int, help="Port of /metrics, /live and /ready [PIPELINE_HTTP_PORT; 0: a free one]"
+            "--http-port",
+            type=int,
+            help="Port of /metrics and /ready; 0: a free one.  [env: PIPELINE_HTTP_PORT]",
         ),
         click.option(
             "--instance-id",
-            help="Stable name of this worker [PIPELINE_INSTANCE_ID; the host name, and -1, -2 where it is taken]",
+            help="Stable name of this worker.  [env: PIPELINE_INSTANCE_ID; default: host name, -1, -2 if taken]",
         ),
     ):
         command = option(command)
