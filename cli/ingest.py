@@ -100,7 +100,7 @@ def command(
 
 @contextmanager
 def _progress(reader: NdjsonFiles) -> Iterator[Callable[[int], None]]:
-    """Show how far an import is: a bar on a terminal, else a line every few seconds."""
+    """Show how far an import is: a bar on a terminal, otherwise a line every few seconds."""
     if sys.stderr.isatty():
         bar = Progress(
             BarColumn(),

@@ -21,7 +21,7 @@ def json_line(document: object) -> str:
 
 
 def text_or_base64(content: bytes | None) -> object:
-    """Text where the bytes are UTF-8, else {"base64": ...}; None stays None."""
+    """Return text if the bytes are UTF-8, otherwise {"base64": ...}; None stays None."""
     if content is None:
         return None
     try:
@@ -70,7 +70,7 @@ def write_lines(lines: Iterable[str]) -> None:
 
 @contextmanager
 def reader_may_leave() -> Iterator[None]:
-    """End quietly when whoever reads the output (`head`) has closed the pipe."""
+    """End quietly when the reader of the output (`head`) has closed the pipe."""
     try:
         yield
     except BrokenPipeError:

@@ -118,7 +118,7 @@ def read_chosen(settings: Settings, choice: Choice) -> Iterator[Quarantined]:
 def read_quarantined(
     settings: Settings, starts: dict[TopicPartition, int], ends: dict[TopicPartition, int]
 ) -> Iterator[Quarantined]:
-    """The quarantine records from each start to each end; one that nobody of ours has written is named and left out."""
+    """Yield the quarantine records from each start to each end; report and skip any other record."""
     from broker_events.cli.decoding import open_decoder
     from broker_events.runtime.consume.record import place_of
     from broker_events.runtime.kafka.topic_reader import read_to_end

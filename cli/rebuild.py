@@ -141,7 +141,7 @@ def _documents(found: list[Comparison]) -> Iterator[str]:
 
 
 def report(found: list[Comparison], repaired: int) -> Iterator[str]:
-    """A row a table and partition, as it was found, then the keys, then the verdict, after so many repairs."""
+    """Yield one row per table and partition, then the differing keys, then the verdict after `repaired` repairs."""
     cells = [[f"{cell:,}" if isinstance(cell, int) else cell for cell in _row(each).values()] for each in found]
     yield from aligned((_COLUMNS, *cells), str.rjust)
     for comparison in found:

@@ -16,7 +16,7 @@ _UNIT_MS: Final = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 def moment_ms(text: str) -> int:
     """Milliseconds since the epoch of `2026-01-31T09:30:00Z`, or of `10m`, `1h ago`, `2d` before now.
 
-    A part of a millisecond counts as a whole one. Raises ValueError for anything else.
+    Rounds up to milliseconds. Raises ValueError for any other text.
     """
     from broker_events.runtime.events.times import parse_time
 

@@ -1,8 +1,8 @@
-"""Gets the Java programs once from Maven Central into the user's cache folder; then no start touches the network.
+"""Download the Java programs once from Maven Central into the user's cache folder.
 
-An artifact is one folder of the cache: its files and a `classpath` (one relative path a line, in class path order). It
-is built in a folder of its own, checked against a SHA-256 written down here, and then renamed into place under a lock:
-a download that was killed, or two processes that start at once, never leave half of it behind. Other repositories than
+An artifact is one folder of the cache: its files and a `classpath` (one relative path per line, in order). It
+is built in a temporary folder, checked against a SHA-256 in this module, and renamed into place under a lock:
+a download that was killed, or two concurrent starts, never leave an incomplete artifact. Other repositories than
 Maven Central (a company's mirror): the `[repositories]` section of jgo's own configuration file.
 """
 
@@ -43,7 +43,7 @@ MEGABYTE = 1_000_000
 
 
 class StackError(RuntimeError):
-    """The embedded stack can't be fetched, started or stopped; the message says what, and where its log is."""
+    """The embedded stack cannot be fetched, started or stopped. The message names the cause and the log."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ REGISTRY = Artifact(
 
 
 def cache_folder() -> Path:
-    """Return where fetched programs are kept: `broker-events` under XDG_CACHE_HOME, else under ~/.cache."""
+    """Return where fetched programs are kept: `broker-events` under XDG_CACHE_HOME, or under ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "broker-events"
 
 
@@ -114,9 +114,9 @@ def locked(path: Path, waiting: Callable[[], None], timeout_s: float = 1800.0) -
 
 
 def ensure(artifact: Artifact, progress: Progress) -> list[Path]:
-    """Return the artifact's class path as absolute paths; fetch it first if the cache doesn't have it.
+    """Return the artifact's class path as absolute paths; fetch it if the cache does not have it.
 
-    Raises StackError when it can't be fetched or isn't what this module's SHA-256 says.
+    Raises StackError when it cannot be fetched, or when its SHA-256 differs from that of this module.
     """
     cache = cache_folder()
     folder = cache / artifact.folder
@@ -162,7 +162,7 @@ def _build(artifact: Artifact, folder: Path, progress: Progress) -> None:
 
 
 class _Reporter:
-    """Says now and then how much has come; jgo calls it once a file."""
+    """Reports the progress of a download; jgo calls it once per file."""
 
     def __init__(self, artifact: Artifact, progress: Progress) -> None:
         self._artifact = artifact

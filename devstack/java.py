@@ -38,7 +38,7 @@ ENVIRONMENT = ("HOME", "LANG", "PATH", "TZ")
 
 
 def free_ports(count: int, preferred: Sequence[int] = ()) -> list[int]:
-    """Return `count` distinct ports free on 127.0.0.1: the preferred ones if all of them are free, else random ones."""
+    """Return `count` distinct ports free on 127.0.0.1: the preferred ones if all are free, otherwise random ones."""
     if len(preferred) == count and all(map(_is_free, preferred)):
         return list(preferred)
     found: list[int] = []

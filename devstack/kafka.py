@@ -38,7 +38,7 @@ class EmbeddedKafka:
 
     `folder`: where the data is and stays (a restart on it keeps topics, cluster id and, if they are still free, ports);
     without it a temporary folder, removed at the end. `progress` takes one line of text at a time. `advertised` takes
-    the port of a node's plain listener and gives the one that clients are told, where something stands in between.
+    the port of a node's plain listener and returns the advertised one, such as that of a proxy.
     `listeners`: the security protocols of more than the plain one, by name; `settings`: the brokers', over ours.
     `as_server`: compiled as a server is, and with its heap. start(), restart() and wait_until_ready() raise
     StackError, with the end of the broker's log.
@@ -90,7 +90,7 @@ class EmbeddedKafka:
 
     @property
     def pids(self) -> list[int | None]:
-        """The Java process ids, one a node; None where a node is down."""
+        """The Java process ids, one per node; None where a node is down."""
         return [program.pid for program in self._programs]
 
     @property
@@ -137,7 +137,7 @@ class EmbeddedKafka:
             "bootstrap.servers": self.bootstrap_servers,
             "reconnect.backoff.max.ms": 100,
             "log_level": 0,
-            "error_cb": lambda _error: None,  # that nobody answers yet is no news
+            "error_cb": lambda _error: None,  # failed connections are expected during the start
         }
         admin = AdminClient(config)
 

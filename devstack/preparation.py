@@ -1,4 +1,4 @@
-"""What has to be there before the first process starts: broker, registry, topics, schemas."""
+"""Prepare what the processes need: Kafka, registry, topics, schemas."""
 
 from __future__ import annotations
 

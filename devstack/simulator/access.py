@@ -23,7 +23,7 @@ class Access:
         self._nonces: dict[str, float] = {}  # nonce -> Unix time from which on its timestamp is too old anyway
 
     def check(self, metadata: Mapping[str, str], request: bytes, now: float) -> None:
-        """Raise Refused unless the call is signed well at `now` (Unix seconds); that uses up its nonce."""
+        """Raise Refused unless the signature is valid at `now` (Unix seconds). Each nonce is valid once."""
         names = (signature.APP_KEY, signature.NONCE, signature.TIMESTAMP, signature.SIGNATURE)
         for name in (*names, signature.ALGORITHM, signature.VERSION):
             if not metadata.get(name):

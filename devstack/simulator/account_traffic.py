@@ -127,7 +127,7 @@ class AccountTraffic:
         return self._draft(biz_type, account, payload)
 
     def close(self, at: Moment) -> Draft:
-        """Close an account, and open another in its place; refused while it is restricted or a transfer is open."""
+        """Close an account and open another in its place; rejected while it is restricted or a transfer is open."""
         index = self._rng.randrange(len(self.clients))
         account = self.clients[index]
         if account.restrict_infos or account.open_transfers:

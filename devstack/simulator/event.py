@@ -15,7 +15,7 @@ class Draft(NamedTuple):
     biz_type: str
     account: str
     payload: str  # JSON text of the inner payload object
-    nanoseconds: bool  # the envelope's timestamp has 9 fraction digits, else 3
+    nanoseconds: bool  # the envelope's timestamp has 9 fraction digits, otherwise 3
     documented_position: bool  # False: the documented envelope of this event has no position
 
 

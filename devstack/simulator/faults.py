@@ -17,7 +17,7 @@ class FaultKind(StrEnum):
     SILENCE = "silence"  # no message of any type for so long; the connection stays open
     DUPLICATE = "duplicate"  # the last event again, the given number of times
     REPLAY = "replay"  # the last given number of events again
-    MALFORMED = "malformed"  # an event of the log is malformed, in the given way or in turns
+    MALFORMED = "malformed"  # an event of the log is malformed, for the given reason or for each in order
 
 
 DEFAULT_ARGUMENT = {FaultKind.SILENCE: "10s", FaultKind.DUPLICATE: "1", FaultKind.REPLAY: "100"}
@@ -53,7 +53,7 @@ def parse_fault(text: str, malformed_reasons: Sequence[str]) -> Fault:
 
     WHEN is a probability per event (0.001), @N or @Ns (once: after N events of the log, N seconds after the first
     subscription), /N or /Ns (every). A malformed event is due by events alone, and its argument is one of
-    `malformed_reasons`, or none: all in turns.
+    `malformed_reasons`; without one, each in order.
     """
     head, equals, tail = text.partition("=")
     name, _, argument = head.partition(":")

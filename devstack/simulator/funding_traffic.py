@@ -11,7 +11,7 @@ from typing import NamedTuple
 from broker_events.devstack.simulator.account_traffic import Account, AccountTraffic
 from broker_events.devstack.simulator.event import FUNDING, Draft, Moment
 
-# (status, its JSON members): 17 of 20 requests go well.
+# (status, its JSON members): 17 of 20 requests complete.
 OUTCOMES = (
     *[("COMPLETED", '"status":"COMPLETED"')] * 17,
     ("CANCELED", '"status":"CANCELED","reason":"Canceled by the client."'),
@@ -131,7 +131,7 @@ class FundingTraffic:
         source, target, from_amount, to_amount, rate = self._conversion()
         status, outcome = self._outcome()
         result = fx_rate = ""
-        if status == "COMPLETED":  # only then the broker tells rate and result
+        if status == "COMPLETED":  # the broker sends rate and result only then
             result, fx_rate = f'"to_amount":"{to_amount}",', f'"fx_rate":"{rate}",'
         payload = (
             f'{{"account_id":"{account}","client_request_id":"{self._key()}","fx_id":"{self._key()}",'

@@ -32,7 +32,7 @@ MALFORMED_REASONS = tuple(_BREAKERS)
 
 
 class MalformedTraffic:
-    """Makes malformed events: one `reason`, or all in turns."""
+    """Makes malformed events: for one `reason`, or for each in order."""
 
     def __init__(self, rng: Random, reason: str) -> None:
         self._rng = rng

@@ -26,11 +26,11 @@ DRAIN_POLL_S = 0.01
 class StreamRules:
     """What the broker's documents leave open, or a test wants otherwise."""
 
-    from_newest: bool  # where a subscription without a position starts; else at the oldest event
+    from_newest: bool  # where a subscription without a position starts; otherwise at the oldest event
     ping_every_s: float
     lifetime_s: float  # then SubscribeExpired; inf: never
     max_connections: int
-    end_when_complete: bool  # a clean end once everything was pushed; else only pings
+    end_when_complete: bool  # a clean end once everything was pushed; otherwise only pings
 
 
 @dataclass(slots=True)
@@ -41,7 +41,7 @@ class Counters:
     connections_exceeded: int = 0
     pings: int = 0
     event_messages: int = 0  # all, with repeats
-    pushed_events: int = 0  # events of the log, from its start, that have been pushed to somebody
+    pushed_events: int = 0  # events of the log, from its start, that have been pushed to a subscriber
     duplicates: int = 0  # event messages that repeated one on the same stream
 
 
@@ -72,7 +72,7 @@ class EventService:
         self.counters = Counters()
         self.first_subscription = asyncio.Event()
         self._draining = asyncio.Event()
-        self._unfinished = False  # the last stream ended before the log did, whoever ended it
+        self._unfinished = False  # the last stream ended before the log did
         self.started_at = 0.0  # monotonic time of the first subscription
 
     async def drain(self, subscribers_s: float, absent_s: float) -> None:

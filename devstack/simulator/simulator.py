@@ -52,7 +52,7 @@ class SimulatorSettings:
 
 
 class Simulator:
-    """One run. The log starts to grow with the first accepted subscription, so that nobody misses the beginning."""
+    """One run. The log starts with the first accepted subscription, so that no subscriber misses the beginning."""
 
     def __init__(self, settings: SimulatorSettings, journal: BinaryIO | None) -> None:
         self._settings = settings
@@ -87,7 +87,7 @@ class Simulator:
         return self._last_time_ns
 
     async def run(self, listening: Callable[[int], None], stop: asyncio.Event, hurry: asyncio.Event) -> None:
-        """Serve until `stop` is set; `listening` is told the port.
+        """Serve until `stop` is set; `listening` is called with the port.
 
         Then the log grows no more, and what it holds is pushed to the subscribers before their streams end: for at most
         5 s or the settings' patience, whichever is longer, or until `hurry` is set.
