@@ -127,7 +127,7 @@ def test_the_pipeline_runs_whole_with_these_rights(made: Pipeline, access: dict[
         listed = made.command("quarantine", "list", **access["operator"])
         assert listed.returncode == 0, listed.stderr
         assert "not_json" in listed.stdout
-        replayed = made.command("quarantine", "replay", "--yes", "--all", **access["replayer"])
+        replayed = made.command("quarantine", "replay", "--yes", "--all", "--include-rejected", **access["replayer"])
         assert replayed.returncode == 0, replayed.stderr
         made.wait_for("quarantine", 2)
         for command in (("ledger",), ("explain", "paid", "--account", "ACC-1"), ("rebuild",)):
