@@ -41,7 +41,7 @@ READS = {
     "topics": set[str](),
     "operator": {*TOPICS},
     "replayer": {"quarantine", "quarantine.recoveries"},
-    "repairer": EVENTS | STATE | {"alerts.active"},
+    "repairer": EVENTS | STATE | ALERTS | {"raw"},
     "subscriber": EVENTS | ALERTS | STATE,
 }
 WRITES = {
@@ -49,7 +49,7 @@ WRITES = {
     "router": EVENTS | {"quarantine"},
     "projector": STATE | ALERTS | {"quarantine"},
     "replayer": {"raw", "quarantine.recoveries"},
-    "repairer": STATE | {"alerts.active"},
+    "repairer": STATE | ALERTS,
 }
 ALERTING = envelope(
     "restricted",
