@@ -109,7 +109,7 @@ def lines(output: str) -> dict[str, int]:
 def test_an_unknown_type_is_replayed_into_its_topic_once_it_has_one(run: Replayed) -> None:
     topic = run.pipeline.settings.topic("event.test-award")
     chosen = ("--account", "ACC-1")
-    expected = {f"typed into {topic}": 2, "known duplicate of one before it": 1, "refused again: bad_amount": 1}
+    expected = {f"typed into {topic}": 2, "duplicate of an earlier record": 1, "rejected again: bad_amount": 1}
     foretold = run.command("replay", *chosen, "--dry-run")
     assert lines(foretold) == expected
     assert "1 record would be rejected again, left out: 1 bad_amount (--include-rejected)" in foretold
