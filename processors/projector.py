@@ -74,19 +74,14 @@ class Projector(Processor):
         self._active = active
         self._skipped = set(settings.projector_skip)
         self._skip_reason = settings.projector_skip_reason or ""
-        self._alerted: list[
-            tuple[float, float]
-        ] = []  # times of receipt by the bridge and of reading here, Unix seconds
+        # Times of receipt by the bridge and of reading here, Unix seconds.
+        self._alerted: list[tuple[float, float]] = []
         for rule in RULES:  # rate() needs an initial 0
             for status in ("FIRING", "RESOLVED") if rule.is_condition else ("FIRING",):
                 metrics.alerts.labels(rule.name, status)
         for topic in typed.values():
-            metrics.stale.labels(topic.biz_type)
-            metrics.clock_ahead.labels(topic.biz_type)
-            metrics.unknown_values.labels(topic.biz_type)
-            metrics.illegal_transitions.labels(topic.biz_type)
-            metrics.alerted_twice.labels(topic.biz_type)
-            metrics.id_conflicts.labels(topic.biz_type)
+            for flag in Flag:
+                self._counter_of(flag).labels(topic.biz_type)
 
     def restore(
         self, positions: Mapping[TopicPartition, int], unmoved: set[TopicPartition], foreign: set[TopicPartition]

@@ -249,7 +249,7 @@ def test_a_message_that_grpc_refuses_ends_it_with_a_line_that_says_what_to_do(
         ) as bridge,
     ):
         assert bridge.wait() == 2
-    assert "raise PIPELINE_GRPC_MAX_MESSAGE_BYTES" in bridge.output
+    assert "Raise PIPELINE_GRPC_MAX_MESSAGE_BYTES" in bridge.output
     assert "Traceback" not in bridge.output
     assert numbers(settings) == [1]
 
