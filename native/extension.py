@@ -1,8 +1,8 @@
-"""The fast way between JSON, Python and Avro, where it was compiled (docs/adr/0007-native-reading.md)."""
+"""The only import of the native extension; `native` is None without it (docs/adr/0020-native-and-python-twins.md)."""
 
 try:
     from broker_events.native import _native as native
-except ImportError:  # installed without a compiler: everything goes the plain way
+except ImportError:  # installed without a Rust compiler: the Python twins do all the work
     native = None  # type: ignore[assignment]
 
 __all__ = ["native"]

@@ -1,8 +1,8 @@
-//! Avro's binary form of single values (Avro 1.12, "Binary Encoding").
+//! Avro binary encoding of single values (Avro 1.12, "Binary Encoding").
 
-/// The end of an array or map, an empty one, and the branch `null` of a nullable.
+/// End of an array or map, an empty array or map, and the `null` branch of a nullable.
 pub const NULL: u8 = 0;
-/// The other branch of a nullable.
+/// The value branch of a nullable.
 pub const SOME: u8 = 2;
 
 pub fn write_long(out: &mut Vec<u8>, number: i64) {
@@ -23,7 +23,7 @@ pub fn write_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// Reads a body front to back; `None` where it ends too early or is not what a writer of ours would write.
+/// Reads a body from start to end. `None` if it ends early or differs from what our writers produce.
 pub struct Reader<'a> {
     rest: &'a [u8],
 }

@@ -1,19 +1,19 @@
-//! The hash of what an event's payload means; see `runtime.events.body_hash`.
+//! Hash of a payload's content; see `runtime.events.body_hash`.
 //!
-//! The same for every order of members, blanks, escapes and spellings of a number. Leaves are hashed under secrets of this
-//! process by folded multiplication (as wyhash does), members are summed up.
+//! It ignores whitespace, member order, escapes and number notation. Leaves are hashed by folded multiplication (as in
+//! wyhash) under secrets of this process. The hashes of members are added.
 
 use crate::json::{unescape, unpadded, Cursor, Text, Value};
 use pyo3::prelude::*;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::OnceLock;
 
-/// What nests deeper is left to Python.
+/// Maximum nesting depth; deeper texts are declined.
 const DEEPEST: usize = 256;
-/// Digits of an exponent.
+/// Maximum digits of an exponent.
 const LONGEST_EXPONENT: usize = 17;
 
-/// Of this process: no hash ever leaves it.
+/// Secrets of this process. Hashes never leave the process.
 static SECRETS: OnceLock<[u64; 4]> = OnceLock::new();
 
 #[derive(Clone, Copy)]
@@ -25,7 +25,7 @@ enum Kind {
     Object,
 }
 
-/// Of an event's JSON text; None where Python has to judge.
+/// Returns the hash for an event's JSON text, `None` if Python must decide.
 #[pyfunction]
 pub fn body_hash(value: &[u8]) -> Option<i64> {
     let text = unpadded(value);
@@ -45,7 +45,7 @@ pub fn body_hash(value: &[u8]) -> Option<i64> {
     cursor.is_at_end().then_some(payload? as i64)
 }
 
-/// Of a payload's members as they stand in the text.
+/// Returns the hash for a payload's members in text order.
 pub fn members_hash(members: &[(&[u8], Value)]) -> Option<i64> {
     let hasher = Hasher::new();
     let mut pairs = Vec::with_capacity(members.len());
@@ -110,7 +110,7 @@ impl Hasher {
         })
     }
 
-    /// Of names and values: of a repeated name the last value counts.
+    /// Hashes pairs of name and value. The last value of a repeated name counts.
     fn object(&self, mut pairs: Vec<(u64, u64)>) -> u64 {
         pairs.sort_by_key(|pair| pair.0);
         let (mut sum, mut pairs) = (0u64, pairs.iter().peekable());
@@ -144,7 +144,7 @@ fn fold(one: u64, other: u64) -> u64 {
     product as u64 ^ (product >> 64) as u64
 }
 
-/// At most eight bytes as a number.
+/// Converts at most eight bytes to a number.
 fn word(bytes: &[u8]) -> u64 {
     match bytes.first_chunk() {
         Some(chunk) => u64::from_le_bytes(*chunk),
@@ -158,7 +158,7 @@ fn unescaped(text: Text) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// A number by its value: the power of ten, the sign, the digits without zeros at both ends.
+/// Hashes a number by value: power of ten, sign, digits without outer zeros.
 fn exact(literal: &[u8]) -> Option<Vec<u8>> {
     let (mantissa, exponent) = match literal.iter().position(|byte| matches!(byte, b'e' | b'E')) {
         Some(at) => (&literal[..at], power(&literal[at + 1..])?),

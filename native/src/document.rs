@@ -1,15 +1,15 @@
-//! A whole JSON text as Python objects, its numbers as they were written; see `runtime.events.lossless_json`.
+//! Parses JSON text to Python objects, with numbers as written; see `runtime.events.lossless_json`.
 
 use crate::json::{unescape, Cursor, Text, Value};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
 
-/// What nests deeper is unusual.
+/// Maximum nesting depth; deeper texts are declined.
 const DEEPEST: usize = 64;
 
-/// The root; None for what has to be read the plain way, as objects with repeated names.
+/// Returns the root. Declines unusual texts, such as objects with repeated names.
 ///
-/// `number` makes an object of a number's literal.
+/// `number` converts a number's literal to an object.
 #[pyfunction]
 pub fn parse_json<'py>(value: &[u8], number: &Bound<'py, PyAny>) -> Option<(Bound<'py, PyAny>,)> {
     std::str::from_utf8(value).ok()?;

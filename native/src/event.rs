@@ -1,4 +1,4 @@
-//! From an event as pushed to the framed record of its contract.
+//! Reads a pushed event to the framed record of its contract.
 
 use crate::avro::{write_bytes, write_length, write_long, NULL, SOME};
 use crate::body::members_hash;
@@ -12,7 +12,7 @@ use pyo3::types::PyBytes;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The members of one JSON object that fields read, by name.
+/// Names of the members that fields read from one JSON object.
 struct Names {
     names: Vec<Box<[u8]>>,
     table: [u8; Names::BUCKETS],
@@ -24,7 +24,7 @@ impl Names {
 
     fn new(names: Vec<String>) -> PyResult<Self> {
         if names.len() >= Self::BUCKETS / 2 {
-            return Err(pyo3::exceptions::PyValueError::new_err("more members than a contract can have"));
+            return Err(pyo3::exceptions::PyValueError::new_err("too many members in one contract"));
         }
         let names: Vec<Box<[u8]>> = names.into_iter().map(|name| name.into_bytes().into()).collect();
         let mut table = [Self::EMPTY; Self::BUCKETS];
@@ -81,22 +81,23 @@ enum Form {
 struct Field {
     form: Form,
     is_nullable: bool,
-    /// Bytes of its texts at most.
+    /// Maximum bytes of its texts.
     max_bytes: usize,
-    /// Places in the holder's names, the preferred one first.
+    /// Places in the holder's names, in order of preference.
     sources: Vec<usize>,
 }
 
-/// A record's fields in schema order; the names of envelope and payload, or of an array's item, share one numbering.
+/// A record's fields in schema order. Names of envelope and payload, or of an array's item, share one numbering.
 struct Record {
     names: Names,
     payload_names: Option<Names>,
     fields: Vec<Field>,
-    /// A bit for each place of a member that may come again with another value.
+    /// One bit per place of a member that may occur again with another value.
     may_repeat: u128,
 }
 
-/// `(kind, is_nullable, sources, items' plan if it has some, most bytes of a text)` and `(names, payload names, fields, may_repeat)` as `runtime.events.event_reader` hands them over.
+/// `(kind, is_nullable, sources, plan of items, maximum bytes of a text)` and
+/// `(names, payload names, fields, may_repeat)` from `runtime.events.event_reader`.
 #[derive(FromPyObject)]
 struct FieldPlan(String, bool, Vec<usize>, Vec<RecordPlan>, Option<usize>);
 #[derive(FromPyObject)]
@@ -143,7 +144,7 @@ impl Field {
         Ok(Field { form, is_nullable, max_bytes: max_bytes.unwrap_or(usize::MAX), sources })
     }
 
-    /// Declines where two sources have a value: whether they say the same is the plain way's to judge.
+    /// Declines if two sources have a value: the Python path compares them.
     fn write(&self, members: &[Value], out: &mut Vec<u8>) -> Option<()> {
         let mut values = self.sources.iter().map(|&at| members[at]).filter(|value| !matches!(value, Value::Null));
         let Some(value) = values.next() else {
@@ -240,7 +241,7 @@ fn integer<T: std::str::FromStr>(literal: &[u8]) -> Option<T> {
     std::str::from_utf8(literal).ok()?.parse().ok()
 }
 
-/// The values of an object's members, by place; null where there is none. Of repeated members the last one wins.
+/// Values of an object's members by place, null if absent. The last of repeated members wins.
 struct Members<'a> {
     values: Vec<Value<'a>>,
     seen: u128,
@@ -252,7 +253,7 @@ impl<'a> Members<'a> {
         Members { values: vec![Value::Null; width], seen: 0, hidden: 0 }
     }
 
-    /// Declines to hide another value, but for the places in `may_repeat`, and one that is not yet known to be right.
+    /// Declines to overwrite a different value, except at places in `may_repeat`, and unvalidated values.
     fn put(&mut self, place: usize, value: Value<'a>, may_repeat: u128) -> Option<()> {
         let bit = 1u128.checked_shl(place as u32)?;
         if self.seen & bit != 0 {
@@ -272,11 +273,11 @@ impl<'a> Members<'a> {
     }
 }
 
-/// Members that no field reads: JSON Pointer of the holder, name, value.
+/// Members that no field reads, as JSON Pointer of the holder, name and value.
 struct Extra<'a>(Vec<(&'static str, &'a [u8], Value<'a>)>);
 
 impl<'a> Extra<'a> {
-    /// More are unusual, and comparing each with each would take its time.
+    /// Maximum number of members: comparing each with each takes quadratic time.
     const MOST: usize = 32;
 
     fn put(&mut self, holder: &'static str, name: &'a [u8], value: Value<'a>) -> Option<()> {
@@ -325,12 +326,12 @@ struct Route {
     record: Record,
 }
 
-/// biz_type, event_type, what to return for it, the record's first bytes, how the record is read.
+/// biz_type, event_type, label to return, frame, plan of the record.
 #[derive(FromPyObject)]
 struct RoutePlan(String, String, Py<PyAny>, Vec<u8>, RecordPlan);
 
-/// What stands in an event: its route and id, how many of its members were hidden by a later one of the same name,
-/// whether the envelope has trace context, and the body's hash.
+/// A read event: route and id, number of overwritten repeated members, whether the envelope has trace context, and
+/// the body hash.
 struct Found<'a, 'e> {
     route: &'a Route,
     id: &'e str,
@@ -343,7 +344,7 @@ struct Found<'a, 'e> {
 #[pyclass(frozen)]
 pub struct EventReader {
     routes: HashMap<Vec<u8>, Route>,
-    /// How many members of routed events were hidden so far.
+    /// Number of overwritten repeated members of routed events so far.
     hidden: AtomicUsize,
 }
 
@@ -359,8 +360,8 @@ impl EventReader {
         Ok(EventReader { routes: routes.collect::<PyResult<_>>()?, hidden: AtomicUsize::new(0) })
     }
 
-    /// The route's label, the event's id, its framed record, how many members of it were hidden, whether the envelope has
-    /// trace context, and the body's hash. None for what has to be read the plain way.
+    /// Returns the route's label, the event's id, its framed record, the number of overwritten repeated members, whether
+    /// the envelope has trace context, and the body hash. None if the Python path must decide.
     fn read<'py>(&self, py: Python<'py>, value: Option<&[u8]>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let mut out = buffer(value);
         let Some(Found { route, id, hidden, traced, body }) = self.write(value, &mut out, &mut 0) else {
@@ -370,9 +371,9 @@ impl EventReader {
         Ok(Some(read.into_pyobject(py)?.into_any()))
     }
 
-    /// The route's label, the framed record, and whether the envelope has trace context; no record for an event that
-    /// `window` knows already. For what has to go the plain way, be it read or not (another event of its id is known, no
-    /// key, too large): how many of the record's first fields are right.
+    /// Returns the route's label, the framed record, and whether the envelope has trace context. A duplicate has no
+    /// record. If the Python path must decide (also for an id conflict, no key, too large), returns the number of valid
+    /// leading fields.
     fn route<'py>(
         &self,
         py: Python<'py>,
@@ -399,10 +400,10 @@ impl EventReader {
         Ok(routed)
     }
 
-    /// Write the typed records of `records`, from number `first` on, up to one that has to go the plain way.
+    /// Writes the typed records of `records`, from index `first` on, up to one that the Python path must decide.
     ///
-    /// That one's number, and by routes, in the order in which they were given: how many were written, how many the window
-    /// knew. An event with trace context goes the plain way too: its record has a header more.
+    /// Returns the index of that one and, per route in the given order, the numbers of written records and of duplicates.
+    /// Events with trace context take the Python path too, because their records have one more header.
     fn route_all(
         &self,
         records: &Records,
@@ -454,7 +455,7 @@ fn buffer(value: Option<&[u8]>) -> Vec<u8> {
 }
 
 impl EventReader {
-    /// Write the framed record of an event, and count in `right` which of its first fields are right.
+    /// Writes the framed record of an event and counts its valid leading fields in `right`.
     fn write<'a, 'e>(&'a self, value: Option<&'e [u8]>, out: &mut Vec<u8>, right: &mut usize) -> Option<Found<'a, 'e>> {
         let text = value?;
         std::str::from_utf8(text).ok()?;
@@ -515,7 +516,7 @@ impl EventReader {
     }
 }
 
-/// The text of the one member of this name, if it needs no unescaping.
+/// Returns the text of the only member with this name, if it has no escapes.
 fn plain_text<'a>(members: &[(&'a [u8], Value<'a>)], name: &[u8]) -> Option<&'a [u8]> {
     let mut found = members.iter().filter(|(other, _)| *other == name);
     match (found.next()?, found.next()) {

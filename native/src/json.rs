@@ -1,8 +1,8 @@
-//! JSON as far as events need it (RFC 8259): one object's members at a time, values as slices of the text.
+//! JSON reader for events (RFC 8259): reads one object's members at a time, with values as slices of the text.
 //!
-//! The text is valid UTF-8 already. `None` stands for "not JSON, or not as simple as it could be".
+//! The text must be valid UTF-8. `None` means invalid or unusual JSON.
 
-/// A member's value. An array is only delimited: whoever takes it reads it with `Cursor::items`.
+/// A member's value. An array is only delimited: read it with `Cursor::items`.
 #[derive(Clone, Copy)]
 pub enum Value<'a> {
     Null,
@@ -13,7 +13,7 @@ pub enum Value<'a> {
     Object(&'a [u8]),
 }
 
-/// What stands between the quotes.
+/// The text between the quotes.
 #[derive(Clone, Copy)]
 pub struct Text<'a> {
     pub raw: &'a [u8],
@@ -21,13 +21,13 @@ pub struct Text<'a> {
 }
 
 impl<'a> Text<'a> {
-    /// The text's bytes, if they need no unescaping.
+    /// The text's bytes, if they contain no escapes.
     pub fn plain(self) -> Option<&'a [u8]> {
         (!self.has_escapes).then_some(self.raw)
     }
 }
 
-/// The text without what means nothing around it: control characters, blanks, byte order marks (see `runtime.events.lossless_json`).
+/// The text without control characters, spaces and byte order marks around it (see `runtime.events.lossless_json`).
 pub fn unpadded(mut text: &[u8]) -> &[u8] {
     const MARK: &[u8] = b"\xEF\xBB\xBF";
     let is_empty = |byte: &u8| *byte <= b' ' || *byte == 0x7F;
@@ -67,17 +67,17 @@ impl<'a> Cursor<'a> {
         (self.peek()? == byte).then(|| self.at += 1)
     }
 
-    /// Calls `take` for each member of the object that begins here, and stands behind it then.
+    /// Calls `take` for each member of the object at the cursor, and moves behind the object.
     pub fn members(&mut self, mut take: impl FnMut(&'a [u8], Value<'a>) -> Option<()>) -> Option<()> {
         self.each_member(|cursor, name| take(name.plain()?, cursor.value()?))
     }
 
-    /// Calls `take` for each item of the array that begins here, and stands behind it then.
+    /// Calls `take` for each item of the array at the cursor, and moves behind the array.
     pub fn items(&mut self, mut take: impl FnMut(Value<'a>) -> Option<()>) -> Option<()> {
         self.each_item(|cursor| take(cursor.value()?))
     }
 
-    /// As `members`, but `take` stands before the member's value and moves behind it.
+    /// As `members`, but `take` starts before the member's value and must move behind it.
     pub fn each_member(&mut self, mut take: impl FnMut(&mut Self, Text<'a>) -> Option<()>) -> Option<()> {
         self.separated(b'{', b'}', |cursor| {
             cursor.skip_space();
@@ -88,7 +88,7 @@ impl<'a> Cursor<'a> {
         })
     }
 
-    /// As `items`, but `take` stands before the item and moves behind it.
+    /// As `items`, but `take` starts before the item and must move behind it.
     pub fn each_item(&mut self, take: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
         self.separated(b'[', b']', take)
     }
@@ -109,13 +109,13 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// The first byte of the value that comes next.
+    /// The first byte of the next value.
     pub fn first_byte(&mut self) -> Option<u8> {
         self.skip_space();
         self.peek()
     }
 
-    /// Whether nothing but space is left.
+    /// Whether only whitespace is left.
     pub fn is_at_end(&mut self) -> bool {
         self.skip_space();
         self.at == self.text.len()
@@ -205,7 +205,7 @@ impl<'a> Cursor<'a> {
         (self.at > start).then_some(())
     }
 
-    /// From this bracket to its counterpart; what is between is checked by whoever reads it.
+    /// Delimits the text from this bracket to its counterpart. The reader of that text checks it.
     fn delimited(&mut self) -> Option<&'a [u8]> {
         let start = self.at;
         let mut depth = 0usize;
@@ -227,14 +227,14 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// How many bytes there are before a quote, a backslash or a control character, eight looked at in one go.
+/// Number of bytes before a quote, a backslash or a control character. Reads eight bytes at a time.
 fn plain_run(text: &[u8]) -> usize {
     const EACH: u64 = u64::MAX / 0xFF;
     const HIGH_BITS: u64 = EACH << 7;
     let mut at = 0;
     while let Some(&bytes) = text[at..].first_chunk() {
         let word = u64::from_le_bytes(bytes);
-        // The high bit of each byte below `limit`; behind the first such byte there may be wrong ones.
+        // Sets the high bit of each byte below `limit`. Bits behind the first such byte may be wrong.
         let below = |word: u64, limit: u8| word.wrapping_sub(EACH * u64::from(limit)) & !word;
         let equal = |byte: u8| below(word ^ (EACH * u64::from(byte)), 1);
         let special = (equal(b'"') | equal(b'\\') | below(word, 0x20)) & HIGH_BITS;
@@ -246,7 +246,7 @@ fn plain_run(text: &[u8]) -> usize {
     at + text[at..].iter().take_while(|&&byte| byte != b'"' && byte != b'\\' && byte >= 0x20).count()
 }
 
-/// Appends the text that `raw` stands for; `None` for an unknown escape or half of a surrogate pair.
+/// Appends the unescaped text of `raw`. `None` for an unknown escape or a lone surrogate.
 pub fn unescape(raw: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let mut rest = raw;
     while let Some(at) = rest.iter().position(|&byte| byte == b'\\') {

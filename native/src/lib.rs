@@ -1,8 +1,7 @@
-//! The fast way between JSON, Python records and Avro, and past Python between topics.
+//! Native paths between JSON, Python records and Avro, and from topic to topic (ADR 20).
 //!
-//! Everything here declines what is not plain sailing instead of judging it: Python then goes the plain way, which either
-//! finds a record after all or says what is wrong, and where. So there is one place for rules and messages, and none of
-//! it is here.
+//! Native code handles the common case and declines anything else with `None`. Then the Python path returns a record or
+//! reports the problem. So rules and messages are in Python only.
 
 mod avro;
 mod body;

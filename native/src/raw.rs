@@ -1,18 +1,18 @@
-//! A received event as the record of the raw topic; see `ingest.raw_record`.
+//! Makes the raw record of a received event; see `ingest.raw_record`.
 
 use crate::json::{unescape, unpadded, Cursor, Text, Value};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 use std::str::from_utf8;
 
-/// What nests deeper, and longer numbers, are unusual.
+/// Maximum nesting depth and length of numbers; texts above them are declined.
 const DEEPEST: usize = 32;
 const LONGEST_NUMBER: usize = 64;
 
-/// Of an account key, which is an id; see `runtime.events.account_key`.
+/// Maximum bytes of an account key; see `runtime.events.account_key`.
 pub const MAX_KEY_BYTES: usize = 4096;
 
-/// The members that the record needs: of the envelope first, of the payload then, in the order of `account_key`.
+/// Members that the record needs: of the envelope, then of the payload in the order of `account_key`.
 const NAMES: [&[u8]; 9] = [
     b"id",
     b"event_type",
@@ -30,12 +30,12 @@ const POSITION: usize = 2;
 const TRACEPARENT: usize = 3;
 const BIZ_TYPE: usize = 4;
 
-/// Of each name: whether there is such a member, and its text if it is one.
+/// Per name: whether the member exists, and its text if it is a string.
 #[derive(Default)]
 struct Members<'a>([Option<Option<&'a str>>; NAMES.len()]);
 
 impl<'a> Members<'a> {
-    /// Of repeated ones the last wins. Declines a text that has to be unescaped.
+    /// The last of repeated members wins. Declines a text with escapes.
     fn put(&mut self, name: &[u8], value: Option<Text<'a>>) -> Option<()> {
         if let Some(place) = NAMES.iter().position(|known| *known == name) {
             self.0[place] = Some(match value {
@@ -50,7 +50,7 @@ impl<'a> Members<'a> {
         self.0[place].is_some()
     }
 
-    /// Empty where there is none.
+    /// Returns the member's text, empty if there is none.
     fn text(&self, place: usize) -> &'a str {
         self.0[place].flatten().unwrap_or_default()
     }
@@ -60,7 +60,7 @@ impl<'a> Members<'a> {
     }
 }
 
-/// Id, event type, position, timestamp and version of the message, empty where it has none.
+/// Id, event type, position, timestamp and version of the message, empty if absent.
 type Beside<'py> =
     (Bound<'py, PyString>, Bound<'py, PyString>, Bound<'py, PyString>, Bound<'py, PyString>, Bound<'py, PyString>);
 
@@ -78,9 +78,9 @@ type RawRecord<'py> = (
     usize,
 );
 
-/// The raw record of an event; None where that has to be made the plain way.
+/// Returns the raw record of an event, None if the Python path must make it.
 ///
-/// `beside`: what the message says of itself; `received_at`: the header's text.
+/// `beside`: fields of the push message. `received_at`: text of the header.
 #[pyfunction]
 pub fn raw_record<'py>(
     py: Python<'py>,
@@ -130,7 +130,7 @@ pub fn raw_record<'py>(
     Some((value, key, headers, event_id, event_type, biz_type, position, size))
 }
 
-/// The members of an object, and those of the object `payload` in it.
+/// Reads the members of an object and of the object `payload` in it.
 fn members(text: &[u8]) -> Option<(Members<'_>, Option<Members<'_>>)> {
     from_utf8(text).ok()?;
     let mut cursor = Cursor::new(text);
@@ -147,7 +147,7 @@ fn members(text: &[u8]) -> Option<(Members<'_>, Option<Members<'_>>)> {
     cursor.is_at_end().then_some((outer, inner))
 }
 
-/// Reads a whole value, and returns it if it is a text.
+/// Reads a whole value and returns it if it is a string.
 fn checked<'a>(cursor: &mut Cursor<'a>, depth: usize) -> Option<Option<Text<'a>>> {
     let deeper = depth.checked_sub(1)?;
     match cursor.first_byte()? {
@@ -168,7 +168,7 @@ fn checked<'a>(cursor: &mut Cursor<'a>, depth: usize) -> Option<Option<Text<'a>>
     Some(None)
 }
 
-/// Declines what its escapes make no text of.
+/// Declines invalid escapes.
 fn is_text(text: Text) -> Option<()> {
     if text.has_escapes {
         unescape(text.raw, &mut Vec::with_capacity(text.raw.len()))?;
@@ -176,7 +176,7 @@ fn is_text(text: Text) -> Option<()> {
     Some(())
 }
 
-/// The envelope around a payload, of the message's own fields; declines those that need escapes.
+/// Builds the envelope around a payload from the message's fields. Declines fields that need escapes.
 fn wrapped(payload: &[u8], [id, event_type, position, timestamp, version]: [&str; 5]) -> Option<Vec<u8>> {
     let fields = [
         ("{\"id\":\"", id, true),

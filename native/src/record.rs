@@ -1,4 +1,6 @@
-//! Records of one schema, in storage form, to and from Avro: strings, bytes, ints, booleans, nullables, arrays, maps.
+//! Encodes and decodes records of one schema, in storage form.
+//!
+//! Supports strings, bytes, ints, booleans, nullables, arrays and maps.
 
 use crate::avro::{write_bytes, write_length, write_long, Reader, NULL, SOME};
 use pyo3::exceptions::PyValueError;
@@ -22,14 +24,14 @@ type Named<'py> = HashMap<String, Bound<'py, PyAny>>;
 
 struct Fields {
     shapes: Vec<(Py<PyString>, Shape)>,
-    /// All names in order, each with None: a copy of it is a dict of the right size.
+    /// All names in order with value None. Copying it creates a dict of the right size.
     template: Py<PyDict>,
 }
 
 impl Shape {
-    /// From a storage schema (`schemas.storage_schema`) as Python parsed it. Raises ValueError for other shapes.
+    /// Reads a parsed storage schema (`schemas.storage_schema`). Raises ValueError for unsupported types.
     ///
-    /// `named`: the records met so far, which a schema mentions by name from their second use on.
+    /// `named`: records defined so far. Schemas refer to them by name from their second use on.
     fn new<'py>(schema: &Bound<'py, PyAny>, named: &mut Named<'py>) -> PyResult<Self> {
         if let Ok(name) = schema.cast::<PyString>() {
             return match name.to_str()? {
@@ -40,7 +42,7 @@ impl Shape {
                 "boolean" => Ok(Shape::Boolean),
                 other => match named.get(other).cloned() {
                     Some(fields) => Fields::new(&fields, named).map(Shape::Record),
-                    None => Err(PyValueError::new_err(format!("no code for {other}"))),
+                    None => Err(PyValueError::new_err(format!("unsupported type {other}"))),
                 },
             };
         }
@@ -48,7 +50,7 @@ impl Shape {
             if branches.len() == 2 && branches.get_item(0)?.eq("null")? {
                 return Ok(Shape::Nullable(Box::new(Shape::new(&branches.get_item(1)?, named)?)));
             }
-            return Err(PyValueError::new_err("no code for a union other than null and one type"));
+            return Err(PyValueError::new_err("unsupported union: only null with one type"));
         }
         match schema.get_item("type")?.extract::<String>()?.as_str() {
             "array" => Ok(Shape::Array(Box::new(Shape::new(&schema.get_item("items")?, named)?))),
@@ -59,11 +61,11 @@ impl Shape {
                 named.insert(schema.get_item("name")?.extract()?, fields);
                 Ok(shape)
             }
-            other => Err(PyValueError::new_err(format!("no code for {other}"))),
+            other => Err(PyValueError::new_err(format!("unsupported type {other}"))),
         }
     }
 
-    /// Appends the value's bytes; raises for a value that is not exactly of this shape.
+    /// Appends the value's bytes. Raises for a value that does not match this shape exactly.
     fn write(&self, value: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> PyResult<()> {
         match self {
             Shape::Text => write_bytes(out, value.cast::<PyString>()?.to_str()?.as_bytes()),
@@ -189,13 +191,13 @@ pub struct RecordCodec {
 
 #[pymethods]
 impl RecordCodec {
-    /// `frame`: what stands before the body of every record.
+    /// `frame`: bytes before the body of every record.
     #[new]
     fn new(schema: &Bound<'_, PyAny>, frame: Vec<u8>) -> PyResult<Self> {
         Ok(RecordCodec { shape: Shape::new(schema, &mut Named::new())?, frame })
     }
 
-    /// The framed record; raises whatever comes up for a record that is not exactly of the schema's form.
+    /// Returns the framed record. Raises any exception for a record that does not match the schema exactly.
     fn encode<'py>(&self, record: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
         let mut out = Vec::with_capacity(1024);
         out.extend_from_slice(&self.frame);
@@ -203,7 +205,7 @@ impl RecordCodec {
         Ok(PyBytes::new(record.py(), &out))
     }
 
-    /// The record of a value with this frame; None for any other value.
+    /// Returns the record of a value with this frame, None for any other value.
     fn decode<'py>(&self, py: Python<'py>, value: &[u8]) -> Option<Bound<'py, PyAny>> {
         let mut body = Reader::new(value.strip_prefix(self.frame.as_slice())?);
         let record = self.shape.read(py, &mut body)?;

@@ -1,9 +1,9 @@
-//! Amounts and times: text to the numbers that Avro holds. `None` for what `runtime.events.amounts` and `runtime.events.times` should see.
+//! Converts amounts and times to Avro numbers. `None`: `runtime.events.amounts` or `runtime.events.times` must decide.
 
 const SCALE: usize = 18;
 const WHOLE_DIGITS: usize = 20;
 
-/// `text * 10**18`. The grammar is that of `runtime.events.amounts.parse_amount`.
+/// Returns `text * 10**18`. The grammar is that of `runtime.events.amounts.parse_amount`.
 pub fn amount(text: &[u8]) -> Option<i128> {
     let (negative, digits) = match text.split_first()? {
         (b'-', rest) => (true, rest),
@@ -21,20 +21,20 @@ pub fn amount(text: &[u8]) -> Option<i128> {
     {
         return None;
     }
-    // Both parts fit 64 bits but for wholes of 20 digits, so the arithmetic on 128 bits is done once.
+    // Only integer parts of 20 digits exceed 64 bits, so one 128-bit operation is enough.
     let scaled_whole = unsigned(whole)?.checked_mul(10i128.pow(SCALE as u32))?;
     let scaled_fraction = unsigned(fraction)? * 10i128.pow((SCALE - fraction.len()) as u32);
     let magnitude = scaled_whole + scaled_fraction;
     Some(if negative { -magnitude } else { magnitude })
 }
 
-/// Big-endian two's complement, as few bytes as hold the number (Avro 1.12, "Decimal"), with its length.
+/// Returns big-endian two's complement of minimum length (Avro 1.12, "Decimal"), and the length.
 pub fn write_decimal(out: &mut Vec<u8>, number: i128) {
     let bits = 128 - (if number < 0 { !number } else { number }).leading_zeros() as usize;
     super::avro::write_bytes(out, &number.to_be_bytes()[15 - bits / 8..]);
 }
 
-/// Microseconds since the epoch of `YYYY-MM-DDThh:mm:ss[.f{1,9}]Z` from 1970 on, digits beyond cut off.
+/// Returns microseconds since the epoch for `YYYY-MM-DDThh:mm:ss[.f{1,9}]Z` from 1970 on; further digits are truncated.
 pub fn time(text: &[u8]) -> Option<i64> {
     let (moment, rest) = text.split_at_checked(19)?;
     let separators = [moment[4], moment[7], moment[10], moment[13], moment[16]];
@@ -54,7 +54,7 @@ pub fn time(text: &[u8]) -> Option<i64> {
     Some(seconds * 1_000_000 + micros(rest)?)
 }
 
-/// `Z`, or a point, one to nine digits and `Z`.
+/// Parses `Z`, or a point, one to nine digits and `Z`.
 fn micros(rest: &[u8]) -> Option<i64> {
     let fraction = match rest {
         [b'Z'] => return Some(0),
@@ -84,7 +84,7 @@ fn unsigned(digits: &[u8]) -> Option<i128> {
     Some(number)
 }
 
-/// At most 18 digits.
+/// Parses at most 18 digits.
 fn u64_of(digits: &[u8]) -> Option<u64> {
     let mut number = 0;
     for &byte in digits {

@@ -1,7 +1,7 @@
-//! Which events of a partition have been typed; see `processors.duplicates`.
+//! Recently typed events of a partition; see `runtime.events.duplicate_window`.
 //!
-//! Ids are kept as two hashes of 64 bits under secrets of this process: two ids that have both in common won't be met.
-//! The ids themselves would be an allocation for each event, which costs more than all else here.
+//! Each id is stored as two 64-bit hashes under secrets of this process; ADR 7 gives the collision probability.
+//! Storing the id itself would need one allocation per event, the largest cost here.
 
 use pyo3::prelude::*;
 use std::collections::HashMap;
@@ -62,7 +62,7 @@ impl DuplicateWindow {
     }
 }
 
-/// For keys that are hashes: half of one will do to find its place.
+/// Hasher for keys that are hashes already: it uses half of the key.
 #[derive(Default)]
 struct Hashed(u64);
 
@@ -72,7 +72,7 @@ impl Hasher for Hashed {
     }
 
     fn write(&mut self, _bytes: &[u8]) {
-        unreachable!("keys are of one type");
+        unreachable!("all keys are u128");
     }
 
     fn finish(&self) -> u64 {
