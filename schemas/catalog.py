@@ -1,13 +1,12 @@
-"""The contracts: one folder each, read and checked as a whole.
+"""The contracts: one folder each, loaded and validated together.
 
-    <group>/<name>/schema.avsc                          the record's schema; left out where a topic carries plain bytes
+    <group>/<name>/schema.avsc                          the record's schema; absent if the topic carries plain bytes
     <group>/<name>/contract.toml                        owner, description, topics
-    <group>/<name>/samples/accept/<case>.json           an event as pushed, and ...
-    <group>/<name>/samples/accept/<case>.record.json    ... the record that it becomes
-    <group>/<name>/samples/reject/<reason>--<case>.json an event that is refused, for this reason
+    <group>/<name>/samples/accept/<case>.json           an event as pushed
+    <group>/<name>/samples/accept/<case>.record.json    its typed record
+    <group>/<name>/samples/reject/<reason>--<case>.json an event rejected for this reason
 
-The groups are events, state, alerts and internal. A file in any other place is an error: it would be a contract that
-nobody reads.
+The groups are events, state, alerts and internal. A file in any other place is an error, since nothing would load it.
 """
 
 import json
@@ -26,7 +25,7 @@ from broker_events.schemas.schema_rules import ContractError, read_schema, recor
 __all__ = ["RAW", "Catalog", "Contract", "ContractError", "TopicContract", "load_catalog"]
 
 RAW: Final = "raw"
-"""The topic of the events as pushed."""
+"""Name of the topic with the events as pushed."""
 
 _GROUPS = ("events", "state", "alerts", "internal")
 _SAMPLE = re.compile(r"samples/(accept/[a-z0-9-]+(\.record)?|reject/[a-z0-9_]+--[a-z0-9-]+)\.json")
@@ -37,7 +36,7 @@ _BizType = Annotated[str, Field(pattern=r"^[A-Z0-9]+(_[A-Z0-9]+)*$")]
 
 
 class TopicContract(BaseModel):
-    """A topic: `name` is without the prefix that a deployment sets, `key` says what a record's key is."""
+    """A topic. `name` excludes the deployment's prefix; `key` describes the record key."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -49,12 +48,12 @@ class TopicContract(BaseModel):
     @model_validator(mode="after")
     def _retention_belongs_to_delete(self) -> Self:
         if (self.cleanup == "delete") != (self.retention_days is not None):
-            raise ValueError("retention_days belongs to cleanup = delete, and to that alone")
+            raise ValueError("retention_days is required with cleanup = delete and not allowed otherwise")
         return self
 
 
 class _Metadata(BaseModel):
-    """A contract.toml."""
+    """Contents of a contract.toml."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -70,9 +69,8 @@ class _Metadata(BaseModel):
 class Contract:
     """What subscribers of its topics can rely on.
 
-    `schema` is the parsed schema.avsc, `schema_text` the same as the JSON text that goes to the registry: in the file's
-    order, docs and origins included, without whitespace. Both are None for topics of plain bytes. `biz_type` and
-    `event_type` are set for events alone.
+    `schema` is the parsed schema.avsc. `schema_text` is the JSON text for the registry: compact, in the file's order,
+    with docs and origins. Both are None for topics of plain bytes. `biz_type` and `event_type` are set for events only.
     """
 
     name: str
@@ -89,7 +87,7 @@ class Contract:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """All contracts: by folder name; the events by biz_type; by topic (without the prefix), with that topic's part."""
+    """All contracts by folder name, event contracts by biz_type, and contract with topic by topic name (no prefix)."""
 
     contracts: Mapping[str, Contract]
     events: Mapping[str, Contract]
@@ -99,31 +97,32 @@ class Catalog:
 def load_catalog(root: Path = Path(__file__).parent) -> Catalog:
     """Read every contract under `root`.
 
-    Raises `ContractError` with file and key for the first thing that is wrong.
+    Raises `ContractError` with file and key of the first violation.
     """
     contracts: dict[str, Contract] = {}
     events: dict[str, Contract] = {}
     topics: dict[str, tuple[Contract, TopicContract]] = {}
-    shapes: dict[str, Any] = {}
+    definitions: dict[str, Any] = {}
     for folder in _folders(root):
         contract = _load(folder)
         metadata = folder / "contract.toml"
         if contract.name in contracts:
-            raise ContractError(metadata, "", f"the name is taken by {contracts[contract.name].folder}")
+            raise ContractError(metadata, "", f"the name is already used by {contracts[contract.name].folder}")
         contracts[contract.name] = contract
         if contract.biz_type is not None:
             if contract.biz_type in events:
                 taken = events[contract.biz_type].folder
-                raise ContractError(metadata, "biz_type", f"{contract.biz_type} is taken by {taken}")
+                raise ContractError(metadata, "biz_type", f"{contract.biz_type} is already used by {taken}")
             events[contract.biz_type] = contract
         for topic in contract.topics:
             if topic.name in topics:
-                raise ContractError(metadata, "topics", f"{topic.name} is taken by {topics[topic.name][0].folder}")
+                used_by = topics[topic.name][0].folder
+                raise ContractError(metadata, "topics", f"{topic.name} is already used by {used_by}")
             topics[topic.name] = (contract, topic)
         if contract.schema is not None:
-            _check_unique(folder / "schema.avsc", contract.schema, shapes)
+            _check_unique(folder / "schema.avsc", contract.schema, definitions)
     if not contracts:
-        raise ContractError(root, "", "holds no contracts")
+        raise ContractError(root, "", "contains no contracts")
     return Catalog(MappingProxyType(contracts), MappingProxyType(events), MappingProxyType(topics))
 
 
@@ -133,13 +132,13 @@ def _folders(root: Path) -> Iterator[Path]:
             if _is_litter(entry.relative_to(root)):
                 continue
             if not entry.is_dir():
-                raise ContractError(entry, "", "is no contract folder")
-            if any(entry.iterdir()):  # git leaves empty folders behind when it changes branches
+                raise ContractError(entry, "", "is not a contract folder")
+            if any(entry.iterdir()):  # git leaves empty folders when it switches branches
                 yield entry
 
 
 def _is_litter(path: Path) -> bool:
-    """Whether tools, not people, put this file there: bytecode caches and hidden files."""
+    """Whether the file is a bytecode cache or hidden."""
     return any(part.startswith(".") or part == "__pycache__" for part in path.parts)
 
 
@@ -153,7 +152,7 @@ def _load(folder: Path) -> Contract:
     if of_event:
         _check_event(path, metadata)
     elif metadata.biz_type is not None or metadata.event_type is not None:
-        raise ContractError(path, "biz_type", "and event_type are for events alone")
+        raise ContractError(path, "biz_type", "and event_type are allowed for events only")
     return Contract(
         name=folder.name,
         folder=folder,
@@ -179,7 +178,7 @@ def _check_event(path: Path, metadata: _Metadata) -> None:
     if metadata.biz_type is None or metadata.event_type is None:
         raise ContractError(path, "biz_type", "and event_type are missing")
     if [topic.name for topic in metadata.topics] != [f"event.{path.parent.name}"]:
-        raise ContractError(path, "topics", f"must be event.{path.parent.name} alone, after the folder")
+        raise ContractError(path, "topics", f"must be event.{path.parent.name} only, named after the folder")
 
 
 def _check_files(folder: Path) -> None:
@@ -187,17 +186,17 @@ def _check_files(folder: Path) -> None:
     samples = {path.as_posix() for path in files if not _is_litter(path)} - {"contract.toml", "schema.avsc"}
     for name in sorted(samples):
         if not _SAMPLE.fullmatch(name):
-            raise ContractError(folder / name, "", "is no part of a contract; the catalog's docstring lists them")
+            raise ContractError(folder / name, "", "is not a contract file; schemas/catalog.py lists the allowed files")
         if name.startswith("samples/accept/"):
             event = name.removesuffix(".json").removesuffix(".record")
             for partner in (f"{event}.json", f"{event}.record.json"):
                 if partner not in samples:
-                    raise ContractError(folder / partner, "", f"is missing beside {name}")
+                    raise ContractError(folder / partner, "", f"is required with {name}")
 
 
 def _check_unique(path: Path, schema: dict[str, Any], known: dict[str, Any]) -> None:
-    """Refuse a second shape for a record's name: in generated code, one name is one type."""
+    """Reject a second definition of a record name: generated code has one type per name."""
     for key, record in records(schema):
         name = record["name"]
         if known.setdefault(name, record) != record:
-            raise ContractError(path, key or "name", f"{name} is defined in another way by another contract")
+            raise ContractError(path, key or "name", f"another contract defines {name} differently")

@@ -1,7 +1,7 @@
-"""The type of every value in a record, and what two schemas of one record disagree about.
+"""The type of every field in a schema, and the differences between two schemas of one record.
 
-Avro reads some types as others: bytes as string and back, int as long, a decimal of another scale as it is. A reader
-would compute with other values and raise no error, so a field keeps its type in every version (ADR 0019).
+Avro resolves some types as others without an error: bytes as string, int as long, a decimal of another scale unchanged.
+A reader would then compute with wrong values. So a field keeps its type in every version (ADR 0019).
 """
 
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ Json = dict[str, Any]
 
 
 class TypeChange(NamedTuple):
-    """`path` is dotted and names the field; the root record's is empty. `new` is None for a field that is gone."""
+    """`path` is the dotted field path, empty for the root record. `new` is None for a removed field."""
 
     path: str
     old: str
@@ -18,11 +18,10 @@ class TypeChange(NamedTuple):
 
 
 def field_types(schema: Any) -> dict[str, str]:  # noqa: ANN401  (any JSON)
-    """Type of each field by dotted path, in words: `{"amount": "bytes (decimal, precision 38, scale 18)"}`.
+    """Describe the type of each field, by dotted path: `{"amount": "bytes (decimal, precision 38, scale 18)"}`.
 
-    Fields of nested records are in it, whether the record stands in an array, a map, a union or is named again.
-    Names are without namespace, which resolution does not look at. Raises `KeyError`, `TypeError` or `AttributeError`
-    for what is no Avro schema.
+    Includes fields of nested records, also inside arrays, maps, unions and references by name. Names have no namespace,
+    which Avro resolution ignores. Raises `KeyError`, `TypeError` or `AttributeError` for an invalid schema.
     """
     types = {"": ""}
     types[""] = _Walk(types).words(schema, "")
@@ -30,12 +29,12 @@ def field_types(schema: Any) -> dict[str, str]:  # noqa: ANN401  (any JSON)
 
 
 class _Walk:
-    """Puts the fields' types into `types`."""
+    """Adds the fields' types to `types`."""
 
     def __init__(self, types: dict[str, str]) -> None:
         self._types = types
         self._named: dict[str, Json] = {}
-        self._open: list[str] = []  # records that are being looked into: one may hold itself
+        self._open: list[str] = []  # records being visited: a record may contain itself
 
     def words(self, avro_type: Any, path: str) -> str:  # noqa: ANN401  (any JSON)
         if isinstance(avro_type, list):
@@ -49,24 +48,24 @@ class _Walk:
         if kind in _INNER:
             return f"{kind} of {self.words(avro_type[_INNER[kind]], path)}"
         details = [f"{label}{avro_type[name]}" for name, label in _DETAILS.items() if name in avro_type]
-        name = self._look_into(avro_type, path) if "name" in avro_type else ""
+        name = self._visit(avro_type, path) if "name" in avro_type else ""
         return f"{kind}{name} ({', '.join(details)})" if details else f"{kind}{name}"
 
-    def _look_into(self, definition: Json, path: str) -> str:
+    def _visit(self, definition: Json, path: str) -> str:
         name = _short(definition["name"])
         self._named[name] = definition
         if name not in self._open:
             self._open.append(name)
             for field in definition.get("fields", ()):
                 place = f"{path}.{field['name']}" if path else field["name"]
-                self._types[place] = ""  # above the fields inside it
+                self._types[place] = ""  # keep the field before its nested fields
                 self._types[place] = self.words(field["type"], place)
             self._open.pop()
         return f" {name}"
 
 
 def type_changes(old: Any, new: Any) -> list[TypeChange]:  # noqa: ANN401  (any JSON)
-    """List the fields of `old` that have another type in `new` or are not in it. Both are parsed JSON."""
+    """Return the fields of `old` that are missing or have another type in `new`. Both schemas are parsed JSON."""
     before, after = field_types(old), field_types(new)
     return [TypeChange(path, was, after.get(path)) for path, was in before.items() if after.get(path) != was]
 

@@ -1,26 +1,25 @@
-"""Names of the record headers that tell where a record comes from; part of the contract with readers."""
+"""Names of the record headers that identify the origin of a record. Part of the contract with readers."""
 
 from collections.abc import Sequence
 from typing import Final
 
-# Of a typed record: the offset of its raw record, decimal; the partition number is the same.
-# Of a raw record: the offset of the refused one that it repeats.
+# On a typed record: decimal offset of its raw record, in the partition of the same number.
+# On a replayed raw record: offset of the rejected record.
 RAW_OFFSET: Final = "raw_offset"
-# Of a raw record that repeats a refused one: topic/partition/offset of its quarantine record, and
-# the run that brought it back.
+# On a replayed raw record: topic/partition/offset of the quarantine record, and id of the replay.
 RECOVERED_FROM: Final = "recovered_from"
 RECOVERY_ID: Final = "recovery_id"
-# Of an alert that `rebuild --emit-alerts` has written: the OS user and host; RECOVERY_ID is that run's.
+# On an alert written by `rebuild --emit-alerts`: OS user and host. RECOVERY_ID identifies the run.
 RECOVERED_BY: Final = "recovered_by"
-# Of a quarantine record that an operator has made a projector skip: the OS user and host, and the reason given.
+# On a quarantine record of a record that an operator skipped: OS user and host, and the reason given.
 SKIPPED_BY: Final = "skipped_by"
 SKIP_REASON: Final = "skip_reason"
 
-_MAX_DIGITS: Final = 19  # of a 64-bit offset
+_MAX_DIGITS: Final = 19  # in a 64-bit offset
 
 
 def raw_offset(headers: Sequence[tuple[str, bytes | None]] | None) -> int | None:
-    """The offset that header RAW_OFFSET names, None without one. One that isn't decimal counts as none."""
+    """Return the offset in header RAW_OFFSET, None if the header is absent or not decimal."""
     for name, value in headers or ():
         if name == RAW_OFFSET and value is not None and value.isdigit() and len(value) <= _MAX_DIGITS:
             return int(value)

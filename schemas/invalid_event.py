@@ -1,11 +1,11 @@
-"""What makes an event unusable, and where in it: the vocabulary of the quarantine."""
+"""Why an event is rejected, and which value caused it. Quarantine (dead-letter) records carry both."""
 
 from enum import StrEnum
 from typing import Final
 
 
 class Reason(StrEnum):
-    """Why an event could not become a typed record. Public: the values label quarantine records and metrics."""
+    """Why an event could not become a typed record. The values are public: quarantine records and metrics use them."""
 
     NO_VALUE = "no_value"
     """The record has no value, or a typed record lacks key or value."""
@@ -34,28 +34,28 @@ class Reason(StrEnum):
     WRONG_TYPE = "wrong_type"
     """A member has another JSON type than its field."""
     BAD_AMOUNT = "bad_amount"
-    """An amount or rate is no number, or does not fit decimal (38, 18)."""
+    """An amount or rate is not a number, or does not fit decimal (38, 18)."""
     BAD_TIME = "bad_time"
     """A time cannot be read, or Kafka accepts it in no topic."""
     ID_CONFLICT = "id_conflict"
     """An event with this id and another payload was typed before."""
     TOO_LARGE = "too_large"
-    """An id, or the record made of the event, exceeds its size limit."""
+    """An id, or a record derived from the event, exceeds its size limit."""
     UNDECODABLE = "undecodable"
     """A projector cannot decode the typed record."""
     INTERNAL_ERROR = "internal_error"
-    """A defect of this program; the log has the traceback."""
+    """A bug in this program. The log has the traceback."""
 
 
-# What versions before called a reason: quarantine records keep it for as long as the topic keeps them.
+# Reasons written by earlier versions. Quarantine records keep them until they expire.
 FORMER_REASONS: Final = {"unforeseen": Reason.INTERNAL_ERROR}
 
 
 class InvalidEvent(ValueError):
     """An event that cannot become a typed record.
 
-    `pointer` is the JSON Pointer (RFC 6901) from the envelope's root to the offending value, "" for the whole event.
-    `detail` is for people: it may quote the value, so it belongs in the quarantine and not in logs.
+    `pointer` is the JSON Pointer (RFC 6901) from the envelope to the offending value, "" for the whole event.
+    `detail` is text for people. It may quote the value, so write it to quarantine and never to logs.
     """
 
     def __init__(self, reason: Reason, pointer: str = "", detail: str = "") -> None:

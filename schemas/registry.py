@@ -1,7 +1,7 @@
-"""The schema registry: which subjects there must be, putting them there, and looking up their ids.
+"""Registers schemas in the schema registry, checks them and looks up their ids.
 
-Works with every registry that speaks Confluent's API (Confluent, Karapace, Apicurio under /apis/ccompat/v7). Schemas
-are registered by `Registry.register` alone, never by a producer, so that nothing incompatible can slip in.
+Works with every registry that implements Confluent's API (Confluent, Karapace, Apicurio under /apis/ccompat/v7). Only
+`Registry.register` registers schemas. Producers never do, so no incompatible schema can be registered by accident.
 """
 
 import json
@@ -21,50 +21,50 @@ from broker_events.schemas.urls import split_userinfo, without_userinfo
 LEVEL = "FULL_TRANSITIVE"
 _TIMEOUT_S = 10
 _NO_PROXY = "http://127.0.0.1:9"
-_NOT_THE_REGISTRYS = {None, SchemaRegistryError.UNKNOWN, 404}  # of a proxy or web server; its own have 5 digits
+_NOT_THE_REGISTRYS = {None, SchemaRegistryError.UNKNOWN, 404}  # a proxy or web server; registry codes have 5 digits
 _MAY_PASS = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
-_REFUSED = {401: "user and password", 403: "this user"}  # by HTTP status
+_DENIED = {401: "user and password", 403: "this user"}  # by HTTP status
 _UNKNOWN_CODES = {40401, 40403, 40408}  # subject, schema, the subject's own compatibility level
 
-_KEEP_TYPE = "readers of that version would read other values: keep the type and add a new nullable field instead"
-_KEEP_FIELD = "its readers would read null: keep the field"
+_KEEP_TYPE = "readers of that version would read wrong values. Keep the type and add a new nullable field"
+_KEEP_FIELD = "its readers would read null. Keep the field"
 _ADD_FIELDS = "only nullable fields with the default null may be added"
 
-_UNVERIFIED = "CERTIFICATE_VERIFY_FAILED"  # as OpenSSL words it
+_UNVERIFIED = "CERTIFICATE_VERIFY_FAILED"  # OpenSSL's message
 
 _T = TypeVar("_T")
 
 
 class RegistryError(RuntimeError):
-    """The registry cannot be reached, refuses, or does not hold what is asked for. The text is for people."""
+    """The registry cannot be reached, rejects the request or does not have the requested schema."""
 
     def __init__(self, text: str) -> None:
         super().__init__(without_userinfo(text))
 
 
 class CredentialsRefused(RegistryError):
-    """Whoever answers does not accept user and password, or does not let this user do it."""
+    """The server rejects user and password (401) or denies the request to this user (403)."""
 
 
 class RegistryRefuses(RegistryError):
-    """Whoever answers would answer the same again: it is no registry, or it doesn't take what is asked of it."""
+    """A retry would fail the same way: the server is not a registry, or it rejects the request."""
 
 
 class RegistryUntrusted(RegistryError):
-    """The certificate of the registry does not verify."""
+    """The certificate of the registry cannot be verified."""
 
 
 class SchemaNotRegistered(RegistryError):
-    """A subject does not have our schema."""
+    """The registry does not have the requested schema."""
 
 
 class IncompatibleSchema(RegistryError):
-    """A schema would break readers or writers of earlier versions of its subject."""
+    """A schema is incompatible with a registered version of its subject."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a topic's values must be registered as: `name` is `<topic with prefix>-value`, `schema` is JSON text."""
+    """A topic's subject and its schema: `name` is `<topic with prefix>-value`, `schema` is JSON text."""
 
     name: str
     schema: str
@@ -81,7 +81,7 @@ class Registration:
 
 @dataclass(frozen=True, slots=True)
 class SubjectState:
-    """What `check` found wrong with a subject. `register` puts everything right that is not `incompatible`."""
+    """A problem that `check` found. `register` repairs every problem except `incompatible`."""
 
     subject: str
     problem: Literal["missing", "new version", "incompatible", "wrong level"]
@@ -89,7 +89,7 @@ class SubjectState:
 
 
 def desired_subjects(catalog: Catalog, prefix: str) -> tuple[Subject, ...]:
-    """List one subject a topic that carries Avro; `prefix` is the deployment's topic prefix, without the dot."""
+    """Return one subject per Avro topic. `prefix` is the deployment's topic prefix, without the dot."""
     return tuple(
         Subject(f"{prefix}.{topic}-value", contract.schema_text)
         for topic, (contract, _) in catalog.topics.items()
@@ -100,9 +100,9 @@ def desired_subjects(catalog: Catalog, prefix: str) -> tuple[Subject, ...]:
 class Registry:
     """A schema registry at `url`, or at several, comma separated; `ca_location` is a PEM file for https.
 
-    `basic_auth` is `user:password`; a URL may hold them instead. No error shows them. `proxy` is the URL of an HTTP
-    proxy; those that the environment names (HTTP_PROXY and the like) are not used.
-    Every method raises `RegistryError` if the registry cannot be reached or refuses.
+    `basic_auth` is `user:password`; a URL may contain them instead. Errors never show them. `proxy` is the URL of an
+    HTTP proxy. Proxies from the environment (HTTP_PROXY and others) are ignored.
+    Every method raises `RegistryError` if the registry cannot be reached or rejects the request.
     """
 
     def __init__(
@@ -113,35 +113,35 @@ class Registry:
         except ValueError as error:
             raise RegistryError(f"schema registry settings: the URL {error}") from None
         if basic_auth is not None and any(userinfo):
-            raise RegistryError("schema registry settings: user and password are in the URL and in basic_auth")
+            raise RegistryError("schema registry settings: the URL and basic_auth both contain a user")
         url = ",".join(urls)
         self._url = url if proxy is None else f"{url} (through the proxy {proxy})"
         basic_auth = basic_auth or next(filter(None, userinfo), None)
-        # One repetition, not the client's three: whoever has to wait for the registry says so in the log.
+        # One retry instead of the client's three: callers log every failed attempt and retry themselves.
         settings: dict[str, object] = {"url": url, "timeout": _TIMEOUT_S, "max.retries": 1}
         if basic_auth is not None:
             settings["basic.auth.user.info"] = basic_auth
         if ca_location is not None:
             settings["ssl.ca.location"] = ca_location
-        # A proxy at all keeps the client from reading the environment's; the session below has none.
+        # Any proxy setting stops the client from using the environment's. The session below uses none.
         settings["proxy"] = proxy or _NO_PROXY
         problem = ""
         try:
             self._client = SchemaRegistryClient(settings)
-        except (ValueError, OSError) as error:  # the latter for a CA file without a certificate
+        except (ValueError, OSError) as error:  # OSError: a CA file without a certificate
             problem = str(error)
-        except Exception:  # noqa: BLE001  (the HTTP library's, which quotes parts of the URL)
-            problem = "the proxy is no URL"
-        if problem:  # here: the context of an error that is raised above would quote it
+        except Exception:  # noqa: BLE001  (the HTTP library's error quotes parts of the URL)
+            problem = "the proxy is not a valid URL"
+        if problem:  # raised here, because an error raised above would carry the URL in its context
             raise RegistryError(f"schema registry settings: {problem}")
         if proxy is None:
             _connect_directly(self._client)
 
     def register(self, subjects: Iterable[Subject]) -> list[Registration]:
-        """Register what is not registered yet; asking twice changes nothing.
+        """Register the schemas that are not registered yet. Idempotent.
 
-        First every subject's level is set and its schema tested against all registered versions, then the first one is
-        registered: `IncompatibleSchema` names all that fail, and none is registered then.
+        Sets every subject's compatibility level and tests its schema against all registered versions first. If any
+        test fails, registers none and raises `IncompatibleSchema`, which names all failures.
         """
         wanted = tuple(subjects)
         for subject in wanted:
@@ -152,7 +152,7 @@ class Registry:
         return [self._register(subject) for subject in wanted]
 
     def check(self, subjects: Iterable[Subject]) -> list[SubjectState]:
-        """Compare the registry with what should be there, without changing it. An empty list means all is well."""
+        """Return the problems of these subjects, empty if there are none. Changes nothing."""
         findings = []
         for subject in subjects:
             level = self._level(subject.name)
@@ -164,21 +164,21 @@ class Registry:
             conflicts = self._conflicts(subject)
             findings += [SubjectState(subject.name, "incompatible", conflict) for conflict in conflicts]
             if not conflicts and self._id(subject) is None:
-                detail = "our schema is compatible with every registered version, but not registered yet"
+                detail = "this version's schema is compatible with every registered version, but not registered yet"
                 findings.append(SubjectState(subject.name, "new version", detail))
         return findings
 
     def resolve(self, subject: str, schema: str) -> int:
-        """Id of a schema (JSON text) under a subject. Raises `SchemaNotRegistered` where it is not."""
+        """Return the id of a schema (JSON text) under a subject. Raises `SchemaNotRegistered` if there is none."""
         schema_id = self._id(Subject(subject, schema))
         if schema_id is None:
             raise SchemaNotRegistered(
-                f"{subject} at {self._url} does not have this program's schema; run `broker-events schemas register`"
+                f"{subject} at {self._url} does not have this version's schema. Run `broker-events schemas register`"
             )
         return schema_id
 
     def schema_text(self, schema_id: int) -> str:
-        """Look up the schema of an id, as JSON text. Raises `SchemaNotRegistered` for an unknown id."""
+        """Return the schema of an id as JSON text. Raises `SchemaNotRegistered` for an unknown id."""
         schema = self._find(lambda: self._client.get_schema(schema_id))
         if schema is None or schema.schema_str is None:
             raise SchemaNotRegistered(f"the registry at {self._url} has no schema with the id {schema_id}")
@@ -189,7 +189,7 @@ class Registry:
             self._ask(lambda: self._client.set_compatibility(subject, LEVEL))
             level = self._level(subject)
             if level != LEVEL:
-                raise RegistryRefuses(f"the registry at {self._url} keeps {subject} at {level}; it must be {LEVEL}")
+                raise RegistryRefuses(f"the registry at {self._url} left {subject} at {level}; it must be {LEVEL}")
 
     def _register(self, subject: Subject) -> Registration:
         existed = bool(self._versions(subject.name))
@@ -200,7 +200,7 @@ class Registry:
         return Registration(subject.name, "new version" if existed else "created", schema_id)
 
     def _conflicts(self, subject: Subject) -> list[str]:
-        """What forbids the schema beside those registered under its subject: changed types, then the registry's no."""
+        """Describe why the schema cannot join its subject: changed types, otherwise the registry's rejection."""
         versions, registered = self._versions(subject.name), self._id(subject) is not None
         if not versions:
             return []
@@ -209,18 +209,18 @@ class Registry:
             for path, old, new in type_changes(self._version(subject.name, version), ours):
                 if new is not None:
                     found[path] = f"{path or 'the record'} is {old} in version {version} and {new} here; {_KEEP_TYPE}"
-                elif not registered:  # an older program lacks the fields of newer versions
-                    found[path] = f"{path}, {old} in version {version}, is not here; {_KEEP_FIELD}"
+                elif not registered:  # an older version lacks fields of newer ones
+                    found[path] = f"{path}, {old} in version {version}, is missing here; {_KEEP_FIELD}"
         schema = Schema(subject.schema, "AVRO")
         compatible = registered or self._ask(lambda: self._client.test_compatibility_all_versions(subject.name, schema))
-        refusal = [] if compatible or found else [f"the registry refuses it as not {LEVEL}; {_ADD_FIELDS}"]
-        return [*found.values(), *refusal]
+        rejection = [] if compatible or found else [f"the registry rejects it as not {LEVEL}; {_ADD_FIELDS}"]
+        return [*found.values(), *rejection]
 
     def _version(self, subject: str, version: int) -> Json:
         registered = self._ask(lambda: self._client.get_version(subject, version))
         schema = json.loads(registered.schema.schema_str or "null")
         if not isinstance(schema, dict):
-            raise RegistryError(f"version {version} of {subject} at {self._url} is no record")
+            raise RegistryError(f"version {version} of {subject} at {self._url} is not a record schema")
         return schema
 
     def _id(self, subject: Subject) -> int | None:
@@ -235,7 +235,7 @@ class Registry:
         return self._find(lambda: self._client.get_versions(subject)) or []
 
     def _find(self, call: Callable[[], _T]) -> _T | None:
-        """Answer of the registry, None where it says that there is no such thing."""
+        """Return the registry's answer, None if it reports that there is no such subject, schema or level."""
         try:
             return self._ask(call)
         except RegistryError as error:
@@ -250,24 +250,24 @@ class Registry:
         except SchemaRegistryError as error:
             status = error.http_status_code
             kind = RegistryRefuses if _is_final(status) else RegistryError
-            if status in _REFUSED:
-                raise CredentialsRefused(f"{self._url} refuses {_REFUSED[status]} (HTTP {status})") from error
+            if status in _DENIED:
+                raise CredentialsRefused(f"{self._url} rejects {_DENIED[status]} (HTTP {status})") from error
             if error.error_code in _NOT_THE_REGISTRYS:
                 raise self._no_registry(f"HTTP {status}", kind) from error
-            raise kind(f"the registry at {self._url} refuses: {error}") from error
+            raise kind(f"the registry at {self._url} rejects the request: {error}") from error
         except (ValueError, KeyError) as error:
-            raise self._no_registry("something else") from error
-        except Exception as error:  # of the client's HTTP library, which is its own choice
+            raise self._no_registry("another format") from error
+        except Exception as error:  # errors of the client's HTTP library, which may change
             if _UNVERIFIED in str(error):
-                raise RegistryUntrusted(f"the certificate of {self._url} does not verify: {error}") from error
+                raise RegistryUntrusted(f"the certificate of {self._url} cannot be verified: {error}") from error
             raise RegistryError(f"the registry at {self._url} cannot be reached: {error}") from error
 
     def _no_registry(self, answer: str, kind: type[RegistryError] = RegistryRefuses) -> RegistryError:
-        return kind(f"{self._url} answers with {answer}, not as a schema registry does; check the URL's path")
+        return kind(f"{self._url} answered with {answer}, not as a schema registry. Check the path of the URL")
 
 
 def _is_final(status: int) -> bool:
-    """Say whether an HTTP error is the asker's (RFC 9110, 15.5), and stays so until a person changes something."""
+    """Whether the error is a client error (RFC 9110, 15.5) that a retry cannot resolve."""
     return HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _MAY_PASS
 
 

@@ -1,11 +1,12 @@
-"""What a schema.avsc may contain, checked once when the contracts are loaded.
+"""Rules for a schema.avsc, checked when the contracts are loaded.
 
-Every schema: a record with a doc on each record and field, known field properties only, and null as the default of each
-nullable field, so that readers and writers of all versions understand each other (FULL_TRANSITIVE).
-Schemas of events on top: the common fields first, `extra` last, and only the types that the JSON-to-Avro step knows.
-A string of an event, alone or in an array, is an id or a code of at most `MAX_ID_BYTES`. A field for people to read
-says `"free_text": true`: only the size of the record bounds it. A field whose member the broker repeats with another
-value says `"may_repeat": true`: the last one counts. Otherwise two values of one member make an event ambiguous.
+Every schema is a record. Each record and field has a doc and known properties only. Each nullable field has the default
+null, so that readers and writers of all versions are compatible (FULL_TRANSITIVE).
+
+Event schemas also start with the common fields, end with `extra` and use only types that the transcoder supports.
+A string of an event, alone or in an array, is an id or code of at most `MAX_ID_BYTES`. A field with `"free_text": true`
+has no such limit. If a member occurs twice with different values, the event is rejected, unless the field has
+`"may_repeat": true`. Then the last value counts.
 """
 
 import json
@@ -25,7 +26,7 @@ DECIMAL: Json = {"type": "bytes", "logicalType": "decimal", "precision": 38, "sc
 EXTRA_TYPE: Json = {"type": "map", "values": "string"}
 
 MAX_ID_BYTES = 4096
-"""UTF-8 bytes of an id or a code: it becomes part of keys, headers, states and alerts, several times over."""
+"""Maximum UTF-8 bytes of an id or code. Keys, headers, states and alerts contain copies of it."""
 
 # Name, type and origin of the fields that every event starts with, in this order.
 COMMON_FIELDS: tuple[tuple[str, Any, str | list[str]], ...] = (
@@ -42,13 +43,13 @@ _SCALARS: tuple[Any, ...] = ("string", "boolean", "int", "long", TIMESTAMP, DECI
 _RECORD_PROPERTIES = {"type", "name", "namespace", "doc", "fields"}
 _FIELD_PROPERTIES = {"name", "type", "doc", "default"}
 _EVENT_FIELD_PROPERTIES = _FIELD_PROPERTIES | {"from", "free_text", "may_repeat"}
-# Where a value may come from: a member of the envelope or the payload; in an array, of the item.
+# Sources of a value: a member of the envelope or the payload; in an array, of the item.
 _ORIGIN = re.compile(r"(/payload)?/(?!payload$)([^~/]|~[01])+")
 _ORIGIN_IN_ITEM = re.compile(r"/([^~/]|~[01])+")
 
 
 class ContractError(ValueError):
-    """A contract breaks the rules: names the file, the key in it ("" for the file itself) and what is wrong."""
+    """A contract violates a rule. Has the file, the key in it ("" for the file itself) and the problem."""
 
     def __init__(self, path: Path, key: str, problem: str) -> None:
         super().__init__(f"{path}: {key}: {problem}" if key else f"{path}: {problem}")
@@ -58,9 +59,9 @@ class ContractError(ValueError):
 
 
 def read_schema(path: Path, *, of_event: bool) -> Json:
-    """Read a schema.avsc; `of_event` says whether the rules for events hold too.
+    """Read and check a schema.avsc; `of_event`: apply the rules for events too.
 
-    Raises `ContractError` for a missing file, text that is no JSON object, repeated keys, invalid Avro, broken rules.
+    Raises `ContractError` for a missing file, invalid JSON, repeated keys, invalid Avro and violated rules.
     """
 
     def unique(members: list[tuple[str, Any]]) -> Json:
@@ -68,7 +69,7 @@ def read_schema(path: Path, *, of_event: bool) -> Json:
         if len(found) != len(members):
             keys = [key for key, _ in members]
             repeated = next(key for key in keys if keys.count(key) > 1)
-            raise ContractError(path, repeated, "is there twice")
+            raise ContractError(path, repeated, "occurs twice")
         return found
 
     try:
@@ -94,7 +95,7 @@ def read_schema(path: Path, *, of_event: bool) -> Json:
 
 
 def records(schema: Any, key: str = "") -> Iterator[tuple[str, Json]]:  # noqa: ANN401  (any JSON)
-    """Every record that a schema defines, the outermost first, with the dotted path of the field that holds it."""
+    """Yield every record that a schema defines, the outermost first, with the dotted path of its field."""
     if isinstance(schema, list):
         for branch in schema:
             yield from records(branch, key)
@@ -129,9 +130,9 @@ def _check_record(path: Path, key: str, record: Json, field_properties: set[str]
         place = _inside(key, str(field.get("name", "?")))
         _check_properties(path, place, field, field_properties)
         if names.count(field.get("name")) > 1:
-            raise ContractError(path, place, "is there twice")
+            raise ContractError(path, place, "occurs twice")
         if not str(field.get("name", "")).isidentifier() or keyword.iskeyword(field["name"]):
-            raise ContractError(path, place, "is no name in Python; events can name the broker's in from")
+            raise ContractError(path, place, "is not a Python identifier; put the broker's name into from")
         union = field.get("type")
         if isinstance(union, list):
             if len(union) != 2 or union[0] != "null":  # noqa: PLR2004  (null and one more)
@@ -161,7 +162,7 @@ def _check_event_fields(path: Path, key: str, fields: list[Json], prefix: str) -
             if not text or text["type"] != expected or _origin(path, place, text, prefix) != origin:
                 raise ContractError(path, place, f"needs a field {name}_text of type {expected} from {origin}")
         if field.get("free_text", True) is not True or ("free_text" in field and _value_type(field) != "string"):
-            raise ContractError(path, _inside(place, "free_text"), "must be true, and belongs to a string")
+            raise ContractError(path, _inside(place, "free_text"), "must be true and is allowed for strings only")
         if field.get("may_repeat", True) is not True:
             raise ContractError(path, _inside(place, "may_repeat"), "must be true")
         _check_event_type(path, place, _value_type(field))
@@ -177,16 +178,16 @@ def _check_event_type(path: Path, place: str, avro_type: Any) -> None:  # noqa: 
         if isinstance(items, dict) and items.get("type") == "record":
             _check_event_fields(path, place, items["fields"], "/")
             return
-    raise ContractError(path, place, f"no event can have the type {json.dumps(avro_type)}")
+    raise ContractError(path, place, f"events do not support the type {json.dumps(avro_type)}")
 
 
 def _value_type(field: Json) -> Any:  # noqa: ANN401  (any JSON)
-    """Type of a field without its null."""
+    """Return the type of a field without its null."""
     return field["type"][1] if isinstance(field["type"], list) else field["type"]
 
 
 def _origin(path: Path, place: str, field: Json, prefix: str) -> list[str]:
-    """Where the field's value comes from: JSON Pointers, the first one with a value wins."""
+    """Return the JSON Pointers of the field's value. The first one with a value wins."""
     origin = field.get("from", prefix + field["name"])
     pointers: list[str] = origin if isinstance(origin, list) else [origin]
     form = _ORIGIN_IN_ITEM if prefix == "/" else _ORIGIN

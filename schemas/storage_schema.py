@@ -1,4 +1,4 @@
-"""The schema of a record's storage form: the same bytes, without logical types."""
+"""Schemas without logical types. The Avro bytes are the same."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from typing import Any
 def storage_schema(schema: Any) -> Any:  # noqa: ANN401  (any JSON)
     """Return `schema` (parsed JSON) with times as plain long (microseconds) and decimals as plain bytes.
 
-    A record has the same Avro bytes by both; by this one no time is spent on making datetimes and Decimals.
+    Both schemas give the same Avro bytes. This one avoids the cost of creating datetimes and Decimals.
     """
     if isinstance(schema, list):
         return [storage_schema(branch) for branch in schema]

@@ -56,7 +56,7 @@ def test_user_and_password_let_a_pipeline_through(pipeline: Pipeline, guarded: G
         assert stranger.wait() == 2
     assert USER_AND_PASSWORD not in router.log
     *_, line = stranger.log.splitlines()
-    assert f"PIPELINE_SCHEMA_REGISTRY_BASIC_AUTH: {guarded.url} refuses user and password (HTTP 401)" in line
+    assert f"PIPELINE_SCHEMA_REGISTRY_BASIC_AUTH: {guarded.url} rejects user and password (HTTP 401)" in line
     assert "Traceback" not in stranger.log
     assert "another-password" not in stranger.log
     done = pipeline.command("tail", "event.credit", **access | {"schema_registry_basic_auth": WRONG})
@@ -74,9 +74,9 @@ def settings_for(guarded: Gate, ca: Path | None, basic_auth: str | None) -> Sett
 @pytest.mark.parametrize(
     ("basic_auth", "status", "says"),
     [
-        (WRONG, 401, "refuses user and password (HTTP 401)"),
-        (None, 401, "refuses user and password (HTTP 401)"),
-        (WRONG, 403, "refuses this user (HTTP 403)"),
+        (WRONG, 401, "rejects user and password (HTTP 401)"),
+        (None, 401, "rejects user and password (HTTP 401)"),
+        (WRONG, 403, "rejects this user (HTTP 403)"),
     ],
 )
 def test_who_is_refused_is_told_which_setting_to_look_at(

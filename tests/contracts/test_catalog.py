@@ -288,7 +288,7 @@ def test_record_without_fields_is_refused(root: Path) -> None:
 def test_one_name_for_two_contracts_is_refused(root: Path) -> None:
     shutil.copytree(root / "internal/raw", root / "internal/transfer")
     edit_metadata(root, "internal/transfer", '"raw"', '"other"')
-    assert "name is taken" in refusal(root).problem
+    assert "name is already used" in refusal(root).problem
 
 
 def test_empty_root_is_refused(tmp_path: Path) -> None:

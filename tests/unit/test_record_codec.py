@@ -81,8 +81,8 @@ def test_the_native_way_is_the_usual_one(contract: Any, monkeypatch: pytest.Monk
     def refuse(*_: object) -> None:
         raise AssertionError("an ordinary record took the slow way")
 
-    monkeypatch.setattr(codec, "_encode_plainly", refuse)
-    monkeypatch.setattr(codec, "_decode_plainly", refuse)
+    monkeypatch.setattr(codec, "_encode_in_python", refuse)
+    monkeypatch.setattr(codec, "_decode_in_python", refuse)
     assert codec.decode(codec.encode(record)) == record
 
 
