@@ -1,4 +1,4 @@
-"""Which account an event belongs to: the Kafka key of raw and typed records."""
+"""Account key of an event: the Kafka key of raw and typed records."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,21 +6,21 @@ from typing import Any
 from broker_events.schemas.invalid_event import InvalidEvent, Reason
 from broker_events.schemas.schema_rules import MAX_ID_BYTES
 
-# Fees and credits call the account `account`; their `contra_account` is the firm's own and never the key.
+# Fees and credits name the account `account`. Their `contra_account` is the firm's own account, never the key.
 KEY_MEMBERS = ("account_id", "account", "account_number", "client_request_id")
 
 
 def account_key(payload: Mapping[str, Any]) -> str | None:
-    """Return the payload's first member of these that is a string and not empty.
+    """Return the first of `KEY_MEMBERS` in the payload that is a string and not empty.
 
-    None if there is none, or if it has more than `MAX_ID_BYTES`: no other member stands in for it.
+    Returns None if there is none or if it exceeds `MAX_ID_BYTES`. Later members never replace an oversized one.
     """
     member = _member(payload)
     return None if member is None or utf8_bytes(payload[member]) > MAX_ID_BYTES else payload[member]
 
 
 def missing_key(payload: Mapping[str, Any]) -> InvalidEvent:
-    """Why an event has no account key."""
+    """Return why an event has no account key."""
     member = _member(payload)
     if member is not None and (size := utf8_bytes(payload[member])) > MAX_ID_BYTES:
         return InvalidEvent(
@@ -30,9 +30,9 @@ def missing_key(payload: Mapping[str, Any]) -> InvalidEvent:
 
 
 def check_key(key: bytes) -> None:
-    """Raise `InvalidEvent` unless a record's key is what `account_key` can return, as UTF-8."""
+    """Raise `InvalidEvent` unless a record's key is UTF-8 of at most `MAX_ID_BYTES`."""
     if len(key) > MAX_ID_BYTES:
-        raise InvalidEvent(Reason.TOO_LARGE, "", f"the record's key has {len(key)} bytes, at most {MAX_ID_BYTES} fit")
+        raise InvalidEvent(Reason.TOO_LARGE, "", f"the record's key has {len(key)} bytes, the limit is {MAX_ID_BYTES}")
     try:
         key.decode()
     except UnicodeDecodeError:
@@ -40,7 +40,7 @@ def check_key(key: bytes) -> None:
 
 
 def utf8_bytes(text: str) -> int:
-    """How many bytes a text has in UTF-8."""
+    """Return the size of a text in UTF-8 bytes."""
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 

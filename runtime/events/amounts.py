@@ -1,4 +1,4 @@
-"""Amounts and rates: decimal text to the bytes of an Avro decimal(38, 18), never through a float."""
+"""Converts amounts and rates from decimal text to Avro decimal(38, 18), never through a float."""
 
 import re
 
@@ -8,11 +8,11 @@ _NUMBER = re.compile(r"(-?)([0-9]+)(?:\.([0-9]+))?(?:[eE]([+-]?)(?=[0-9])0*+([0-
 
 
 def parse_amount(text: str) -> bytes:
-    """Return `value * 10**18` as big-endian two's complement bytes, as few as hold it (Avro 1.12, "Decimal").
+    """Return `value * 10**18` as big-endian two's complement bytes of minimum length (Avro 1.12, "Decimal").
 
-    `text`: a number as JSON writes it, with leading zeros or not. Every spelling of a value of at most 20 digits before
-    and 18 after the point is exact: 1E+2, 0.0100e2, 8.0100000000000000000000. Minus zero is zero.
-    Raises `ValueError` for anything else.
+    `text` is a JSON number; leading zeros are allowed. Every notation of a value with at most 20 digits before and 18
+    after the point is exact: 1E+2, 0.0100e2, 8.0100000000000000000000. Minus zero becomes zero.
+    Raises `ValueError` for any other text.
     """
     unscaled = scaled(text, _SCALE, _DIGITS)
     if unscaled is None:
@@ -22,7 +22,7 @@ def parse_amount(text: str) -> bytes:
 
 
 def scaled(text: str, scale: int, digits: int) -> int | None:
-    """Return `value * 10**scale` if it is an integer of at most so many digits; costs no more than reading the text."""
+    """Return `value * 10**scale` if it is an integer of at most `digits` digits. Takes time linear in the text."""
     parts = exact_parts(text)
     if parts is None:
         return None
@@ -36,9 +36,9 @@ def scaled(text: str, scale: int, digits: int) -> int | None:
 
 
 def exact_parts(text: str) -> tuple[str, str, int] | None:
-    """Return sign, digits without zeros at both ends, and power of ten of a number; no digits for zero.
+    """Return sign, digits without outer zeros, and power of ten of a number. Zero has no digits.
 
-    None for what is no number, and for an exponent of more than 17 digits.
+    Returns None if `text` is not a number or its exponent has more than 17 digits.
     """
     match = _NUMBER.fullmatch(text)
     if match is None:

@@ -1,4 +1,4 @@
-"""Hash of an event's body, by which an event that is pushed again is told from another one under its id."""
+"""Hash of an event's payload. It separates a repeated push of an event from another event with the same id."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from broker_events.schemas.invalid_event import InvalidEvent
 
 
 def body_hash(value: bytes) -> int:
-    """64 bits, signed, of what an event's payload means, under a secret of this process (docs/adr/0016-same-event.md).
+    """Return a signed 64-bit hash of a payload's content, keyed by a secret of this process (ADR 0016).
 
-    Not of the envelope, which a broker may stamp anew. Members may be in any order, with any blanks; a text is its
-    characters, a number its exact value. What is no event has the hash of its bytes.
+    Ignores the envelope, which the broker may change on a repeated push. Ignores whitespace, member order, escapes and
+    number notation. A value that is not an event has the hash of its bytes.
     """
     native = extension.native
     found = None if native is None else native.body_hash(value)
-    return _plain_hash(value) if found is None else found
+    return _python_hash(value) if found is None else found
 
 
-def _plain_hash(value: bytes) -> int:
+def _python_hash(value: bytes) -> int:
     try:
         payload = lossless_json.parse(value).root["payload"]
         return hash(_canonical(payload)) if isinstance(payload, dict) else hash(value)
@@ -31,7 +31,7 @@ def _plain_hash(value: bytes) -> int:
 
 
 def _canonical(value: Any) -> str:  # noqa: ANN401 (any JSON)
-    """One text for all that mean the same."""
+    """Return one text for all JSON values with the same content."""
     if isinstance(value, Number):
         return repr(exact_parts(value.literal) or value.literal)
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Which events of a partition have been typed, so that one that is pushed again isn't written again."""
+"""Recently typed events of a partition, so that the router drops repeated pushes."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from broker_events.native import extension
 class DuplicateWindow(Protocol):
     """Ids and body hashes (runtime.events.body_hash) of at least the last `size` typed events of one partition.
 
-    A refused event isn't known: when it is pushed again, or replayed, it is judged anew.
+    It excludes rejected events: the router validates them again on a repeated push or a replay.
     """
 
     def body(self, event_id: str, /) -> int | None:
-        """Return the body hash of the typed event of this id, None where none is known."""
+        """Return the body hash of the typed event with this id, None if the window has none."""
 
     def remember(self, event_id: str, body: int, /) -> None:
-        """Keep an event whose typed record is written."""
+        """Add an event whose typed record is written."""
 
     def __len__(self) -> int: ...
 
 
 def duplicate_window(size: int) -> DuplicateWindow:
-    """Return an empty window, the one that native code looks into while it reads an event, if it is there."""
+    """Return an empty window, native if possible: native reading accepts no other."""
     return PythonDuplicateWindow(size) if extension.native is None else extension.native.DuplicateWindow(size)
 
 
 class PythonDuplicateWindow:
-    """Two generations of at most `size` ids each: when the young one is full it becomes the old one."""
+    """Two generations of at most `size` ids each. A full young generation replaces the old one."""
 
     def __init__(self, size: int) -> None:
         self._size = size

@@ -1,4 +1,4 @@
-"""What to do for each field of an event's schema: the common ground of the plain reading and the fast one."""
+"""How to read each field of an event's schema. The Python path and the native path share these plans."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from broker_events.schemas.catalog import Contract, ContractError
 from broker_events.schemas.schema_rules import DECIMAL, MAX_ID_BYTES, TIMESTAMP
 
 
-class FieldKind(IntEnum):  # not Enum, whose members take long as keys of a dict
-    """How a JSON value becomes an Avro value."""
+class FieldKind(IntEnum):  # not Enum: its members are slow dict keys
+    """How to convert a JSON value to an Avro value."""
 
     STRING = auto()
     BOOLEAN = auto()
@@ -23,7 +23,7 @@ class FieldKind(IntEnum):  # not Enum, whose members take long as keys of a dict
 
 
 class Holder(IntEnum):
-    """The JSON object that a member is read from."""
+    """The JSON object that contains a member."""
 
     ENVELOPE = auto()
     PAYLOAD = auto()
@@ -34,7 +34,7 @@ _NAMED = {"string": FieldKind.STRING, "boolean": FieldKind.BOOLEAN, "int": Field
 
 
 class FieldSource(NamedTuple):
-    """A member that a value may come from; `pointer` is its JSON Pointer from the envelope, or the array's item."""
+    """A member that can supply a value. `pointer` is its JSON Pointer from the envelope or the array's item."""
 
     holder: Holder
     member: str
@@ -43,11 +43,10 @@ class FieldSource(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FieldPlan:
-    """A field: the first of `sources` that is there and not null gives the value. `items` is set for RECORDS.
+    """A field. The first of `sources` that is not null supplies the value. `items` is set for RECORDS.
 
-    `is_event_id`: this is the event's identity, which must not be empty. `max_bytes`: how many bytes of UTF-8 each of
-    its strings may have, None for free text. `may_repeat`: the member may come again with another value, and the last
-    one counts.
+    `is_event_id`: the field is the event's id and must not be empty. `max_bytes`: maximum UTF-8 bytes of each string,
+    None for free text. `may_repeat`: the member may occur again with another value; the last one counts.
     """
 
     name: str
@@ -62,17 +61,17 @@ class FieldPlan:
 
 @dataclass(frozen=True, slots=True)
 class RecordPlan:
-    """A record's fields in schema order, without `extra`; `known`: the members of each holder that are not extra."""
+    """A record's fields in schema order, without `extra`. `known`: per holder, the members that are not extra."""
 
     fields: tuple[FieldPlan, ...]
     known: Mapping[Holder, frozenset[str]]
 
 
 def plan_event(contract: Contract) -> RecordPlan:
-    """Plan the events of a contract.
+    """Return the plan for a contract's events.
 
-    Raises `ContractError` for a contract without a schema, and for an origin that is neither a member of the envelope
-    nor of the payload (or, within an array, of the item).
+    Raises `ContractError` if the contract has no schema, or if an origin is not a member of the envelope or payload
+    (in an array: of the item).
     """
     path = contract.folder / "schema.avsc"
     if contract.schema is None:
@@ -97,7 +96,7 @@ def plan_event(contract: Contract) -> RecordPlan:
         sources = tuple(source(name, pointer, of_items) for pointer in pointers)
         kind = _kind(avro_type)
         if kind is None:
-            raise ContractError(path, name, f"no event can have the type {avro_type}")
+            raise ContractError(path, name, f"events do not support the type {avro_type}")
         items = plan(avro_type["items"]["fields"], of_items=True) if kind is FieldKind.RECORDS else None
         is_event_id = sources[0].holder is Holder.ENVELOPE and sources[0].member == "id"
         max_bytes = None if field.get("free_text") else MAX_ID_BYTES
@@ -113,7 +112,7 @@ def plan_event(contract: Contract) -> RecordPlan:
             case ["payload", member] if not of_items:
                 return FieldSource(Holder.PAYLOAD, member, pointer)
         raise ContractError(
-            path, f"{name}.from", f"{pointer} is no member of {'an item' if of_items else 'the payload'}"
+            path, f"{name}.from", f"{pointer} is not a member of {'an item' if of_items else 'the payload'}"
         )
 
     return plan(contract.schema["fields"], of_items=False)

@@ -1,7 +1,7 @@
-"""From an event as pushed to its typed record, for all contracts at once: the fast way, in native code.
+"""Native path from a pushed event to its typed record, for all contracts.
 
-It gives up on whatever is unusual, right or wrong; `runtime.events.transcoder` is the plain way, for these and as
-reference.
+It declines unusual events, valid or not. `runtime.events.transcoder`, the Python path, handles those and is the
+reference (ADR 0020).
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
     from broker_events.native._native import Records, Writer
 
 L = TypeVar("L")
-# Names of the envelope or an array's item, names of the payload, fields, a bit for each name that may repeat.
-# A field: kind, nullable, sources, plan of items.
-# A source is the number of a name, the payload's counted on from the others. Last: the most bytes of its strings.
+# Member names of the envelope or an array's item, of the payload, fields, a bit per name that may repeat.
+# A field: kind, nullable, sources, plan of items, maximum bytes of its strings.
+# A source is the index of a name; payload names follow the others.
 _Field = tuple[str, bool, list[int], list["_Plan"], int | None]
 _Plan = tuple[list[str], list[str] | None, list[_Field], int]
 
 
-# The label, the event's id, its record with frame, how many members a later namesake has hidden, whether the envelope
-# has a `traceparent` (runtime.events.trace_context), and the body's hash (runtime.events.body_hash).
+# The label, the event's id, its framed record, the number of overwritten repeated members, whether the envelope
+# has a `traceparent` (runtime.events.trace_context), and the body hash (runtime.events.body_hash).
 ReadEvent = tuple[L, str, bytes, int, bool, int]
-# The label, the record with frame or None for a known duplicate, whether the envelope has a `traceparent`.
+# The label, the framed record or None for a duplicate, whether the envelope has a `traceparent`.
 Routed = tuple[L, bytes | None, bool]
 
 
 class Readable(NamedTuple, Generic[L]):
-    """A contract, its registry id, and the label by which the reader calls it."""
+    """A contract, its schema id, and the label that the reader returns for it."""
 
     contract: Contract
     schema_id: int
@@ -45,7 +45,7 @@ class EventReader(Generic[L]):
     """Reads events of these contracts."""
 
     def __init__(self, readable: Iterable[Readable[L]]) -> None:
-        """Raises `ContractError` for a schema that events cannot have."""
+        """Raises `ContractError` for a schema that events do not support."""
         routes = [
             (biz_type, str(one.contract.event_type), one.label, frame(one.schema_id), _plan(plan_event(one.contract)))
             for one in readable
@@ -53,36 +53,36 @@ class EventReader(Generic[L]):
         ]
         native = extension.native
         self._native = None if native is None else native.EventReader(routes)
-        # Value, key, window, bytes that key and record may have together -> the record, which the window knows from
-        # then on; none of a known duplicate. A number where the plain way has to judge, for whatever reason: so many of
-        # the record's first fields are right. Bound, not wrapped: it is called for every event.
+        # Takes value, key, window and the maximum bytes of key and record. Returns the record and adds the event to the
+        # window; a duplicate has no record. Returns the number of valid leading fields if the Python path must decide.
+        # Bound, not wrapped, because it runs for every event.
         self.route: Callable[[bytes | None, bytes | None, DuplicateWindow, int], Routed[L] | int] = (
-            _nothing_right if self._native is None else self._native.route
+            _no_valid_field if self._native is None else self._native.route
         )
 
     def route_all(
         self, records: Records, first: int, window: DuplicateWindow, size_limit: int, writer: Writer
     ) -> tuple[int, list[int], list[int]]:
-        """`route` record after record, from number `first` on, and give `writer` what comes of them.
+        """Route records from index `first` on and pass the typed records to `writer`.
 
-        Returns the number of the first that the plain way has to judge, or that `writer` did not take; and by contract,
-        in their order, how many were written and how many the window knew.
+        Returns the index of the first record that the Python path must decide or that `writer` did not accept. Then
+        returns, per contract in their order, the numbers of written records and of duplicates.
         """
         if self._native is None:
-            raise RuntimeError("records that native code holds, and there is none")
+            raise RuntimeError("route_all needs the native extension, which is not installed")
         return self._native.route_all(records, first, window, size_limit, writer)
 
     @property
     def hidden(self) -> int:
-        """How many members of the events that `route` has made records of were hidden by a later one of their name."""
+        """Number of repeated members that a later member of the same name has overwritten in typed events."""
         return 0 if self._native is None else self._native.hidden
 
     def read(self, value: bytes | None) -> ReadEvent[L] | None:
-        """Read an event; `value`: the envelope's JSON text. None for whatever is not plain sailing."""
+        """Read an event from the envelope's JSON text. Returns None if the Python path must decide."""
         return None if self._native is None else self._native.read(value)
 
 
-def _nothing_right(*_event: object) -> int:
+def _no_valid_field(*_event: object) -> int:
     return 0
 
 

@@ -1,6 +1,6 @@
-"""The plain reading of an event: field by field, every check in the open.
+"""Reads an event field by field in Python.
 
-It is the reference that the native way must agree with, and what explains an event that cannot be read.
+It is the reference for the native path and reports why an event is rejected.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -18,16 +18,16 @@ _INTEGER_DIGITS = 19
 
 
 def read_record(plan: RecordPlan, event: dict[str, Any], right: int = 0) -> dict[str, Any]:
-    """Read the record of an envelope that `exact_json` parsed and `check_envelope` passed.
+    """Return the record of an envelope that `lossless_json` parsed and `check_envelope` accepted.
 
     Values are in storage form: times as int microseconds, amounts as bytes (two's complement of value * 10**18).
-    `extra` has, as JSON texts by JSON Pointer, the members that no field reads: of the envelope, the payload, then of
-    array items. A member that lost to another one of the same field is there too unless both say the same.
+    `extra` holds the members that no field reads, as JSON text by JSON Pointer: of the envelope, the payload, then of
+    array items. It also holds a field's unused source if its value differs from the used one.
 
-    `right`: how many of the first fields are known to be right, so that what is wrong is found sooner.
+    `right`: number of leading fields known to be valid. The search for the first problem starts after them.
 
     Raises `InvalidEvent` for the first problem in the order of the schema: missing_field, wrong_type, empty_id,
-    too_large, duplicate_key, bad_amount, bad_time; too_deep for an unknown member that nests too deeply.
+    too_large, duplicate_key, bad_amount, bad_time; too_deep for an unknown member that is nested too deeply.
     """
     nested: dict[str, str] = {}
     holders = {Holder.ENVELOPE: event, Holder.PAYLOAD: event["payload"]}
@@ -51,7 +51,7 @@ def read_record(plan: RecordPlan, event: dict[str, Any], right: int = 0) -> dict
 def _read_fields(
     fields: Iterable[FieldPlan], holders: Mapping[Holder, dict[str, Any]], base: str, nested: dict[str, str]
 ) -> tuple[dict[str, Any], set[str]]:
-    """Return the values and the pointers of the members that live on in them; the items' unread go to `nested`."""
+    """Return the values and the pointers of the members they keep. Unread members of items go to `nested`."""
     record: dict[str, Any] = {}
     kept: set[str] = set()
     for field in fields:
@@ -161,7 +161,7 @@ def _read_item(plan: RecordPlan | None, item: Any, pointer: str, nested: dict[st
 
 
 def _unread(members: dict[str, Any], known: frozenset[str], kept: set[str], base: str) -> dict[str, str]:
-    """Members without a field (null ones too), and known ones whose value no field took."""
+    """Return members without a field, null ones included, and known members whose value no field took."""
     unread = {}
     for name, value in members.items():
         pointer = f"{base}/{pointer_token(name)}"

@@ -1,7 +1,7 @@
-"""JSON read without loss: numbers keep their digits, repeated keys are counted. Slower than orjson.
+"""Reads JSON without loss: numbers keep their digits, repeated keys are counted. Slower than orjson.
 
-Accepts what RFC 8259 calls JSON text in UTF-8, but for strings with escaped lone surrogates: they have no UTF-8 form,
-so no record could hold them. NaN and Infinity, which the standard library would let through, are no JSON.
+Accepts JSON text in UTF-8 (RFC 8259) except escaped lone surrogates, which Avro strings cannot hold. Rejects NaN and
+Infinity, which the standard library accepts.
 """
 
 import json
@@ -17,19 +17,19 @@ from broker_events.schemas.invalid_event import InvalidEvent, Reason
 
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 _EXCERPT = 60
-# What means nothing around a text: control characters, blanks, byte order marks (RFC 8259, section 8.1).
+# Ignored around a text: control characters, spaces, byte order marks (RFC 8259, section 8.1).
 _PADDING = "".join(map(chr, range(0x21))) + "\x7f\ufeff"
 
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A JSON number as it was written. No subclass of str, int or float: nothing can take it for one of them."""
+    """A JSON number as written. Not a str, int or float, so that no code can mistake it for one."""
 
     literal: str
 
 
 class Ambiguous(dict[str, Any]):
-    """An object whose text has a member again with another value; `names`: those members. The last value is kept."""
+    """An object in which members occur again with another value. `names` are those members; the last value is kept."""
 
     def __init__(self, members: dict[str, Any], names: frozenset[str]) -> None:
         super().__init__(members)
@@ -37,14 +37,14 @@ class Ambiguous(dict[str, Any]):
 
 
 class Document(NamedTuple):
-    """A parsed text: `root` of dict, list, str, Number, bool, None; how many members a later namesake has hidden."""
+    """A parsed text: `root` of dict, list, str, Number, bool, None; number of overwritten repeated members."""
 
     root: Any
     duplicate_keys: int
 
 
 class _Decoder(threading.local):
-    """One for each thread: making a decoder takes about as long as reading an event."""
+    """One per thread: creating a decoder takes about as long as reading an event."""
 
     def __init__(self) -> None:
         self.duplicate_keys = 0
@@ -69,17 +69,17 @@ _decoder = _Decoder()
 
 
 def parse(value: bytes) -> Document:
-    """Parse one JSON text, with or without padding; of repeated keys the last one wins (see `Ambiguous`).
+    """Parse one JSON text; padding is ignored. The last of repeated keys wins (see `Ambiguous`).
 
     Raises `InvalidEvent` with not_utf8, not_json or too_deep.
     """
     native = extension.native
     found = None if native is None else native.parse_json(value, Number)
-    return _parse_plainly(value) if found is None else Document(*found, 0)
+    return _parse_in_python(value) if found is None else Document(*found, 0)
 
 
-def _parse_plainly(value: bytes) -> Document:
-    """Parse any text, or say what is wrong with it; native code gives up on what is unusual."""
+def _parse_in_python(value: bytes) -> Document:
+    """Parse any text or raise `InvalidEvent`. Handles the texts that native code declines."""
     _decoder.duplicate_keys = 0
     try:
         text = value.decode().strip(_PADDING)
@@ -89,7 +89,7 @@ def _parse_plainly(value: bytes) -> Document:
     except UnicodeDecodeError as error:
         raise InvalidEvent(Reason.NOT_UTF8, "", f"byte {error.start}: {error.reason}") from error
     except orjson.JSONEncodeError as error:
-        raise InvalidEvent(Reason.NOT_JSON, "", "a string holds half of a surrogate pair") from error
+        raise InvalidEvent(Reason.NOT_JSON, "", "a string contains a lone surrogate") from error
     except ValueError as error:
         raise InvalidEvent(Reason.NOT_JSON, "", str(error)) from error
     except RecursionError as error:
@@ -98,24 +98,24 @@ def _parse_plainly(value: bytes) -> Document:
 
 
 def unpadded(value: bytes) -> bytes:
-    """Return a text in UTF-8 without what means nothing around it."""
+    """Return a text in UTF-8 without its padding."""
     return value.decode().strip(_PADDING).encode()
 
 
 def refuse_ambiguous(members: dict[str, Any], name: str, pointer: str) -> None:
-    """Raise `InvalidEvent` for a member that has two values."""
+    """Raise `InvalidEvent` if the member has two different values."""
     if isinstance(members, Ambiguous) and name in members.names:
-        raise InvalidEvent(Reason.DUPLICATE_KEY, pointer, "the member is there more than once, with different values")
+        raise InvalidEvent(Reason.DUPLICATE_KEY, pointer, "the member occurs more than once, with different values")
 
 
 def json_text(value: Any) -> str:  # noqa: ANN401  (any JSON)
-    """Compact JSON text of a parsed value: no whitespace, numbers as they were written, no needless escapes.
+    """Return compact JSON text of a parsed value: no whitespace, numbers as written, no unnecessary escapes.
 
-    Raises `RecursionError` for very deep values.
+    Raises `RecursionError` for values nested too deeply.
     """
     try:
         return orjson.dumps(value, default=_literal, option=orjson.OPT_PASSTHROUGH_DATACLASS).decode()
-    except orjson.JSONEncodeError:  # too deep for it, or half of a surrogate pair, which is found again
+    except orjson.JSONEncodeError:  # nested too deeply for orjson, or a lone surrogate, which raises again below
         return _json_text(value)
 
 
@@ -136,7 +136,7 @@ def _json_text(value: Any) -> str:  # noqa: ANN401 (any JSON)
 def excerpt(value: Any) -> str:  # noqa: ANN401  (any JSON)
     """Return the value's JSON text for a message, cut to 60 characters."""
     if isinstance(value, str):
-        value = value[:_EXCERPT]  # a megabyte needs no escaping to be cut
+        value = value[:_EXCERPT]  # cut first, so that a long string is not escaped in full
     try:
         text = json_text(value)
     except RecursionError:

@@ -1,4 +1,4 @@
-"""From an event's bytes to its envelope: `{"id", "event_type", "position", "timestamp", "payload": {...}}`."""
+"""Parses an event's bytes to its envelope: `{"id", "event_type", "position", "timestamp", "payload": {...}}`."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ _TEXT_MEMBERS = ("id", "event_type", "timestamp")
 def parse_event(value: bytes | None) -> Document:
     """Parse an event: id (not empty), event_type and timestamp are strings, payload is an object.
 
-    Other members are unchecked. Raises `InvalidEvent` with no_value, not_utf8, not_json, too_deep, no_envelope,
+    Does not check other members. Raises `InvalidEvent` with no_value, not_utf8, not_json, too_deep, no_envelope,
     duplicate_key, wrong_type, empty_id or no_payload.
     """
     if not value:
@@ -23,7 +23,7 @@ def parse_event(value: bytes | None) -> Document:
 
 
 def check_envelope(event: object) -> dict[str, Any]:
-    """Return `event`, parsed by `exact_json`, if it is an envelope; else raise `InvalidEvent` as `parse_event` does."""
+    """Return `event`, parsed by `lossless_json`, if it is an envelope. Otherwise raise as `parse_event` does."""
     if not isinstance(event, dict):
         raise InvalidEvent(Reason.NO_ENVELOPE, "", f"expected an object, got {lossless_json.excerpt(event)}")
     for member in _TEXT_MEMBERS:

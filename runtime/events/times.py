@@ -1,4 +1,4 @@
-"""Times: ISO 8601 text to microseconds since the epoch, in UTC."""
+"""Converts ISO 8601 times to microseconds since the epoch, in UTC."""
 
 import re
 from datetime import date
@@ -9,16 +9,16 @@ _TIME = re.compile(
 )
 _EPOCH = date(1970, 1, 1).toordinal()
 _DAY = 86_400
-# What a datetime can hold; an offset can lead out of it.
+# The range of a datetime. An offset from UTC can exceed it.
 _FIRST = (date.min.toordinal() - _EPOCH) * _DAY
 _LAST = (date.max.toordinal() - _EPOCH + 1) * _DAY
 
 
 def parse_time(text: str) -> int:
-    """Microseconds since 1970-01-01T00:00:00Z; digits beyond are cut off, so that no time is moved into the future.
+    """Return microseconds since 1970-01-01T00:00:00Z. Further digits are truncated, so no time moves into the future.
 
-    `text`: `YYYY-MM-DDThh:mm:ss[.f{1,9}](Z|+hh:mm|-hh:mm|+hhmm|-hhmm)` in ASCII, a date of the calendar.
-    Raises `ValueError` for anything else, leap seconds and 24:00 included.
+    `text`: `YYYY-MM-DDThh:mm:ss[.f{1,9}](Z|+hh:mm|-hh:mm|+hhmm|-hhmm)` in ASCII, a valid date.
+    Raises `ValueError` for any other text, including leap seconds and 24:00.
     """
     match = _TIME.fullmatch(text)
     if match is None:

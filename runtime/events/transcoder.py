@@ -1,7 +1,7 @@
-"""From an event as pushed (JSON) to a record of its contract (Avro, Confluent wire format): the plain way.
+"""Python path from a pushed event (JSON) to a record of its contract (Avro, Confluent wire format).
 
-It reads the text with exact numbers and either finds a record or says what is wrong, and where.
-`runtime.events.event_reader` makes the same bytes faster, and leaves to this whatever is unusual.
+It reads numbers exactly and returns a record or raises an error that names the problem and its place.
+`runtime.events.event_reader` returns the same bytes faster and declines unusual events, which come here.
 """
 
 import io
@@ -20,13 +20,13 @@ from broker_events.schemas.storage_schema import storage_schema
 class Transcoder:
     """Encodes the events of one contract.
 
-    `duplicate_keys`: how many members of events were hidden so far by a later one of the same name.
+    `duplicate_keys`: number of repeated members that a later member of the same name has overwritten so far.
     """
 
     def __init__(self, contract: Contract, schema_id: int) -> None:
-        """Plan the contract's events. `schema_id`: the registry's, 32 bits, unsigned.
+        """`schema_id`: id in the registry, 32 bits, unsigned.
 
-        Raises `ContractError` for a schema that events cannot have.
+        Raises `ContractError` for a schema that events do not support.
         """
         self.duplicate_keys = 0
         self._plan = plan_event(contract)
@@ -34,9 +34,9 @@ class Transcoder:
         self._frame = frame(schema_id)
 
     def encode(self, value: bytes) -> bytes:
-        """Return the record's bytes: a zero, the schema id, the Avro body. `value`: the envelope's JSON text.
+        """Return the framed record (`schemas.frame`). `value`: the envelope's JSON text.
 
-        Raises `InvalidEvent` if the event does not fit the contract.
+        Raises `InvalidEvent` if the event violates the contract.
         """
         return self.encode_event(parse_event(value))
 

@@ -1,4 +1,4 @@
-"""What a stage has refused of a topic, read from quarantine."""
+"""Reads the quarantine (dead-letter) records that one stage wrote for one source topic."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ log = logging.getLogger(__name__)
 
 
 class QuarantineReader:
-    """Reads the quarantine records whose source is `topic` (Kafka name), and that `stage` has written."""
+    """Reads the quarantine records that `stage` wrote for records of `topic` (Kafka name)."""
 
     def __init__(self, settings: Settings, catalog: Catalog, schema_id: int, stage: str, topic: str) -> None:
-        """`schema_id`: of the present schema of quarantine records in the registry."""
+        """`schema_id`: registry id of the current schema of quarantine records."""
         self._settings = settings
         self._source = stage, topic
         self._codec: Codec[QuarantinedEvent] = Codec(
@@ -37,9 +37,9 @@ class QuarantineReader:
         *,
         ends: Mapping[TopicPartition, int] | None = None,
     ) -> Iterator[tuple[KafkaRecord, QuarantinedEvent]]:
-        """From each start offset of quarantine to `ends`, or the present one. What can't be decoded is named, left out.
+        """Yield records from the start offsets to `ends`, by default the current ends. Logs and skips undecodable ones.
 
-        Raises what `read_to_end` raises, and what `registry_problem` says.
+        Raises what `read_to_end` raises, and the error of `registry_problem` for a registry failure.
         """
         for records in read_to_end(self._settings, starts, ends, stop):
             for record in records:
@@ -48,7 +48,7 @@ class QuarantineReader:
                 except RegistryError as error:
                     raise registry_problem(error) from None
                 except DecodeError as error:
-                    log.warning("%s: %s", place_of(record), error)
+                    log.warning("%s: skipped, cannot be decoded: %s", place_of(record), error)
                     continue
                 if (event["stage"], event["topic"]) == self._source:
                     yield record, event

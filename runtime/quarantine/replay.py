@@ -1,4 +1,4 @@
-"""Quarantined records go through the router again: each once, with an audit record (docs/adr/0008)."""
+"""Replays quarantined records through the router: each once, with an audit record (docs/adr/0008)."""
 
 from __future__ import annotations
 
@@ -22,41 +22,41 @@ from broker_events.schemas.storage_types import QuarantineRecovery
 RECOVERIES: Final = "quarantine.recoveries"
 ROLE: Final = "replayer"
 _ADDED: Final = {RECOVERED_FROM, RECOVERY_ID, RAW_OFFSET}
-# What the added headers and the record's framing take at most.
+# Maximum size of the added headers and the record's framing.
 _OVERHEAD_BYTES: Final = 1024
 
 
 class Quarantined(NamedTuple):
-    """A record of the quarantine topic and what is in it."""
+    """A record of the quarantine topic and its decoded value."""
 
     record: KafkaRecord
     event: QuarantinedEvent
 
     @property
     def name(self) -> str:
-        """Name in headers and audit: topic/partition/offset."""
+        """Identifier in headers and audit records: topic/partition/offset."""
         return f"{self.record.topic()}/{self.record.partition()}/{self.record.offset()}"
 
     @property
     def place(self) -> str:
-        """Partition and offset, as a person gives them."""
+        """partition:offset, as on the command line."""
         return f"{self.record.partition()}:{self.record.offset()}"
 
     @property
     def source(self) -> str:
-        """Where the refused record is."""
+        """Place of the rejected record."""
         return f"{self.event.topic}[{self.event.partition}]@{self.event.offset}"
 
     @property
     def time_ms(self) -> int:
-        """When it was quarantined, ms since the epoch."""
+        """Time of quarantine, ms since the epoch."""
         return self.record.timestamp()[1]
 
 
 def replay_headers(quarantined: Quarantined, recovery_id: str) -> Headers:
-    """Headers of the raw record that repeats a refused one: the original ones, and where it comes from.
+    """Return the headers of the replayed raw record: the original ones and its origin.
 
-    What an earlier replay has added is replaced.
+    Replaces headers that an earlier replay added.
     """
     return [
         *((header.name, header.value) for header in quarantined.event.headers if header.name not in _ADDED),
@@ -67,27 +67,27 @@ def replay_headers(quarantined: Quarantined, recovery_id: str) -> Headers:
 
 
 def is_too_large(event: QuarantinedEvent, max_message_bytes: int) -> bool:
-    """Whether the raw topic may refuse the record with the headers that a replay adds."""
+    """Whether the record with the headers of a replay may exceed the raw topic's limit."""
     parts = [event.value, event.key, *chain.from_iterable((h.name.encode(), h.value) for h in event.headers)]
     return sum(len(part or b"") for part in parts) + _OVERHEAD_BYTES > max_message_bytes
 
 
 def read_recoveries(settings: Settings) -> dict[str, bytes]:
-    """The audit records so far (Avro QuarantineRecovery), by `Quarantined.name`."""
+    """Return all audit records (Avro QuarantineRecovery) by `Quarantined.name`."""
     starts = dict.fromkeys(topic_partitions(settings, settings.topic(RECOVERIES)), 0)
     records = chain.from_iterable(read_to_end(settings, starts))
     return {(record.key() or b"").decode(): record.value() or b"" for record in records}
 
 
 class Replay:
-    """One run of replay, known by its `recovery_id`.
+    """One replay, identified by its `recovery_id`.
 
-    Entering fences an older run and lets its open transaction end: what `read_recoveries` says after that holds until
-    this run is fenced in its turn. Any error ends the run; what is committed is replayed, and nothing else.
+    Entering fences an older replay and ends its open transaction. From then on, the result of `read_recoveries` stays
+    valid until another replay fences this one. Any error ends the replay; only committed batches are replayed.
     """
 
     def __init__(self, settings: Settings, codec: Codec[QuarantineRecovery], note: str | None) -> None:
-        """`note`: what the operator says about it, for the audit."""
+        """`note`: the operator's note for the audit records."""
         self.recovery_id = str(uuid.uuid4())
         self._codec = codec
         self._note = note
@@ -102,9 +102,9 @@ class Replay:
         self._transaction.abort()
 
     def send(self, batch: Iterable[Quarantined]) -> None:
-        """Write the refused records to their topic and partition again, as they were, and commit.
+        """Write the rejected records unchanged to their topic and partition, and commit.
 
-        Raises Fenced where another run has begun, else OperatorActionRequired or RestartRequired.
+        Raises Fenced if another replay has started, otherwise OperatorActionRequired or RestartRequired.
         """
         self._transaction.begin()
         for quarantined in batch:

@@ -1,4 +1,4 @@
-"""What can't be processed, kept whole: the source record with its coordinates and the reason."""
+"""Writes records that cannot be processed to quarantine (dead-letter): whole, with place and reason."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ log = logging.getLogger(__name__)
 QUARANTINE: Final = "quarantine"
 _DETAIL: Final = 1000
 _UNKNOWN: Final = (None, None, None)
-# Where there is no JSON, so nothing to be read of the event.
+# The value is not JSON, so the event's id and types cannot be read.
 _UNREADABLE: Final = {Reason.NO_VALUE, Reason.NOT_UTF8, Reason.NOT_JSON}
 
 
 class Quarantine:
-    """Writes quarantine records of one stage into the open transaction.
+    """Writes the quarantine records of one stage in the open transaction.
 
-    Key and partition are those of the source record. The record's own Kafka timestamp says when it was quarantined.
+    Key and partition are those of the source record. The Kafka timestamp is the time of quarantine.
     """
 
     def __init__(
@@ -47,25 +47,25 @@ class Quarantine:
         self._codec = codec
         self._metrics = metrics
         self._health = health
-        for reason in Reason:  # a rate needs the 0 before the first one
+        for reason in Reason:  # a rate needs an initial 0
             metrics.quarantined.labels(stage, reason.value)
         self._worker = f"{stage}/{version('broker-events')}"
         self._limit = QuarantineLimit(
             settings.quarantine_limit_share, settings.quarantine_limit_records, settings.quarantine_limit_consecutive
         )
         self._stops = settings.quarantine_limit_action == "stop"
-        self._refused: dict[TopicPartition, dict[int, Reason]] = {}  # of this batch, by offset
+        self._rejected: dict[TopicPartition, dict[int, Reason]] = {}  # in this batch, by offset
         self._is_exceeded = False
-        # What the worker is to end with, once it has committed.
+        # The error that ends the worker after its next commit.
         self.end_of_work: QuarantineLimitExceeded | None = None
 
     def put(
         self, transaction: Transaction, record: KafkaRecord, problem: InvalidEvent, audit: Headers | None = None
     ) -> None:
-        """Produce the quarantine record of `record`; `audit`: its own headers, where a person has decided it."""
+        """Produce the quarantine record of `record`. `audit`: its headers, if an operator skips the record."""
         key, value, headers = record.key(), record.value(), record.headers() or []
         event_id, event_type, biz_type = _UNKNOWN if problem.reason in _UNREADABLE else _identity(value)
-        told = dict(headers)
+        by_name = dict(headers)
         quarantined: QuarantinedEvent = {
             "reason": str(problem.reason),
             "stage": self._stage,
@@ -82,23 +82,23 @@ class Quarantine:
             "event_type": event_type,
             "biz_type": biz_type,
             "worker": self._worker,
-            "recovered_from": _text(told.get(RECOVERED_FROM)),
-            "recovery_id": _text(told.get(RECOVERY_ID)),
+            "recovered_from": _text(by_name.get(RECOVERED_FROM)),
+            "recovery_id": _text(by_name.get(RECOVERY_ID)),
         }
         transaction.produce(self._topic, self._codec.encode(quarantined), key, record.partition(), audit)
-        self._refused.setdefault(partition_of(record), {})[record.offset()] = problem.reason
+        self._rejected.setdefault(partition_of(record), {})[record.offset()] = problem.reason
 
     def end_batch(self, partitions: Partitions) -> None:
-        """These records are done: count what was refused of them, raise or end the alarm of `QuarantineLimit`."""
-        refused: list[int] = []
+        """Count the rejected records of a processed batch, and raise or clear the alarm of `QuarantineLimit`."""
+        rejected: list[int] = []
         first = 0
         for tp, records in partitions.items():
-            if (reasons := self._refused.pop(tp, None)) is not None:
+            if (reasons := self._rejected.pop(tp, None)) is not None:
                 for reason, count in Counter(reasons.values()).items():
                     self._metrics.quarantined.labels(self._stage, reason).inc(count)
-                refused += [first + index for index, record in enumerate(records) if record.offset() in reasons]
+                rejected += [first + index for index, record in enumerate(records) if record.offset() in reasons]
             first += len(records)
-        exceeded = self._limit.count(sum(map(len, partitions.values())), refused)
+        exceeded = self._limit.count(sum(map(len, partitions.values())), rejected)
         self._health.alarm(exceeded)
         if (exceeded is not None) == self._is_exceeded:
             return
@@ -113,11 +113,11 @@ class Quarantine:
 
 
 def internal_error(record: KafkaRecord, error: Exception) -> InvalidEvent:
-    """Say what went wrong with a record that met a defect of ours, in quarantine and in the log."""
+    """Log an unexpected exception and return it as `InvalidEvent` for quarantine."""
     at = (record.topic(), record.partition(), record.offset())
-    frames = "".join(traceback.format_tb(error.__traceback__))  # the error's own text may quote the record
-    log.error("%s[%d]@%d: a defect of this program, %s\n%s", *at, type(error).__name__, frames)
-    # It may quote megabytes, or what has no UTF-8 form: neither must keep the record out of quarantine.
+    frames = "".join(traceback.format_tb(error.__traceback__))  # the error's message may quote the record
+    log.error("%s[%d]@%d: internal error, %s\n%s", *at, type(error).__name__, frames)
+    # The message may quote megabytes or lone surrogates. Neither may prevent the quarantine record.
     text = str(error)[:_DETAIL].encode("utf-8", "backslashreplace").decode()
     return InvalidEvent(Reason.INTERNAL_ERROR, "", f"{type(error).__name__}: {text}")
 
@@ -127,10 +127,10 @@ def _text(header: bytes | None) -> str | None:
 
 
 def _identity(value: bytes | None) -> tuple[str | None, str | None, str | None]:
-    """Id, event_type and biz_type as far as they can be read."""
+    """Return id, event_type and biz_type, None for each that cannot be read."""
     try:
         event: Any = orjson.loads(value or b"")
-    except orjson.JSONDecodeError:  # also of numbers that no float holds
+    except orjson.JSONDecodeError:  # also raised for numbers that no float holds
         try:
             event = lossless_json.parse(value or b"").root
         except InvalidEvent:

@@ -1,4 +1,4 @@
-"""The states of one partition of a table, by their keys. Pure."""
+"""The states of one table partition, by key. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from broker_events.runtime.kafka.clients import Headers
 
-# Above it reading and writing a record takes longer than all else: not for each of the events that change it.
+# Encoding a larger record takes most of the time, so it is encoded once per transaction, not per event.
 LARGE_BYTES: Final = 16_384
 
 R = TypeVar("R")
@@ -25,20 +25,20 @@ class RecordCodec(Protocol[R]):
 
 
 class _Unwritten(NamedTuple, Generic[R]):
-    """A record that isn't encoded yet, and how many bytes it has at most."""
+    """A record that is not encoded yet, and its maximum size in bytes."""
 
     record: R
     at_most: int
 
 
 class PartitionState(Generic[R]):
-    """Encoded records, in `values`; a large one that was put stays a record until `settle`.
+    """Encoded records in `values`. A large record that was put is encoded by `settle`.
 
-    Records that `get` returns are never altered. `values` may be filled before the first `put`; then call `reindex`.
+    Never changes records that `get` returned. Callers may fill `values` before the first `put`, then call `reindex`.
     """
 
     def __init__(self, codec: RecordCodec[R], index_keys: Callable[[R], Iterable[bytes]] | None = None) -> None:
-        """`index_keys`: what leads to a record besides its key."""
+        """`index_keys`: returns further keys that find a record."""
         self.values: dict[bytes, bytes] = {}
         self._codec = codec
         self._unwritten: dict[bytes, _Unwritten[R]] = {}
@@ -47,7 +47,7 @@ class PartitionState(Generic[R]):
         self._index: dict[bytes, bytes] = {}
 
     def reindex(self) -> None:
-        """Make the index of `values`; where two records claim an index key, it leads to the one with the lesser key."""
+        """Rebuild the index of `values`. If two records share an index key, it finds the one with the smaller key."""
         if self._index_keys is None:
             return
         self._index.clear()
@@ -55,16 +55,16 @@ class PartitionState(Generic[R]):
             try:
                 record = self._codec.decode(value)
             except ValueError:
-                continue  # whoever asks for this record is told
+                continue  # `get` raises for this record
             for index_key in self._index_keys(record):
                 self._index[index_key] = min(key, self._index.get(index_key, key))
 
     def holder(self, index_key: bytes) -> bytes | None:
-        """Return the key of the record that this index key leads to."""
+        """Return the key of the record that this index key finds."""
         return self._index.get(index_key)
 
     def lead(self, index_keys: Iterable[bytes], key: bytes) -> None:
-        """Let the index keys lead to the record of this key."""
+        """Point the index keys to the record of this key."""
         for index_key in index_keys:
             self._index[index_key] = key
 
@@ -79,10 +79,10 @@ class PartitionState(Generic[R]):
         return None if value is None else self._codec.decode(value)
 
     def put(self, key: bytes, record: R, headers: Headers, *, growth: int, limit: int) -> None:
-        """Change a record, which `get` gives from now on; `headers` are for its next change on the topic.
+        """Replace a record; `headers` go to its next record on the topic.
 
-        `growth`: bytes that it may have more than the one before; `limit`: bytes that key and value may have. Raises
-        InvalidEvent above that, and what the codec raises for a record of another form; nothing is changed then.
+        `growth`: maximum bytes that it adds to the previous record. `limit`: maximum bytes of key and value. Raises
+        InvalidEvent above the limit, and the codec's error for an invalid record. Changes nothing then.
         """
         unwritten = self._unwritten.get(key)
         before = len(self.values.get(key, b"")) if unwritten is None else unwritten.at_most
@@ -98,14 +98,14 @@ class PartitionState(Generic[R]):
         self._changed[key] = headers
 
     def encode(self, key: bytes, record: R, limit: int) -> bytes:
-        """Return the record's value. Raises InvalidEvent where key and value have more than `limit` bytes."""
+        """Return the record's encoded value. Raises InvalidEvent if key and value exceed `limit` bytes."""
         value = self._codec.encode(record)
         if len(key) + len(value) > limit:
-            raise InvalidEvent(Reason.TOO_LARGE, "", f"{len(key) + len(value)} bytes as a state, where {limit} fit")
+            raise InvalidEvent(Reason.TOO_LARGE, "", f"{len(key) + len(value)} bytes as a state, the limit is {limit}")
         return value
 
     def settle(self) -> dict[bytes, Headers]:
-        """Encode what isn't; return the keys changed since the last call, each with the headers of its last change."""
+        """Encode pending records. Return the keys changed since the last call, with the headers of the last change."""
         for key, unwritten in self._unwritten.items():
             self.values[key] = self._codec.encode(unwritten.record)
         self._unwritten.clear()

@@ -1,4 +1,4 @@
-"""A keyed table per partition, kept in memory as encoded bytes and in a compacted topic as the truth."""
+"""A keyed table per partition. A compacted topic is its source of truth; memory holds the encoded values."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ R = TypeVar("R")
 class StateTable(Generic[R]):
     """The states of the partitions that this worker is assigned: `table[partition]`.
 
-    They are ahead of the topic until `flush` has written the last value of every changed key into the open transaction,
-    and that commits with the offsets that it came from. A key changed many times in one transaction is one record.
+    They are ahead of the topic until `flush` writes every changed key's last value in the open transaction and that
+    transaction commits with the consumed offsets. Many changes of a key in one transaction give one record.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class StateTable(Generic[R]):
         stop: threading.Event,
         index_keys: Callable[[R], Iterable[bytes]] | None = None,
     ) -> None:
-        """`stop`: once it is set, a restore ends early. `index_keys`: what leads to a record besides its key."""
+        """`stop`: ends a restore early once set. `index_keys`: see `PartitionState`."""
         self._settings = settings
         self._stop = stop
         self._name = name
@@ -48,12 +48,12 @@ class StateTable(Generic[R]):
         self._partitions: dict[int, PartitionState[R]] = {}
 
     def restore(self, partitions: set[int], kept: set[int]) -> None:
-        """Hold these partitions and no others; read all but the `kept` ones from the topic, to its end.
+        """Replace the held partitions by these. Reads all except `kept` from the topic, to its end.
 
-        Raises RestartRequired, and Stopped when it was ended early.
+        Raises RestartRequired if changes are uncommitted, and Stopped if `stop` ended it early.
         """
         if not all(states.is_settled for states in self._partitions.values()):
-            raise RestartRequired(f"{self._topic} has changes that are in no transaction")
+            raise RestartRequired(f"{self._topic} has changes that no transaction contains")
         started = time.monotonic()
         numbers = sorted(partitions - kept)
         restored = 0
@@ -68,7 +68,7 @@ class StateTable(Generic[R]):
             for record in records:
                 key, value, values = record.key(), record.value(), self._partitions[record.partition()].values
                 if key is None:
-                    log.warning("%s[%d]@%d has no key; ignored", self._topic, record.partition(), record.offset())
+                    log.warning("%s[%d]@%d: ignored, has no key", self._topic, record.partition(), record.offset())
                 elif value is None:
                     values.pop(key, None)
                 else:
@@ -84,7 +84,7 @@ class StateTable(Generic[R]):
         return self._partitions[partition]
 
     def flush(self, transaction: Transaction) -> None:
-        """Produce every changed value, into the partition that it belongs to."""
+        """Produce every changed value to its partition."""
         for partition, states in self._partitions.items():
             for key, headers in states.settle().items():
                 transaction.produce(self._topic, states.values[key], key, partition, headers)

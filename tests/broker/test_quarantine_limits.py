@@ -31,7 +31,7 @@ def alarm(router: Worker) -> str:
     ("settings", "said"),
     [
         ({"quarantine_limit_share": 0.4, "quarantine_limit_records": 50}, "(QUARANTINE_LIMIT_SHARE 0.4)"),
-        ({"quarantine_limit_consecutive": 100}, "100 records in a row"),
+        ({"quarantine_limit_consecutive": 100}, "100 consecutive records"),
     ],
 )
 def test_ready_fails_until_it_is_over(pipeline: Pipeline, settings: dict[str, object], said: str) -> None:
@@ -61,7 +61,7 @@ def test_a_worker_that_is_to_stop_commits_and_says_why(pipeline: Pipeline) -> No
         assert router.wait() == 3
     assert "Traceback" not in router.log
     assert router.log.splitlines()[-1].endswith(
-        "ERROR   router 100 records in a row went to quarantine (QUARANTINE_LIMIT_CONSECUTIVE 100),"
+        "ERROR   router 100 consecutive records were quarantined (QUARANTINE_LIMIT_CONSECUTIVE 100),"
         " and QUARANTINE_LIMIT_ACTION is stop"
     )
     assert len(pipeline.read("event.credit")) == 10

@@ -85,7 +85,7 @@ def test_a_state_that_no_topic_would_take() -> None:
     tables = Tables()
     problem = fold_until_refused(tables, "TRANSFER", (status(900_000, ns) for ns in range(9)))
     assert problem.reason is Reason.TOO_LARGE
-    assert "as a state, where 4000000 fit" in problem.detail
+    assert "as a state, the limit is 4000000" in problem.detail
     tables.fold("TRANSFER", status(9, 11))
     assert 2_500_000 < max(tables.sizes()) <= LIMIT
 

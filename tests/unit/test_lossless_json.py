@@ -181,7 +181,7 @@ def test_native_code_finds_the_end_of_a_string_wherever_it_is(around: str) -> No
                 with patch.object(extension, "native", None):
                     assert found == outcome(value)
             if special >= " " and special not in '"\\':
-                with patch.object(lossless_json, "_parse_plainly", side_effect=AssertionError("the slow way")):
+                with patch.object(lossless_json, "_parse_in_python", side_effect=AssertionError("the slow way")):
                     parse(f'{{"a":"{text}","{text}b":1}}'.encode())
 
 
@@ -194,7 +194,7 @@ def test_depth_makes_no_difference(depth: int) -> None:
 
 
 def test_native_code_reads_what_is_usual() -> None:
-    with patch.object(lossless_json, "_parse_plainly", side_effect=AssertionError("the slow way")):
+    with patch.object(lossless_json, "_parse_in_python", side_effect=AssertionError("the slow way")):
         assert parse(b'{"a": ["\\u00e9", null], "b": {}}') == lossless_json.Document({"a": ["é", None], "b": {}}, 0)
 
 

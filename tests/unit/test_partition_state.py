@@ -53,7 +53,7 @@ def test_what_was_put_is_there(steps: list[tuple[bytes, int, bool]], size: int) 
         assert states.get(key) == expected.get(key)
         record = before + "y" * growth
         if len(key) + len(record) > LIMIT:
-            with pytest.raises(InvalidEvent, match=f"{len(key) + len(record)} bytes as a state, where {LIMIT} fit"):
+            with pytest.raises(InvalidEvent, match=f"{len(key) + len(record)} bytes as a state, the limit is {LIMIT}"):
                 put(states, key, record)
             continue
         put(states, key, record, str(number))
@@ -97,7 +97,7 @@ def test_a_change_that_is_in_no_transaction_ends_the_worker(monkeypatch: pytest.
     table: StateTable[str] = StateTable(settings, "state.accounts", codec, Metrics(), threading.Event())
     table.restore({0, 1}, set())
     put(table[1], b"a", "x")
-    with pytest.raises(RestartRequired, match="in no transaction"):
+    with pytest.raises(RestartRequired, match="no transaction contains"):
         table.restore({0, 1}, {1})
     table[1].settle()
     table.restore({1, 2}, {1})

@@ -78,7 +78,5 @@ def test_switched_off(limit: QuarantineLimit) -> None:
 
 
 def test_what_is_said_names_the_setting() -> None:
-    assert (
-        by_share().count(20, range(11)) == "11 of the last 20 records went to quarantine (QUARANTINE_LIMIT_SHARE 0.5)"
-    )
-    assert in_a_row(3).count(9, range(4)) == "4 records in a row went to quarantine (QUARANTINE_LIMIT_CONSECUTIVE 3)"
+    assert by_share().count(20, range(11)) == "11 of the last 20 records were quarantined (QUARANTINE_LIMIT_SHARE 0.5)"
+    assert in_a_row(3).count(9, range(4)) == "4 consecutive records were quarantined (QUARANTINE_LIMIT_CONSECUTIVE 3)"
