@@ -173,7 +173,7 @@ def test_another_type_is_refused(
     assert (found.subject, found.problem) == (ours.name, "incompatible")
     assert found.detail.startswith(f"{path} is ")
     assert says in found.detail
-    assert found.detail.endswith("keep the type and add a new nullable field instead")
+    assert found.detail.endswith("Keep the type and add a new nullable field")
     with pytest.raises(IncompatibleSchema) as refusal:
         Registry(url).register([other])
     assert str(refusal.value) == f"nothing was registered; {ours.name}: {found.detail}"
@@ -189,7 +189,7 @@ def test_another_type_is_refused(
 def test_a_field_that_is_gone_is_refused(url: str, subjects: tuple[Subject, ...]) -> None:
     ours = by_name(subjects, "event.transfer")
     Registry(url).register([ours])
-    with pytest.raises(IncompatibleSchema, match=r"fee, null or bytes .* is not here; its readers would read null"):
+    with pytest.raises(IncompatibleSchema, match=r"fee, null or bytes .* is missing here; its readers would read null"):
         Registry(url).register([changed(ours, drop="fee")])
     renamed = changed(ours, drop="fee", add=nullable("charge", "string"))
     assert [each.problem for each in Registry(url).check([renamed])] == ["incompatible"]
@@ -210,7 +210,7 @@ def test_a_weaker_level_is_found_and_set_right(url: str, subjects: tuple[Subject
 
 def test_what_is_no_registry_is_said(url: str, subjects: tuple[Subject, ...]) -> None:
     root = url.partition("/apis")[0]
-    with pytest.raises(RegistryError, match="check the URL's path"):
+    with pytest.raises(RegistryError, match="Check the path of the URL"):
         Registry(f"{root}/nowhere").check(subjects)
     with pytest.raises(RegistryError, match=r"http://127\.0\.0\.1:1 cannot be reached"):
         Registry("http://127.0.0.1:1").resolve(subjects[0].name, subjects[0].schema)
