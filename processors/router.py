@@ -140,6 +140,9 @@ class Router(Processor):
             [max(now_ms - received_ms, 0) / 1000 for received_ms in self._received_ms]
         )
         self._received_ms.clear()
+        for biz_type, count in self._routing.without_account_id.items():
+            self._metrics.without_account_id.labels(biz_type).inc(count)
+        self._routing.without_account_id.clear()
         duplicate_keys = self._routing.duplicate_keys
         self._metrics.duplicate_keys.inc(duplicate_keys - self._duplicate_keys)
         self._duplicate_keys = duplicate_keys

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from broker_events.runtime.events.account_key import check_key, missing_key
+from broker_events.runtime.events.account_key import (
+    ACCOUNT_IDS,
+    KEY_MEMBERS,
+    account_member,
+    check_key,
+    missing_key,
+)
 from broker_events.runtime.events.body_hash import body_hash
 from broker_events.runtime.events.duplicate_window import DuplicateWindow, duplicate_window
 from broker_events.runtime.events.event_reader import EventReader, Readable, Routed
@@ -13,7 +20,7 @@ from broker_events.runtime.events.lossless_json import excerpt, refuse_ambiguous
 from broker_events.runtime.events.pushed_event import parse_event
 from broker_events.runtime.events.trace_context import TRACEPARENT
 from broker_events.runtime.events.transcoder import Transcoder
-from broker_events.schemas.catalog import Contract
+from broker_events.schemas.catalog import AccountMember, Contract
 from broker_events.schemas.invalid_event import InvalidEvent, Reason
 
 if TYPE_CHECKING:
@@ -27,6 +34,7 @@ class Route(NamedTuple):
     event_type: str
     topic: str
     transcoder: Transcoder
+    account_key: Sequence[AccountMember] | None
 
 
 TypedRecord = Routed[Route | None]
@@ -47,13 +55,15 @@ class Routing:
 
         `size_limit`: most bytes of key and value of a typed record together.
         """
+        self.without_account_id: Counter[str] = Counter()
+        """By biz_type: typed events whose key is something else than the broker's id of the account."""
         self._size_limit = size_limit
         self._routes: dict[str, Route] = {}
         readable: list[Readable[Route]] = []
         for biz_type, contract in contracts.items():
             name = contract.topics[0].name
             transcoder = Transcoder(contract, schema_ids[name])
-            route = Route(biz_type, str(contract.event_type), topic(name), transcoder)
+            route = Route(biz_type, str(contract.event_type), topic(name), transcoder, contract.account_key)
             self._routes[biz_type] = route
             readable.append(Readable(contract, schema_ids[name], route))
         self._reader = EventReader(readable)
@@ -115,12 +125,15 @@ class Routing:
             raise InvalidEvent(Reason.ID_CONFLICT, "/id", "an event of this id with another body came before")
         route = find_route(event, self._routes)
         typed = route.transcoder.encode_event(document, right=right)
-        if key is None:
-            raise missing_key(event["payload"])
+        payload, members = event["payload"], route.account_key or KEY_MEMBERS
+        if key is None or account_member(payload, members) is None:
+            raise missing_key(payload, members)
         check_key(key)
         if len(typed) + len(key) > self._size_limit:
             raise InvalidEvent(Reason.TOO_LARGE, "", f"the typed record has {len(typed)} bytes")
         window.remember(event_id, body)
+        if account_member(payload, ACCOUNT_IDS) is None:
+            self.without_account_id[route.biz_type] += 1
         return route, typed, TRACEPARENT in event
 
 

@@ -22,10 +22,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from broker_events.schemas.schema_rules import ContractError, read_schema, records
 
-__all__ = ["RAW", "Catalog", "Contract", "ContractError", "TopicContract", "load_catalog"]
+__all__ = ["RAW", "AccountMember", "Catalog", "Contract", "ContractError", "TopicContract", "load_catalog"]
 
 RAW: Final = "raw"
 """Name of the topic with the events as pushed."""
+
+AccountMember = Literal["account_id", "account", "account_number", "client_request_id"]
+"""Payload members that can give the key of an event, the preferred one first."""
 
 _GROUPS = ("events", "state", "alerts", "internal")
 _SAMPLE = re.compile(r"samples/(accept/[a-z0-9-]+(\.record)?|reject/[a-z0-9_]+--[a-z0-9-]+)\.json")
@@ -62,6 +65,7 @@ class _Metadata(BaseModel):
     source: _Text
     biz_type: _BizType | None = None
     event_type: _BizType | None = None
+    account_key: Annotated[tuple[AccountMember, ...], Field(min_length=1)] | None = None
     topics: Annotated[tuple[TopicContract, ...], Field(min_length=1)]
 
 
@@ -71,6 +75,7 @@ class Contract:
 
     `schema` is the parsed schema.avsc. `schema_text` is the JSON text for the registry: compact, in the file's order,
     with docs and origins. Both are None for topics of plain bytes. `biz_type` and `event_type` are set for events only.
+    `account_key` lists payload members, one of which every event must have; None allows any `AccountMember`.
     """
 
     name: str
@@ -80,6 +85,7 @@ class Contract:
     source: str
     biz_type: str | None
     event_type: str | None
+    account_key: tuple[AccountMember, ...] | None
     topics: tuple[TopicContract, ...]
     schema: dict[str, Any] | None
     schema_text: str | None
@@ -151,8 +157,8 @@ def _load(folder: Path) -> Contract:
     schema = read_schema(schema_path, of_event=of_event) if of_event or schema_path.exists() else None
     if of_event:
         _check_event(path, metadata)
-    elif metadata.biz_type is not None or metadata.event_type is not None:
-        raise ContractError(path, "biz_type", "and event_type are allowed for events only")
+    elif (metadata.biz_type, metadata.event_type, metadata.account_key) != (None, None, None):
+        raise ContractError(path, "biz_type", "event_type and account_key are allowed for events only")
     return Contract(
         name=folder.name,
         folder=folder,

@@ -324,19 +324,22 @@ struct Route {
     event_type: Box<[u8]>,
     header: Vec<u8>,
     record: Record,
+    /// Places of the members one of which must name the account.
+    account: Vec<usize>,
 }
 
-/// biz_type, event_type, label to return, frame, plan of the record.
+/// biz_type, event_type, label to return, frame, plan of the record, `Route::account`.
 #[derive(FromPyObject)]
-struct RoutePlan(String, String, Py<PyAny>, Vec<u8>, RecordPlan);
+struct RoutePlan(String, String, Py<PyAny>, Vec<u8>, RecordPlan, Vec<usize>);
 
-/// A read event: route and id, number of overwritten repeated members, whether the envelope has trace context, and
-/// the body hash.
+/// A read event: route and id, number of overwritten repeated members, whether the envelope has trace context, whether
+/// a member names the account, and the body hash.
 struct Found<'a, 'e> {
     route: &'a Route,
     id: &'e str,
     hidden: usize,
     traced: bool,
+    has_account: bool,
     body: i64,
 }
 
@@ -353,9 +356,12 @@ impl EventReader {
     #[new]
     fn new(routes: Vec<RoutePlan>) -> PyResult<Self> {
         let routes = routes.into_iter().enumerate().map(|(number, plan)| {
-            let RoutePlan(biz_type, event_type, label, header, plan) = plan;
+            let RoutePlan(biz_type, event_type, label, header, plan, account) = plan;
             let event_type = event_type.into_bytes().into();
-            Ok((biz_type.into_bytes(), Route { number, label, event_type, header, record: Record::new(plan)? }))
+            Ok((
+                biz_type.into_bytes(),
+                Route { number, label, event_type, header, record: Record::new(plan)?, account },
+            ))
         });
         Ok(EventReader { routes: routes.collect::<PyResult<_>>()?, hidden: AtomicUsize::new(0) })
     }
@@ -364,7 +370,7 @@ impl EventReader {
     /// the envelope has trace context, and the body hash. None if the Python path must decide.
     fn read<'py>(&self, py: Python<'py>, value: Option<&[u8]>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let mut out = buffer(value);
-        let Some(Found { route, id, hidden, traced, body }) = self.write(value, &mut out, &mut 0) else {
+        let Some(Found { route, id, hidden, traced, body, .. }) = self.write(value, &mut out, &mut 0) else {
             return Ok(None);
         };
         let read = (&route.label, id, PyBytes::new(py, &out), hidden, traced, body);
@@ -383,7 +389,8 @@ impl EventReader {
         size_limit: usize,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (mut out, mut right) = (buffer(value), 0);
-        let Some(Found { route, id, hidden, traced, body }) = self.write(value, &mut out, &mut right) else {
+        let Some(Found { route, id, hidden, traced, has_account, body }) = self.write(value, &mut out, &mut right)
+        else {
             return Ok(right.into_pyobject(py)?.into_any());
         };
         let id = window.hash(id);
@@ -391,7 +398,8 @@ impl EventReader {
         if known == Some(body) {
             return Ok((&route.label, py.None(), false).into_pyobject(py)?.into_any());
         }
-        if known.is_some() || key.is_none_or(|key| !is_account_key(key) || out.len() + key.len() > size_limit) {
+        let fits = |key: &[u8]| is_account_key(key) && out.len() + key.len() <= size_limit;
+        if known.is_some() || !has_account || !key.is_some_and(fits) {
             return Ok(right.into_pyobject(py)?.into_any());
         }
         let routed = (&route.label, PyBytes::new(py, &out), traced).into_pyobject(py)?.into_any();
@@ -418,13 +426,16 @@ impl EventReader {
         let mut next = first;
         while let Some(message) = messages.get(next).filter(|message| writer.takes(message)) {
             out.clear();
-            let Some(Found { route, id, hidden, traced, body }) = self.write(message.value(), &mut out, &mut 0) else {
+            let Some(found) = self.write(message.value(), &mut out, &mut 0) else {
                 break;
             };
+            let Found { route, id, hidden, traced, has_account, body } = found;
             let id = window.hash(id);
             match (window.body(id), message.key()) {
                 (Some(other), _) if other == body => known[route.number] += 1,
-                (None, Some(key)) if !traced && is_account_key(key) && out.len() + key.len() <= size_limit => {
+                (None, Some(key))
+                    if !traced && has_account && is_account_key(key) && out.len() + key.len() <= size_limit =>
+                {
                     if !writer.write(route.number, key, &out, records.partition, message) {
                         break;
                     }
@@ -512,7 +523,9 @@ impl EventReader {
         }
         extra.write(out)?;
         let id = std::str::from_utf8(id).ok()?;
-        Some(Found { route, id, hidden: members.hidden, traced, body: members_hash(&payload)? })
+        let names_account = |&at: &usize| matches!(members.values[at], Value::Text(text) if !text.raw.is_empty());
+        let has_account = route.account.iter().any(names_account);
+        Some(Found { route, id, hidden: members.hidden, traced, has_account, body: members_hash(&payload)? })
     }
 }
 

@@ -1,13 +1,24 @@
-"""Account key of an event: the Kafka key of raw and typed records."""
+"""Account key of an event: the Kafka key of raw and typed records (docs/adr/0013-account-key.md).
 
-from collections.abc import Mapping
-from typing import Any
+The bridge sets the key of a raw record before the biz_type is known: the first of `KEY_MEMBERS` that is a string and not
+empty. If a contract lists `account_key`, its events are typed only with one of these members.
+"""
 
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, get_args
+
+from broker_events.schemas.catalog import AccountMember
 from broker_events.schemas.invalid_event import InvalidEvent, Reason
 from broker_events.schemas.schema_rules import MAX_ID_BYTES
 
-# Fees and credits name the account `account`. Their `contra_account` is the firm's own account, never the key.
-KEY_MEMBERS = ("account_id", "account", "account_number", "client_request_id")
+KEY_MEMBERS: Final[tuple[AccountMember, ...]] = get_args(AccountMember)
+"""Payload members that can give the key, the preferred one first.
+
+Fees and credits name the account `account`. Their `contra_account` is the firm's own account, never the key.
+"""
+
+ACCOUNT_IDS: Final[tuple[AccountMember, ...]] = ("account_id", "account")
+"""Members that hold the broker's id of an account. The others are substitutes."""
 
 
 def account_key(payload: Mapping[str, Any]) -> str | None:
@@ -15,18 +26,27 @@ def account_key(payload: Mapping[str, Any]) -> str | None:
 
     Returns None if there is none or if it exceeds `MAX_ID_BYTES`. Later members never replace an oversized one.
     """
-    member = _member(payload)
+    member = account_member(payload)
     return None if member is None or utf8_bytes(payload[member]) > MAX_ID_BYTES else payload[member]
 
 
-def missing_key(payload: Mapping[str, Any]) -> InvalidEvent:
-    """Return why an event has no account key."""
-    member = _member(payload)
+def account_member(payload: Mapping[str, Any], members: Sequence[AccountMember] = KEY_MEMBERS) -> AccountMember | None:
+    """Return the first of these members that is a string and not empty."""
+    for member in members:
+        value = payload.get(member)
+        if isinstance(value, str) and value:
+            return member
+    return None
+
+
+def missing_key(payload: Mapping[str, Any], members: Sequence[AccountMember] = KEY_MEMBERS) -> InvalidEvent:
+    """Return why an event has no account key among these members."""
+    member = account_member(payload, members)
     if member is not None and (size := utf8_bytes(payload[member])) > MAX_ID_BYTES:
         return InvalidEvent(
             Reason.TOO_LARGE, f"/payload/{member}", f"expected at most {MAX_ID_BYTES} bytes, got {size}"
         )
-    return InvalidEvent(Reason.NO_ACCOUNT, "/payload", "no account_id, account, account_number or client_request_id")
+    return InvalidEvent(Reason.NO_ACCOUNT, "/payload", f"no {' or '.join(members)} that is a text")
 
 
 def check_key(key: bytes) -> None:
@@ -42,11 +62,3 @@ def check_key(key: bytes) -> None:
 def utf8_bytes(text: str) -> int:
     """Return the size of a text in UTF-8 bytes."""
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
-
-
-def _member(payload: Mapping[str, Any]) -> str | None:
-    for member in KEY_MEMBERS:
-        value = payload.get(member)
-        if isinstance(value, str) and value:
-            return member
-    return None

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from broker_events.native import extension
+from broker_events.runtime.events.account_key import ACCOUNT_IDS
 from broker_events.runtime.events.duplicate_window import DuplicateWindow
 from broker_events.runtime.events.event_plan import FieldKind, Holder, RecordPlan, plan_event
-from broker_events.schemas.catalog import Contract
+from broker_events.schemas.catalog import Contract, ContractError
 from broker_events.schemas.frame import frame
 
 if TYPE_CHECKING:
@@ -47,7 +48,14 @@ class EventReader(Generic[L]):
     def __init__(self, readable: Iterable[Readable[L]]) -> None:
         """Raises `ContractError` for a schema that events do not support."""
         routes = [
-            (biz_type, str(one.contract.event_type), one.label, frame(one.schema_id), _plan(plan_event(one.contract)))
+            (
+                biz_type,
+                str(one.contract.event_type),
+                one.label,
+                frame(one.schema_id),
+                _plan(plan := plan_event(one.contract)),
+                _account_places(one.contract, plan),
+            )
             for one in readable
             if (biz_type := one.contract.biz_type) is not None
         ]
@@ -84,6 +92,16 @@ class EventReader(Generic[L]):
 
 def _no_valid_field(*_event: object) -> int:
     return 0
+
+
+def _account_places(contract: Contract, plan: RecordPlan) -> list[int]:
+    """Places of the payload's members one of which an event has whose key needs no judgement."""
+    members = contract.account_key or ACCOUNT_IDS
+    names, payload_names, *_ = _plan(plan)
+    places = [len(names) + place for place, name in enumerate(payload_names or ()) if name in members]
+    if not places:
+        raise ContractError(contract.folder / "contract.toml", "account_key", f"no field reads {' or '.join(members)}")
+    return places
 
 
 def _plan(plan: RecordPlan, first: Holder = Holder.ENVELOPE) -> _Plan:

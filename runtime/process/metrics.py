@@ -80,6 +80,9 @@ class Metrics:
         # router
         self.routed = self._counter("routed", "Events written to a typed topic", "biz_type")
         self.duplicates = self._counter("duplicates", "Events that were pushed again with the same body", "biz_type")
+        self.without_account_id = self._counter(
+            "without_account_id", "Events whose key is no account id but what stands in for it", "biz_type"
+        )
         self.duplicate_keys = self._counter("duplicate_keys", "JSON members that a later one of the same name overrode")
         self.raw_to_typed = self._latency(
             "raw_to_typed_seconds", "From the time of the raw record (received) to committed in a typed topic"

@@ -13,7 +13,7 @@ import pytest
 
 from broker_events.native import extension
 from broker_events.processors.routing import Route, find_route
-from broker_events.runtime.events.account_key import account_key
+from broker_events.runtime.events.account_key import KEY_MEMBERS, account_member, missing_key
 from broker_events.runtime.events.event_reader import EventReader, Readable
 from broker_events.runtime.events.pushed_event import parse_event
 from broker_events.runtime.events.transcoder import Transcoder
@@ -28,7 +28,13 @@ EVENTS = next(iter(CATALOG.events.values())).folder.parent
 ACCEPTED = sorted(path for path in EVENTS.glob("*/samples/accept/*.json") if not path.name.endswith(".record.json"))
 REJECTED = sorted(EVENTS.glob("*/samples/reject/*.json"))
 ROUTES = {
-    biz_type: Route(biz_type, str(contract.event_type), contract.topics[0].name, Transcoder(contract, SCHEMA_ID))
+    biz_type: Route(
+        biz_type,
+        str(contract.event_type),
+        contract.topics[0].name,
+        Transcoder(contract, SCHEMA_ID),
+        contract.account_key,
+    )
     for biz_type, contract in CATALOG.events.items()
 }
 READER = EventReader(Readable(contract, SCHEMA_ID, ROUTES[biz_type]) for biz_type, contract in CATALOG.events.items())
@@ -71,8 +77,9 @@ def read(value: bytes) -> tuple[Route, bytes]:
     route = find_route(event, ROUTES)
     typed = route.transcoder.encode(value)
     assert fast is None or fast[:3] == (route, event["id"], typed)
-    if account_key(event["payload"]) is None:
-        raise InvalidEvent(Reason.NO_ACCOUNT, "/payload")
+    members = route.account_key or KEY_MEMBERS
+    if account_member(event["payload"], members) is None:
+        raise missing_key(event["payload"], members)
     return route, typed
 
 

@@ -28,6 +28,7 @@ WITHOUT_A_RULE = {
     "batch_records": "a size",
     "alerts": "what it is all for; alerts go to their own consumers",
     "active_alerts": "as alerts",
+    "without_account_id": "legitimate: the account may not exist yet; what is not is NoAccount",
     "connected": "the broker pings an open stream: BridgeSilent",
     "reconnects": "each resumes where the last one ended; one that does not is BridgeSilent",
     "push_to_raw_seconds": "what waits is lag_seconds; latency is seen too late, after the event",

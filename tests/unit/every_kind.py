@@ -60,7 +60,7 @@ SCHEMA: dict[str, Any] = {
 
 
 def contract(schema: dict[str, Any] = SCHEMA) -> Contract:
-    return Contract("every-kind", Path("every-kind"), "me", ".", ".", "EVERY_KIND", "TEST", (), schema, "")
+    return Contract("every-kind", Path("every-kind"), "me", ".", ".", "EVERY_KIND", "TEST", None, (), schema, "")
 
 
 def event(**payload: Any) -> dict[str, Any]:

@@ -132,7 +132,7 @@ def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
         ("ACCOUNT_UPDATE", {"restrictions": ["US", "M" * 8_300_000 + "_LIQUIDATE_ONLY"]}, "/payload/restrictions/1"),
         ("TRANSFER", {"status": "RETURNED", "client_request_id": "R" * 7_900_000}, "/payload/client_request_id"),
         ("TRANSFER", {"account_id": "é" * (MAX_ID_BYTES // 2) + "e"}, "/payload/account_id"),
-        ("TRANSFER", {"account_id": None, "account": None, "account_number": "1" * 4097}, "/payload/account_number"),
+        ("ACCOUNT_INFO_UPDATE", {"account_id": None, "account_number": "1" * 4097}, "/payload/account_number"),
         ("VIRTUAL_ACCOUNT_BCAN_UPDATE", {"type": "x" * 4097}, "/payload/type"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 from collections.abc import Iterator
@@ -22,8 +23,12 @@ from broker_events.schemas.catalog import load_catalog
 from broker_events.schemas.invalid_event import InvalidEvent, Reason
 
 EVENTS = load_catalog().events
-CREDIT = Route("CREDIT", "FUNDING", "broker.event.credit", Transcoder(EVENTS["CREDIT"], 1))
-CLOSE = Route("ACCOUNT_CLOSE", "ACCOUNT", "broker.event.account-close", Transcoder(EVENTS["ACCOUNT_CLOSE"], 2))
+CREDIT = Route(
+    "CREDIT", "FUNDING", "broker.event.credit", Transcoder(EVENTS["CREDIT"], 1), EVENTS["CREDIT"].account_key
+)
+CLOSE = Route(
+    "ACCOUNT_CLOSE", "ACCOUNT", "broker.event.account-close", Transcoder(EVENTS["ACCOUNT_CLOSE"], 2), ("account_id",)
+)
 ROUTES = {"CREDIT": CREDIT, "ACCOUNT_CLOSE": CLOSE}
 
 
@@ -316,3 +321,38 @@ def test_native_code_of_another_version_stops_the_start(monkeypatch: pytest.Monk
     monkeypatch.setattr(extension, "native", Older)
     with pytest.raises(TypeError, match="positional arguments"):
         Routing(EVENTS, IDS, str, 10_000)
+
+
+def without_account_ids(biz_type: str) -> dict[str, Any]:
+    """The first sample, which names its account by nothing but what can stand in for the broker's id."""
+    samples = sorted((EVENTS[biz_type].folder / "samples" / "accept").glob("documented*.json"))
+    event: dict[str, Any] = json.loads(next(path for path in samples if ".record" not in path.name).read_bytes())
+    payload = {name: value for name, value in event["payload"].items() if name not in ("account_id", "account")}
+    return {**event, "payload": {**payload, "account_number": "5KT05001", "client_request_id": "r-1"}}
+
+
+STRICT = sorted(biz_type for biz_type, contract in EVENTS.items() if contract.account_key is not None)
+
+
+@pytest.mark.parametrize("biz_type", STRICT)
+def test_an_event_without_the_account_id_that_its_documents_have_is_refused(biz_type: str) -> None:
+    event = without_account_ids(biz_type)
+    empty = {**event, "payload": {**event["payload"], "account_id": ""}}
+    for way in (contextlib.nullcontext, without_native_code):
+        with way():
+            partition = Partition()
+            for refused in (event, empty):
+                assert partition.put(json.dumps(refused).encode(), b"5KT05001") == "no_account"
+            account = {**event, "payload": {**event["payload"], "account_id": "A-1"}}
+            assert partition.put(json.dumps(account).encode(), b"A-1") == EVENTS[biz_type].topics[0].name
+            assert not partition.routing.without_account_id
+
+
+def test_an_event_that_may_come_before_its_account_exists_is_typed_and_counted() -> None:
+    assert set(EVENTS) - set(STRICT) == {"ACCOUNT_INFO_UPDATE"}
+    event = json.dumps(without_account_ids("ACCOUNT_INFO_UPDATE")).encode()
+    for way in (contextlib.nullcontext, without_native_code):
+        with way():
+            partition = Partition()
+            assert partition.put(event, b"5KT05001") == "event.account-info-update"
+            assert partition.routing.without_account_id == {"ACCOUNT_INFO_UPDATE": 1}
