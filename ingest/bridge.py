@@ -12,7 +12,7 @@ from typing import Final
 
 from confluent_kafka import KafkaException
 
-from broker_events.ingest.cursors import PARTITION, Cursor, cursor_key, read_positions
+from broker_events.ingest.cursors import NO_STREAM, PARTITION, Cursor, cursor_key, read_positions
 from broker_events.ingest.cursors import TOPIC as CURSORS
 from broker_events.ingest.handoff_queue import HandoffQueue
 from broker_events.ingest.intake_metrics import IntakeMetrics
@@ -22,6 +22,7 @@ from broker_events.ingest.sources.source import EventSource, Received
 from broker_events.runtime.consume.commit_rule import CommitRule
 from broker_events.runtime.kafka.acls import verify_access
 from broker_events.runtime.kafka.clients import admin_client
+from broker_events.runtime.kafka.cluster_clock import ClusterClock
 from broker_events.runtime.kafka.topics import plan_topics, verify_topics
 from broker_events.runtime.kafka.transaction import Transaction
 from broker_events.runtime.process.errors import Fenced, RestartRequired
@@ -71,6 +72,7 @@ class Bridge:
         self._commit_rule = CommitRule(
             settings.commit_interval_ms / 1000, settings.transaction_records, settings.transaction_timeout_ms / 1000
         )
+        self._clock = ClusterClock(settings.max_clock_skew_s)
         self._committed_at = 0.0  # monotonic
         self._positions: dict[str, str] = {}
         self._moved: dict[str, Cursor] = {}
@@ -113,6 +115,8 @@ class Bridge:
         transaction = Transaction(self._settings, f"{self._settings.topic_prefix}.ingest.{name}")
         try:
             transaction.init()
+            transaction.begin()
+            self._commit(transaction)  # of no event: it compares the clocks
             self._positions = keep_trying(
                 f"topic {self._cursor_topic}",
                 lambda: read_positions(self._settings, name),
@@ -201,10 +205,14 @@ class Bridge:
     def _commit(self, transaction: Transaction) -> None:
         if not transaction.is_open:
             return
-        for stream, cursor in self._moved.items():
-            transaction.produce(self._cursor_topic, cursor.encode(), cursor_key(self._source.name, stream), PARTITION)
+        name = self._source.name
+        cursors = {cursor_key(name, stream): cursor.encode() for stream, cursor in self._moved.items()}
+        for key, value in (cursors or {cursor_key(name, NO_STREAM): None}).items():
+            transaction.produce(self._cursor_topic, value, key, PARTITION, delivered=self._clock.sent())
         began = time.monotonic()
         try:
+            transaction.await_reports()
+            self._clock.verify()
             transaction.commit()
         except Exception:
             self._counts.failed()

@@ -17,6 +17,8 @@ from broker_events.runtime.settings import Settings
 
 TOPIC: Final = "ingest.cursors"
 PARTITION: Final = 0
+NO_STREAM: Final = ""
+"""Its key holds tombstones alone: they are written for the time at which the cluster appends them."""
 
 
 class Cursor(NamedTuple):

@@ -39,7 +39,10 @@ _BizType = Annotated[str, Field(pattern=r"^[A-Z0-9]+(_[A-Z0-9]+)*$")]
 
 
 class TopicContract(BaseModel):
-    """A topic. `name` excludes the deployment's prefix; `key` describes the record key."""
+    """A topic. `name` excludes the deployment's prefix; `key` describes the record key.
+
+    `append_time`: the timestamp of a record is the broker's append time, not the producer's.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -47,6 +50,7 @@ class TopicContract(BaseModel):
     key: _Text
     cleanup: Literal["delete", "compact"]
     retention_days: Annotated[int, Field(gt=0)] | None = None
+    append_time: bool = False
 
     @model_validator(mode="after")
     def _retention_belongs_to_delete(self) -> Self:

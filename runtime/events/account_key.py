@@ -1,7 +1,7 @@
 """Account key of an event: the Kafka key of raw and typed records (docs/adr/0013-account-key.md).
 
-The bridge sets the key of a raw record before the biz_type is known: the first of `KEY_MEMBERS` that is a string and not
-empty. If a contract lists `account_key`, its events are typed only with one of these members.
+The bridge sets the key of a raw record before the biz_type is known: the first of `KEY_MEMBERS` that is a string and
+not empty. If a contract lists `account_key`, its events are typed only with one of these members.
 """
 
 from collections.abc import Mapping, Sequence

@@ -93,7 +93,7 @@ def plan_topics(catalog: Catalog, settings: Settings) -> tuple[TopicPlan, ...]:
             "cleanup.policy": topic.cleanup,
             "max.message.bytes": str(settings.max_message_bytes * factor),
             # A derived record keeps the time of its source: Kafka must accept any age.
-            "message.timestamp.type": "CreateTime",
+            "message.timestamp.type": "LogAppendTime" if topic.append_time else "CreateTime",
             "message.timestamp.before.max.ms": str(2**63 - 1),
             "message.timestamp.after.max.ms": str(MOST_AHEAD_MS),
         }

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from broker_events.native import extension
 from broker_events.runtime.kafka.clients import Headers, producer_config, refused
@@ -88,16 +89,17 @@ class Transaction:
         partition: int = -1,
         headers: Headers | None = None,
         timestamp: int = 0,
+        delivered: Callable[[KafkaError | None, Message], None] | None = None,
     ) -> None:
         """Add a record to the open transaction; partition -1 lets the partitioner choose by key.
 
-        `timestamp` is the record's create time in ms since the epoch, 0 for now. Blocks while the producer's queue is
-        full. Raises RestartRequired if the record is rejected (too large).
+        `timestamp` is the record's create time in ms since the epoch, 0 for now; `delivered` gets the delivery report.
+        Blocks while the producer's queue is full. Raises RestartRequired if the record is rejected (too large).
         """
         while True:
             try:
-                # Positional arguments are faster; the two None are callbacks.
-                self._producer.produce(topic, value, key, partition, None, None, timestamp, headers)
+                # Positional arguments are faster.
+                self._producer.produce(topic, value, key, partition, delivered, None, timestamp, headers)
             except BufferError:
                 self._serve(0.1)
             except KafkaException as error:
@@ -130,6 +132,11 @@ class Transaction:
                 raise self._restart("flush", error) from None
         if left:
             raise RestartRequired(f"flush: Kafka has not taken {left:,} records within {self._timeout_s:g} s")
+
+    def await_reports(self) -> None:
+        """Wait until the delivery reports of everything produced so far are in; whatever failed, `commit` raises."""
+        with self._watchdog.limit("flush", self._timeout_s + _HANGS_AFTER_S), suppress(KafkaException):
+            self._producer.flush(self._timeout_s)
 
     def commit(
         self,
@@ -221,6 +228,11 @@ class Transaction:
             return self._fenced(call, error)
         if error.code() == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
             return refused(f"Write on transactional-id {self.transactional_id} ({error.str()})")
+        if error.code() == KafkaError.INVALID_TIMESTAMP:
+            return RestartRequired(
+                f"{call}: {error.str()} ({error.name()}): a record's time is too far from the cluster's. Compare the "
+                "clocks of this machine and of the bridge's with the cluster's"
+            )
         return RestartRequired(f"{call}: {error.str()} ({error.name()})")
 
     def _fenced(self, call: str, error: KafkaError) -> PipelineError:

@@ -144,6 +144,7 @@ REFUSED = (
         Reason.DUPLICATE_KEY,
         "/payload/amount",
     ),
+    Refused("account-number-alone", odd("second", account=None, account_number="N-1"), Reason.NO_ACCOUNT, "/payload"),
     Refused("no-account", odd("no-account", account=None, client_request_id=None), Reason.NO_ACCOUNT, "/payload", None),
     amount("word", "ten"),
     amount("empty", ""),
@@ -222,9 +223,4 @@ ACCEPTED = (
     ),
     Accepted("7-megabytes", odd("7", memo="m" * 7 * MEGABYTE), {"amount": Decimal("1.50")}),
     Accepted("record-larger-than-its-event", growing("grown", 8_300_000), {"amount": Decimal("1.50")}),
-    Accepted(
-        "account-in-second-place",
-        odd("second", account=None, account_number="N-1"),
-        {"account_id": None, "amount": Decimal("1.50")},
-    ),
 )

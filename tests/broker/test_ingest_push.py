@@ -119,7 +119,7 @@ def test_a_second_bridge_of_the_same_source_takes_over(settings: Settings, tmp_p
     ):
         first.wait_for("the push stream is open")
         with BridgeProcess(settings, tmp_path, port=server.port) as second:
-            assert first.wait() == 4
+            assert first.wait() == 4, first.output
             assert "another bridge of source grpc has taken over" in first.output
             wait_for_raw(settings, len(events))
             assert second.stop() == 0

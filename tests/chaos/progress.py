@@ -61,7 +61,7 @@ class _Cursors:
     def behind(self) -> bool:
         """Whether the bridge has yet to commit the last event of the simulator's log."""
         for message in self._consumer.consume(10_000, 0.2):
-            if message.error() is None:
+            if message.error() is None and message.value() is not None:
                 self._positions[(message.key() or b"").decode()] = json.loads(message.value() or b"")["position"]
         told = self._run.report["log"]
         last = {f"grpc/{name}": of["last_position"] for name, of in told["by_event_type"].items() if of["events"]}
