@@ -62,7 +62,9 @@ def offsets_since(
     settings: Settings, times_ms: Mapping[TopicPartition, int], stop: threading.Event | None = None
 ) -> dict[TopicPartition, int]:
     """Same as `offsets_at`, with one time per partition."""
-    found = _offsets(settings, {tp: OffsetSpec.for_timestamp(time_ms) for tp, time_ms in times_ms.items()}, stop)
+    # Kafka reads a negative time as a command: -1 is the end of the partition.
+    specs = {tp: OffsetSpec.for_timestamp(max(time_ms, 0)) for tp, time_ms in times_ms.items()}
+    found = _offsets(settings, specs, stop)
     return end_offsets(settings, times_ms, stop) | {tp: offset for tp, offset in found.items() if offset >= 0}
 
 
