@@ -199,7 +199,8 @@ class NdjsonFiles:
         `stream`: that of the checkpoints, "" for none. `place`: where an earlier import ended.
         """
         text, limit, before, end = source.text, self._limit, self.done_bytes, place
-        while line := text.readline(limit + 1):
+        is_ended = True
+        while is_ended and (line := text.readline(limit + 1)):  # what a writer adds to an open line belongs to it
             whole, is_ended = None, line.endswith(b"\n")
             if is_ended:
                 read.sha.update(line)
@@ -221,7 +222,8 @@ class NdjsonFiles:
                 if read.lines % _PROGRESS_LINES == 0:
                     self.done_bytes = before + source.done_bytes()
             value = line.removesuffix(b"\r").removeprefix(BOM)
-            if value and not value.isspace() and not is_read:
+            # The head of an oversized line may be blank: the line is not.
+            if (whole or (value and not value.isspace())) and not is_read:
                 checkpoint = Checkpoint(stream, str(end)) if stream else Checkpoint("", "")
                 number = read.lines if is_ended else read.lines + 1
                 yield Received(value, time.time_ns() // 1000, "", "", "", "", "", checkpoint, name, number, whole)

@@ -284,3 +284,19 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     found, grown_kib = done.stdout.splitlines()
     assert found == f"[{size}, None]"
     assert int(grown_kib) < 50_000
+
+
+def test_an_oversized_line_that_begins_with_blanks_is_marked(imports: Imports, tmp_path: Path) -> None:
+    line = b" " * 70_000 + b'{"x":"' + b"y" * LIMIT + b'"}'
+    (marked,) = imports.read(written(tmp_path / "a", line + b"\n"))
+    assert marked.whole == (len(line), hashlib.sha256(line).hexdigest())
+
+
+def test_what_a_writer_adds_to_an_open_line_is_not_read_as_a_line(tmp_path: Path) -> None:
+    path = written(tmp_path / "a", b"1\n2")
+    lines = NdjsonFiles([path], limit=LIMIT).receive(dict)
+    assert next(lines).payload == b"1"
+    assert next(lines).payload == b"2"
+    with path.open("ab") as writer:
+        writer.write(b"3\n4\n")
+    assert [*lines] == []
