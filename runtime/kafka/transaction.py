@@ -50,6 +50,7 @@ class Transaction:
         self.is_open = False
         self.records = 0
         self.opened_at = 0.0
+        self._opened_at_s = 0.0  # Unix time
         self._committed_at: str | None = None  # UTC, for people
         self._timeout_s = settings.transaction_timeout_ms / 1000
         self._start_timeout_s = settings.start_timeout_s
@@ -80,6 +81,7 @@ class Transaction:
             self.is_open = True
             self.records = 0
             self.opened_at = time.monotonic()
+            self._opened_at_s = time.time()
 
     def produce(
         self,
@@ -237,7 +239,9 @@ class Transaction:
 
     def _fenced(self, call: str, error: KafkaError) -> PipelineError:
         """Distinguish a successor from Kafka's own fencing of a producer whose transaction timed out."""
-        open_s = time.monotonic() - self.opened_at if self.is_open else 0.0
+        # The monotonic clock stands still while the machine is suspended, the broker's does not.
+        age_s = max(time.monotonic() - self.opened_at, time.time() - self._opened_at_s)
+        open_s = age_s if self.is_open else 0.0
         if open_s >= self._timeout_s:
             return RestartRequired(
                 f"{call}: the transaction was open for {open_s:.1f} s, and Kafka aborts it after {self._timeout_s:g} s"

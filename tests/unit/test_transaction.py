@@ -68,10 +68,17 @@ def test_a_fatal_error_that_a_poll_meets(monkeypatch: pytest.MonkeyPatch) -> Non
         Transaction(Settings(), "broker.router.a").poll()
 
 
-def test_a_producer_that_the_broker_fences_by_time_out_has_no_successor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kafka gives the error of a fenced producer also to one whose transaction it has aborted: a restart is right."""
+@pytest.mark.parametrize("suspended_s", [0.0, 2.0], ids=["running", "suspended"])
+def test_a_producer_that_the_broker_fences_by_time_out_has_no_successor(
+    monkeypatch: pytest.MonkeyPatch, suspended_s: float
+) -> None:
+    """Kafka gives the error of a fenced producer also to one whose transaction it has aborted: a restart is right.
+
+    The monotonic clock stands still while the machine is suspended.
+    """
     monkeypatch.setattr(broker_events.runtime.kafka.transaction, "Producer", lambda _config: Unusable(1))
     stalled = Transaction(Settings(transaction_timeout_ms=2000), "broker.router.a")
-    stalled.is_open, stalled.opened_at = True, time.monotonic() - 2.1
+    stalled.is_open, stalled._opened_at_s = True, time.time() - 2.1
+    stalled.opened_at = time.monotonic() - 2.1 + suspended_s
     with pytest.raises(RestartRequired, match=r"poll: the transaction was open for 2\.1 s, .* aborts it after 2 s"):
         stalled.poll()
