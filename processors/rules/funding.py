@@ -28,11 +28,15 @@ class FundingEvent(TypedDict):
 
 
 class FundingType(NamedTuple):
-    """One type: ids of a request, preferred first; documented statuses; terms as (state's name, event's name)."""
+    """One type: ids of a request, preferred first; documented statuses; terms as (state's name, event's name).
+
+    `fallback_id` may belong to another request too: it identifies an event only where the event has no other id.
+    """
 
     system_ids: tuple[str, ...]
     statuses: frozenset[str]
     terms: tuple[tuple[str, str], ...]
+    fallback_id: str | None = None
 
 
 _STATUSES = frozenset({"CANCELED", "REJECTED", "FAILED", "COMPLETED"})
@@ -50,7 +54,7 @@ FUNDING_TYPES: Final[Mapping[str, FundingType]] = {
         frozenset({"CANCELED", "REJECTED", "COMPLETED", "RETURNED"}),
         (("type", "transfer_type"), ("direction", "direction"), ("amount", "amount"), ("currency", "currency")),
     ),
-    "FEE_DEDUCTION": FundingType(("fee_id", "instant_funding_id"), _STATUSES, _PAYMENT),
+    "FEE_DEDUCTION": FundingType(("fee_id", "instant_funding_id"), _STATUSES, _PAYMENT, "instant_funding_id"),
     "CREDIT": FundingType(("credit_id",), _STATUSES, _PAYMENT),
     "INSTANT_FUNDING": FundingType(("instant_funding_id",), _STATUSES, _PAYMENT),
     "INSTANT_EXCHANGE": FundingType(("instant_exchange_id",), _STATUSES, _EXCHANGE),

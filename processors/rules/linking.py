@@ -19,6 +19,8 @@ from broker_events.processors.rules.movement import merge, movement
 from broker_events.processors.rules.outcome import Flag, Link
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from broker_events.processors.rules.funding import FundingEvent
     from broker_events.processors.rules.outcome import Projected, RecordOrigin
     from broker_events.schemas.storage_types import MovementState
@@ -55,7 +57,7 @@ def linked_movement(
     table: MovementReader, event: FundingEvent, account_key: str, source: RecordOrigin
 ) -> Projected[MovementState]:
     """Fold an event of any of the six types into its movement; merge movements that it shows to be one."""
-    request, kinds = event["client_request_id"], FUNDING_TYPES[event["biz_type"]].system_ids
+    request, funding = event["client_request_id"], FUNDING_TYPES[event["biz_type"]]
     if not request:
         return _MovementSearch(table, event, account_key).fold(source)
     prefix = f"{account_key}/{event['biz_type']}/"
@@ -65,9 +67,9 @@ def linked_movement(
     is_known = state is None or (state["client_request_id"] == request and state["alias_of"] is None)
     says = {} if state is None else state["system_ids"]
     index = []
-    for kind in kinds:  # fast path: every other id leads to this movement or to none
+    for kind in funding.system_ids:  # fast path: every other id leads to this movement or to none
         value: str | None = event[kind]  # type: ignore[literal-required]
-        if not value:
+        if not value or kind == funding.fallback_id:
             continue
         if f"{prefix}{value}".encode() in table:
             is_known = False
@@ -162,19 +164,22 @@ class _MovementSearch:
 
 
 def _event_ids(event: FundingEvent) -> list[_Id]:
-    ids = [_Id(kind, value) for kind, value in system_ids(event).items()]
-    if event["client_request_id"]:
-        ids.insert(0, _Id(_REQUEST, event["client_request_id"]))
-    return ids or [_Id(_EVENT, event["event_id"])]
+    return _identifying(event["biz_type"], event["client_request_id"], system_ids(event), event["event_id"])
 
 
 def _ids(state: MovementState) -> list[_Id]:
     """Return the ids in a record; the first is the one in its key."""
-    says = state["system_ids"]
-    ids = [_Id(kind, says[kind]) for kind in FUNDING_TYPES[state["biz_type"]].system_ids if kind in says]
-    if state["client_request_id"]:
-        ids.insert(0, _Id(_REQUEST, state["client_request_id"]))
-    return ids or [_Id(_EVENT, state["event_id"])]
+    return _identifying(state["biz_type"], state["client_request_id"], state["system_ids"], state["event_id"])
+
+
+def _identifying(biz_type: str, request: str | None, says: Mapping[str, str], event_id: str) -> list[_Id]:
+    """Return the ids that identify a movement, preferred first."""
+    funding = FUNDING_TYPES[biz_type]
+    ids = [_Id(kind, says[kind]) for kind in funding.system_ids if kind in says]
+    if request:
+        ids.insert(0, _Id(_REQUEST, request))
+    own = [each for each in ids if each.kind != funding.fallback_id]
+    return own or ids or [_Id(_EVENT, event_id)]
 
 
 def _rank(biz_type: str, each: _Id) -> tuple[int, str]:

@@ -250,10 +250,16 @@ def _ids(group: list[Typed]) -> dict[tuple[str, str], str]:
         (stored.record["biz_type"], kind): stored.record[kind]
         for kind in kinds
         for stored in group
-        if stored.record.get(kind)
+        if stored.record.get(kind) and not _is_reference(stored.record, kind)
     }
     first = group[0].record
     return found or {(first["biz_type"], "event_id"): first["event_id"]}
+
+
+def _is_reference(event: dict[str, Any], kind: str) -> bool:
+    """Several fees may name one instant funding: its id is a fee's only where the fee has no other."""
+    is_named = event["client_request_id"] or event.get("fee_id")
+    return event["biz_type"] == "FEE_DEDUCTION" and kind == "instant_funding_id" and bool(is_named)
 
 
 def _movement_id(group: list[Typed]) -> str:
