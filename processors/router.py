@@ -50,6 +50,8 @@ class Router(Processor):
         metrics: Metrics,
     ) -> None:
         self._routing = routing
+        for biz_type in routing.biz_types:  # rate() needs an initial 0
+            metrics.without_account_id.labels(biz_type)
         self._duplicates = duplicates
         self._quarantine = quarantine
         self._transaction = transaction

@@ -72,6 +72,11 @@ class Routing:
         self._route(None, None, duplicate_window(0), size_limit)
 
     @property
+    def biz_types(self) -> list[str]:
+        """The biz_types that have a typed topic."""
+        return [*self._routes]
+
+    @property
     def topics(self) -> list[str]:
         """The typed topics, in the order that the writer of `type_all` uses."""
         return [route.topic for route in self._routes.values()]

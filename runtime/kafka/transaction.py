@@ -136,8 +136,12 @@ class Transaction:
             raise RestartRequired(f"flush: Kafka has not taken {left:,} records within {self._timeout_s:g} s")
 
     def await_reports(self) -> None:
-        """Wait until the delivery reports of everything produced so far are in; whatever failed, `commit` raises."""
-        with self._watchdog.limit("flush", self._timeout_s + _HANGS_AFTER_S), suppress(KafkaException):
+        """Wait until the delivery reports of everything produced so far are in; `commit` raises what failed."""
+        # The client raises SystemError when a fatal error and a delivery report come in one flush.
+        with (
+            self._watchdog.limit("flush", self._timeout_s + _HANGS_AFTER_S),
+            suppress(KafkaException, SystemError),
+        ):
             self._producer.flush(self._timeout_s)
 
     def commit(
