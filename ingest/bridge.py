@@ -206,8 +206,9 @@ class Bridge:
         if not transaction.is_open:
             return
         name = self._source.name
-        cursors = {cursor_key(name, stream): cursor.encode() for stream, cursor in self._moved.items()}
-        for key, value in (cursors or {cursor_key(name, NO_STREAM): None}).items():
+        moved: dict[str, Cursor] | dict[str, None] = self._moved or {NO_STREAM: None}
+        for stream, cursor in moved.items():
+            key, value = cursor_key(name, stream), None if cursor is None else cursor.encode()
             transaction.produce(self._cursor_topic, value, key, PARTITION, delivered=self._clock.sent())
         began = time.monotonic()
         try:
