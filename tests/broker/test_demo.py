@@ -17,7 +17,7 @@ EVENTS = Path(__file__).parents[2] / "schemas" / "events"
 
 
 def test_a_run_without_a_terminal_ends_by_itself_and_balances(tmp_path: Path) -> None:
-    with started(tmp_path, "run", "--folder", str(tmp_path / "logs"), DEMO_SECONDS="8") as run:
+    with started(tmp_path, "run", "--folder", str(tmp_path / "logs"), DEMO_SECONDS="15") as run:
         run.wait_for("running: raw [1-9]")
         processes = descendants(run.process.pid)
         assert {line[3] for line in processes.values() if line[1:3] == ["-m", "broker_events.cli"]} == set(PARTS)
