@@ -261,7 +261,7 @@ def test_a_right_that_is_withdrawn_ends_a_worker_and_its_next_start_says_which(
     with made.worker("router", **its) as next_one:
         assert next_one.wait() == 2
     assert last_line(next_one.log).endswith(
-        "Write on topic secure.event.*; `broker-events topics acls` prints what each worker needs"
+        "Write on topic secure.event.*. `broker-events topics acls` prints the ACLs that each worker needs"
     )
     assert len(made.read("event.credit")) == before
 
