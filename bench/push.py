@@ -34,7 +34,7 @@ def bridge_rate(pipeline: Pipeline, events: int, accounts: int, folder: Path) ->
 
     Seen from the raw topic's last stable offsets, which grow by whole transactions, less their markers.
     """
-    command = [sys.executable, "-m", "bench.push_server", str(events), str(accounts), _KEY, _SECRET]
+    command = [sys.executable, "-m", "bench.push_server", str(events), str(accounts)]
     partitions = pipeline.partitions_of([pipeline.raw])
     with Work("push-server", command, settings_environment(pipeline.settings), folder) as server:
         environment = _push_environment(pipeline, _target(server))

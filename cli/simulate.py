@@ -156,7 +156,7 @@ def command(
     \b
     Faults. WHEN is a probability per event (0.001), @N after N events, @Ns N seconds after the first subscription, /N
     every N events, or /Ns every N seconds. The same seed gives the same faults.
-      disconnect       drop the connection            end                   end the stream with status OK
+      disconnect       end with UNAVAILABLE           end                   end the stream with status OK
       expired          send SubscribeExpired and end  exhausted             end with RESOURCE_EXHAUSTED
       silence[:10s]    send nothing for this time     duplicate[:1]         repeat the last event N times
       replay[:100]     repeat the last N events       malformed[:REASON]    send an event that can't be processed

@@ -13,7 +13,6 @@ from typing import BinaryIO, Literal, TypedDict
 import orjson
 
 from broker_events.devstack.simulator.event import EVENT_TYPES, Event
-from broker_events.devstack.simulator.http2 import frame
 from broker_events.devstack.simulator.positions import Positions, UnknownPosition
 from broker_events.devstack.simulator.traffic import Traffic
 from broker_events.ingest.sources.event_push_pb2 import SubscribeResponse
@@ -74,7 +73,7 @@ class EventLog:
         """Append up to `events` new events, never more than `count` in all."""
         if self._count is not None:
             events = min(events, self._count - len(self))
-        frames: list[bytes] = []
+        messages: list[bytes] = []
         lines: list[bytes] = []
         end = self._offsets[-1]
         for sequence in range(len(self), len(self) + events):
@@ -83,18 +82,16 @@ class EventLog:
             if self._without_position and not event.documented_position:
                 position = ""
             payload = self._payload(event, position, sequence)
-            framed = frame(
-                SubscribeResponse(
-                    type=SubscribeResponse.Event,
-                    id=event.event_id,
-                    eventType=event.event_type,
-                    position=position,
-                    timestamp=event.timestamp,
-                    payload=payload,
-                ).SerializeToString()
-            )
-            frames.append(framed)
-            end += len(framed)
+            message = SubscribeResponse(
+                type=SubscribeResponse.Event,
+                id=event.event_id,
+                eventType=event.event_type,
+                position=position,
+                timestamp=event.timestamp,
+                payload=payload,
+            ).SerializeToString()
+            messages.append(message)
+            end += len(message)
             self._offsets.append(end)
             self._types.append(EVENT_TYPES.index(event.event_type))
             counts = self.by_event_type[event.event_type]
@@ -102,7 +99,7 @@ class EventLog:
                 lines.append(_journal_line(event, counts["events"], position, payload))
             counts["events"] += 1
             counts["last_position"] = position or counts["last_position"]
-        self._file.write(b"".join(frames))
+        self._file.write(b"".join(messages))
         self._file.flush()
         if self._journal is not None:
             self._journal.write(b"".join(lines))
@@ -118,21 +115,18 @@ class EventLog:
             f'"timestamp":"{event.timestamp}","payload":{event.payload}}}'
         )
 
-    def messages(self, start: int, end: int, after: dict[str, int]) -> tuple[bytes, int]:
-        """Return the framed messages of the events start..end (exclusive) and how many they are.
+    def messages(self, start: int, end: int, after: dict[str, int]) -> list[bytes]:
+        """Return the serialised messages of the events start..end (exclusive).
 
         `after` says which event types are wanted and the sequence number from which on (-1: from the first).
         """
-        if len(after) == len(EVENT_TYPES) and start > max(after.values()):
-            return self._read(start, end), end - start
-        wanted = [
-            sequence for sequence in range(start, end) if sequence > after.get(EVENT_TYPES[self._types[sequence]], end)
+        first = self._offsets[start]
+        content = os.pread(self._file.fileno(), self._offsets[end] - first, first)
+        return [
+            content[self._offsets[sequence] - first : self._offsets[sequence + 1] - first]
+            for sequence in range(start, end)
+            if sequence > after.get(EVENT_TYPES[self._types[sequence]], end)
         ]
-        return b"".join(self._read(sequence, sequence + 1) for sequence in wanted), len(wanted)
-
-    def _read(self, start: int, end: int) -> bytes:
-        offset = self._offsets[start]
-        return os.pread(self._file.fileno(), self._offsets[end] - offset, offset)
 
     def sequence(self, event_type: str, position: str) -> int:
         """Return the sequence number that a position names; it may lie ahead of the log after a restart.

@@ -10,7 +10,7 @@ from typing import Literal
 
 
 class FaultKind(StrEnum):
-    DISCONNECT = "disconnect"  # the connection is dropped: the client sees UNAVAILABLE
+    DISCONNECT = "disconnect"  # the stream ends with UNAVAILABLE, as after a lost connection
     END = "end"  # the stream ends cleanly, status OK
     EXPIRED = "expired"  # a SubscribeExpired message, then a clean end (assumed)
     EXHAUSTED = "exhausted"  # the stream ends with RESOURCE_EXHAUSTED

@@ -5,20 +5,18 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from enum import Enum, auto
 
+import grpc
 from google.protobuf.message import DecodeError
 
 from broker_events.devstack.simulator.access import Access, Refused
 from broker_events.devstack.simulator.event import EVENT_TYPES
 from broker_events.devstack.simulator.event_log import EventLog
 from broker_events.devstack.simulator.faults import Fault, FaultKind, FaultPlan
-from broker_events.devstack.simulator.http2 import Call, Status, frame
 from broker_events.devstack.simulator.positions import UnknownPosition
 from broker_events.ingest.sources.event_push_pb2 import SubscribeRequest, SubscribeResponse
 
-METHOD = "/grpc.event.EventService/Subscribe"
-BATCH = 512  # events per write
+BATCH = 512  # events per look at faults, pings and the end
 DRAIN_POLL_S = 0.01
 
 
@@ -45,9 +43,7 @@ class Counters:
     duplicates: int = 0  # event messages that repeated one on the same stream
 
 
-class _End(Enum):
-    STREAM = auto()  # the stream was ended
-    NOT_YET = auto()
+Call = grpc.aio.ServicerContext[bytes, bytes]
 
 
 class EventService:
@@ -88,28 +84,29 @@ class EventService:
                 return
             await asyncio.sleep(DRAIN_POLL_S)
 
-    async def subscribe(self, call: Call) -> None:
+    @property
+    def handler(self) -> grpc.GenericRpcHandler:
+        """What a `grpc.aio` server calls; requests and responses are serialised messages."""
+        method: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_stream_rpc_method_handler(self._subscribe)
+        return grpc.method_handlers_generic_handler("grpc.event.EventService", {"Subscribe": method})
+
+    async def _subscribe(self, request: bytes, call: Call) -> None:
         """Serve one call to its end."""
-        if call.path != METHOD:
-            call.finish(Status.UNIMPLEMENTED, f"no method {call.path}")
-            return
         try:
-            self._access.check(call.metadata, call.request, time.time())
+            metadata = {name: str(value) for name, value in call.invocation_metadata() or ()}
+            self._access.check(metadata, request, time.time())
         except Refused as refused:
             self.counters.auth_errors += 1
             await call.write(_message(SubscribeResponse.AuthError, str(refused)))
-            call.finish(Status.OK)  # assumed: the message says enough
-            return
+            return  # with status OK, assumed: the message says enough
         try:
-            after = await self._start_points(SubscribeRequest.FromString(call.request))
+            after = await self._start_points(SubscribeRequest.FromString(request))
         except (ValueError, DecodeError) as error:
-            call.finish(Status.INVALID_ARGUMENT, str(error))  # assumed: no document says what happens
-            return
+            await call.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))  # assumed: no document says what happens
         if self.counters.subscribers >= self._rules.max_connections:
             self.counters.connections_exceeded += 1
             await call.write(_message(SubscribeResponse.NumOfConnExceed))
-            call.finish(Status.OK)  # assumed
-            return
+            return  # with status OK, assumed
         self.counters.subscribers += 1
         self.counters.subscriptions += 1
         self._unfinished = True
@@ -150,27 +147,23 @@ class EventService:
             now = time.monotonic()
             draining = self._draining.is_set()
             for fault in self._plan.due(cursor, now - self.started_at) if not draining else ():
-                if await self._strike(call, fault, cursor, after) is _End.STREAM:
+                if await self._strike(call, fault, cursor, after):
                     return
             if now - opened >= rules.lifetime_s:
-                await _expire(call)
-                return
+                await call.write(_message(SubscribeResponse.SubscribeExpired))
+                return  # with status OK, assumed
             if now - last_ping >= rules.ping_every_s:
                 last_ping = now
                 counters.pings += 1
                 await call.write(_message(SubscribeResponse.Ping))
             end = int(min(len(log), cursor + BATCH, math.inf if draining else self._plan.next_events()))
             if cursor < end:
-                messages, number = log.messages(cursor, end, after)
-                await call.write(messages)
+                await self._write(call, cursor, end, after)
                 cursor = end
-                counters.event_messages += number
                 counters.pushed_events = max(counters.pushed_events, cursor)
-                await asyncio.sleep(0)  # an open window lets a write pass without a pause for the others
                 continue
             if log.complete and (rules.end_when_complete or draining):
                 self._unfinished = False
-                call.finish(Status.OK)
                 return
             until = min(
                 last_ping + rules.ping_every_s,
@@ -179,39 +172,38 @@ class EventService:
             )
             await _wait(grown, until - time.monotonic())
 
-    async def _strike(self, call: Call, fault: Fault, cursor: int, after: dict[str, int]) -> _End:
+    async def _strike(self, call: Call, fault: Fault, cursor: int, after: dict[str, int]) -> bool:
+        """Return whether the stream has ended."""
         match fault.kind:
             case FaultKind.DISCONNECT:
-                call.drop()
-            case FaultKind.END:
-                call.finish(Status.OK)
-            case FaultKind.EXPIRED:
-                await _expire(call)
+                await call.abort(grpc.StatusCode.UNAVAILABLE, "as asked for by --fault")
             case FaultKind.EXHAUSTED:
-                call.finish(Status.RESOURCE_EXHAUSTED, "as asked for by --fault")
+                await call.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "as asked for by --fault")
+            case FaultKind.END:
+                return True
+            case FaultKind.EXPIRED:
+                await call.write(_message(SubscribeResponse.SubscribeExpired))
+                return True
             case FaultKind.SILENCE:
                 await _wait(self._draining, fault.amount)
-                return _End.NOT_YET
             case FaultKind.DUPLICATE:
                 for _ in range(int(fault.amount)):
                     await self._repeat(call, 1, cursor, after)
-                return _End.NOT_YET
             case _:
                 await self._repeat(call, int(fault.amount), cursor, after)
-                return _End.NOT_YET
-        return _End.STREAM
+        return False
 
     async def _repeat(self, call: Call, events: int, cursor: int, after: dict[str, int]) -> None:
         first = min(after.values()) + 1  # what this stream has pushed: nothing before
-        messages, number = self._log.messages(max(first, cursor - events), cursor, after)
-        await call.write(messages)
-        self.counters.event_messages += number
-        self.counters.duplicates += number
+        self.counters.duplicates += await self._write(call, max(first, cursor - events), cursor, after)
 
-
-async def _expire(call: Call) -> None:
-    await call.write(_message(SubscribeResponse.SubscribeExpired))
-    call.finish(Status.OK)  # assumed
+    async def _write(self, call: Call, start: int, end: int, after: dict[str, int]) -> int:
+        """Push the wanted events of start..end (exclusive) and return their number."""
+        messages = self._log.messages(start, end, after)
+        for message in messages:
+            await call.write(message)
+        self.counters.event_messages += len(messages)
+        return len(messages)
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:
@@ -223,4 +215,4 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
 
 def _message(kind: SubscribeResponse.Type, payload: str = "") -> bytes:
     timestamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return frame(SubscribeResponse(type=kind, timestamp=timestamp, payload=payload).SerializeToString())
+    return SubscribeResponse(type=kind, timestamp=timestamp, payload=payload).SerializeToString()

@@ -10,19 +10,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import grpc
 import orjson
 
 from broker_events.devstack.simulator.access import Access
 from broker_events.devstack.simulator.event_log import EventLog, PayloadForm
 from broker_events.devstack.simulator.faults import Fault, FaultPlan
-from broker_events.devstack.simulator.http2 import Http2Server
 from broker_events.devstack.simulator.service import EventService, StreamRules
 from broker_events.devstack.simulator.traffic import Traffic
+from broker_events.runtime.process.addresses import host_port
 
 GROW_AT_ONCE = 256  # events; between them the streams get their turn
 MIN_TICK_S = 0.002
 REPORT_EVERY_S = 0.1
 DRAIN_S = 5.0
+FLUSH_S = 1.0
+_OPTIONS = (("grpc.so_reuseport", 0), ("grpc.http2.min_ping_interval_without_data_ms", 10_000))
 BASE_TIME_NS = 1_767_225_600 * 10**9  # 2026-01-01T00:00:00Z: where times start that don't follow the clock
 STEP_NS = 1_000_037  # between them; about 1 ms, so that all nine digits move
 
@@ -92,8 +95,11 @@ class Simulator:
         Then the log grows no more, and what it holds is pushed to the subscribers before their streams end: for at most
         5 s or the settings' patience, whichever is longer, or until `hurry` is set.
         """
-        server = Http2Server(self._service.subscribe)
-        listening(await server.start(self._settings.host, self._settings.port, self._settings.tls))
+        server = grpc.aio.server(options=_OPTIONS)
+        server.add_generic_rpc_handlers((self._service.handler,))
+        port = _listen(server, self._settings)
+        await server.start()
+        listening(port)
         tasks = [asyncio.ensure_future(work) for work in (self._grow(), self._report(), stop.wait())]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -103,7 +109,7 @@ class Simulator:
         finally:
             for task in tasks:
                 task.cancel()
-            await server.stop()
+            await server.stop(FLUSH_S)
             self._write_report(running=False)
             self._log.close()
 
@@ -180,6 +186,18 @@ class Simulator:
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         temporary.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
         temporary.replace(path)
+
+
+def _listen(server: grpc.aio.Server, settings: SimulatorSettings) -> int:
+    """Listen and return the port. Raises OSError."""
+    address = host_port(settings.host, settings.port)
+    try:
+        if settings.tls is None:
+            return server.add_insecure_port(address)
+        chain, key = (Path(file).read_bytes() for file in settings.tls)
+        return server.add_secure_port(address, grpc.ssl_server_credentials([(key, chain)]))
+    except RuntimeError:
+        raise OSError(f"cannot listen on {address}") from None
 
 
 async def serve(settings: SimulatorSettings, listening: Callable[[int], None]) -> None:
