@@ -25,7 +25,8 @@ class TopicIdentity:
     """Knows the ids of `topics` (Kafka names) as of the last `learn`."""
 
     def __init__(self, settings: Settings, topics: Iterable[str]) -> None:
-        self._admin = AdminClient(client_config(settings))
+        self._config = client_config(settings)
+        self._admin = AdminClient(self._config)
         self._topics = TopicCollection([*topics])
         self._partitions = settings.partitions
         self.ids: dict[str, str] = {}
@@ -43,6 +44,7 @@ class TopicIdentity:
 
         Raises OperatorActionRequired if a topic has another id or partition count, RestartRequired if it was deleted.
         """
+        missing: list[str] = []
         for topic, future in asked.items():
             try:
                 found = future.result()
@@ -52,7 +54,7 @@ class TopicIdentity:
                     raise RestartRequired(
                         f"{topic} was deleted while it was read; nothing more of it is committed"
                     ) from None
-                log.warning("asking for the id of %s: %s", topic, error)
+                missing.append(f"{topic}: {error.str()}")
             else:
                 refuse_another(topic, self.ids[topic], str(found.topic_id))
                 if len(found.partitions) != self._partitions:
@@ -60,6 +62,10 @@ class TopicIdentity:
                         f"{topic} has {len(found.partitions)} partitions, {PREFIX}PARTITIONS says {self._partitions}: "
                         "keys change their partition. See docs/how-to/runbook.md, A topic has another partition count"
                     )
+        if missing:
+            log.warning("Kafka did not return the ids of %d topics (%s)", len(missing), missing[0])
+            # An admin client looks for a new controller only every few minutes; a new one asks any broker.
+            self._admin = AdminClient(self._config)
 
 
 def refuse_another(topic: str, known: str, found: str) -> None:

@@ -79,6 +79,17 @@ def test_a_worker_notices_another_topic_and_no_topic_and_minds_no_missing_answer
         identity.verify(answer(code=KafkaError.UNKNOWN_TOPIC_OR_PART))
 
 
+def test_after_a_missing_answer_a_new_client_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = Mock(), Mock()
+    create = Mock(side_effect=[first, second])
+    monkeypatch.setattr(broker_events.runtime.consume.topic_identity, "AdminClient", create)
+    identity = TopicIdentity(Settings(), ["broker.raw"])
+    identity.verify(answer(code=KafkaError._TIMED_OUT))
+    identity.ask()
+    first.describe_topics.assert_not_called()
+    second.describe_topics.assert_called_once()
+
+
 def test_nothing_commits_of_another_topic(monkeypatch: pytest.MonkeyPatch) -> None:
     producer = Mock()
     monkeypatch.setattr(broker_events.runtime.kafka.transaction, "Producer", lambda _config: producer)
