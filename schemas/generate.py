@@ -1,10 +1,8 @@
 """Generate Python types for the records of all contracts from their schemas.
 
-`python -m broker_events.schemas.generate` writes schemas/models.py and schemas/storage_types.py. With `--check` it
-writes nothing, prints a diff and exits with 1 if they are stale.
+`python -m broker_events.schemas.generate` writes schemas/models.py and schemas/storage_types.py.
 """
 
-import difflib
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -96,26 +94,11 @@ def records_text(catalog: Catalog) -> str:
     return "".join(parts)
 
 
-def main(arguments: list[str]) -> int:
-    """Write the modules, or compare them with --check. Exit code: 0, 1 if stale, 2 for other arguments."""
-    if arguments not in ([], ["--check"]):
-        sys.stderr.write("usage: python -m broker_events.schemas.generate [--check]\n")
-        return 2
+def generate(folder: Path) -> None:
+    """Write both modules into a folder."""
     catalog = load_catalog()
-    stale = False
-    for name, text in (("models.py", models_text(catalog)), ("storage_types.py", records_text(catalog))):
-        path = Path(__file__).with_name(name)
-        if not arguments:
-            path.write_text(text, encoding="utf-8")
-            continue
-        current = path.read_text(encoding="utf-8") if path.exists() else ""
-        diff = difflib.unified_diff(
-            current.splitlines(keepends=True), text.splitlines(keepends=True), f"schemas/{name}", "from the schemas"
-        )
-        lines = list(diff)
-        sys.stdout.writelines(lines)
-        stale = stale or bool(lines)
-    return int(stale)
+    (folder / "models.py").write_text(models_text(catalog), encoding="utf-8")
+    (folder / "storage_types.py").write_text(records_text(catalog), encoding="utf-8")
 
 
 def _schemas(catalog: Catalog) -> Iterator[Json]:
@@ -178,6 +161,6 @@ def _docstring(doc: str) -> str:
 
 if __name__ == "__main__":
     try:
-        sys.exit(main(sys.argv[1:]))
+        generate(Path(__file__).parent)
     except ContractError as error:
         sys.exit(f"{error}")

@@ -1,10 +1,5 @@
-"""Generate the message classes of `event_push.proto`: `python -m broker_events.ingest.sources.generate [--check]`.
+"""Generate the message classes of `event_push.proto`: `python -m broker_events.ingest.sources.generate`."""
 
---check writes nothing; it ends with exit code 1 and names the files that differ from the generated ones.
-"""
-
-import sys
-import tempfile
 from importlib.resources import files
 from pathlib import Path
 
@@ -26,32 +21,5 @@ def generate(target: Path) -> None:
     stub.write_text(f'# mypy: disable-error-code="type-arg"\n{stub.read_text()}')
 
 
-def drift() -> list[Path]:
-    """Return the committed modules that differ from the generated ones."""
-    with tempfile.TemporaryDirectory() as folder:
-        fresh = Path(folder)
-        generate(fresh)
-        return [path for path in OUTPUTS if _content(ROOT / path) != _content(fresh / path)]
-
-
-def _content(path: Path) -> bytes | None:
-    return path.read_bytes() if path.exists() else None
-
-
-def main(arguments: list[str]) -> int:
-    if arguments == ["--check"]:
-        stale = drift()
-        for path in stale:
-            sys.stderr.write(
-                f"{path}: out of date with {PROTO.name}; run python -m broker_events.ingest.sources.generate\n"
-            )
-        return 1 if stale else 0
-    if arguments:
-        sys.stderr.write("usage: python -m broker_events.ingest.sources.generate [--check]\n")
-        return 2
-    generate(ROOT)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    generate(ROOT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Protocol
 
 from broker_events.native import extension
@@ -28,22 +29,20 @@ def duplicate_window(size: int) -> DuplicateWindow:
 
 
 class PythonDuplicateWindow:
-    """Two generations of at most `size` ids each. A full young generation replaces the old one."""
+    """The last `size` ids."""
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._young: dict[str, int] = {}
-        self._old: dict[str, int] = {}
+        self._bodies: OrderedDict[str, int] = OrderedDict()
 
     def body(self, event_id: str, /) -> int | None:
-        known = self._young.get(event_id)
-        return self._old.get(event_id) if known is None else known
+        return self._bodies.get(event_id)
 
     def remember(self, event_id: str, body: int, /) -> None:
-        if len(self._young) >= self._size:
-            self._old, self._young = self._young, {}
-        if self._size:
-            self._young[event_id] = body
+        self._bodies[event_id] = body
+        self._bodies.move_to_end(event_id)
+        if len(self._bodies) > self._size:
+            self._bodies.popitem(last=False)
 
     def __len__(self) -> int:
-        return len(self._young) + len(self._old)
+        return len(self._bodies)
