@@ -117,10 +117,12 @@ def _arrival_of_both(newer: MovementState, older: MovementState) -> Arrival | No
 
 
 def _both(older: dict[str, str], newer: dict[str, str], state: MovementState) -> dict[str, str]:
-    """Return the system ids of both. Of two values it is the newer, or the lesser where it may be the movement's id."""
-    if state["client_request_id"]:
-        return {**older, **newer}
-    return {**older, **newer, **{kind: min(older[kind], newer[kind]) for kind in older.keys() & newer.keys()}}
+    """Return the system ids of both. Of two values the newer, or the lesser of the kind that names the movement."""
+    both = {**older, **newer}
+    kind = next((kind for kind in FUNDING_TYPES[state["biz_type"]].system_ids if kind in both), "")
+    if not state["client_request_id"] and kind in older and kind in newer:
+        both[kind] = min(older[kind], newer[kind])
+    return both
 
 
 def is_legal(before: str, after: str) -> bool:

@@ -220,6 +220,15 @@ def test_fees_of_one_instant_funding_are_movements_of_their_own() -> None:
     assert not folded.flags
 
 
+def test_a_fee_known_by_its_own_id_shows_the_funding_that_its_newest_event_names() -> None:
+    changes = {"client_request_id": None, "fee_id": "F"}
+    first = event("FEE_DEDUCTION", "documented-completed", **changes, ns=0, instant_funding_id="A")
+    then = event("FEE_DEDUCTION", "documented-completed", **changes, ns=1, instant_funding_id="B")
+    for events in (first, then), (then, first):
+        state = fold(*({**each, "event_id": str(each["event_time_text"])} for each in events)).states
+        assert state[key("F", "FEE_DEDUCTION")]["system_ids"] == {"fee_id": "F", "instant_funding_id": "B"}
+
+
 ANY_IDS = st.fixed_dictionaries({"client_request_id": st.sampled_from([None, "", "a", "b", "c"])})
 FEES = st.builds(
     lambda ids, fee, funding: {"biz_type": "FEE_DEDUCTION", **ids, "fee_id": fee, "instant_funding_id": funding},
