@@ -147,6 +147,7 @@ def _journal_line(event: Event, index: int, position: str, payload: str) -> byte
         "id": event.event_id,
         "biz_type": event.biz_type,
         "account": event.account,
+        "timestamp": event.timestamp,
         "malformed": event.malformed,
         "payload": payload,
     }

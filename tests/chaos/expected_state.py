@@ -1,7 +1,7 @@
 """The states and alerts that a list of typed records means, folded in the plainest way there is.
 
-Nothing of the rules is used here: all meaning is from the contracts' docs and docs/adr/0012-trusted-time.md. Workers
-run with the default MAX_CLOCK_SKEW_S.
+Nothing of the rules is used here: all meaning is from the contracts' docs, docs/adr/0012-trusted-time.md and
+docs/adr/0014-movement-identity.md. Workers run with the default MAX_CLOCK_SKEW_S.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any, NamedTuple, Self
+from unicodedata import normalize
 from uuid import UUID, uuid5
 
 from evidence import Stored
@@ -31,6 +32,7 @@ SYSTEM_IDS = ("transfer_id", "fee_id", "instant_funding_id", "credit_id", "insta
 SKEW = timedelta(seconds=60)
 YEAR_1 = datetime(1, 1, 1, tzinfo=UTC)
 AMOUNTS = ("amount", "from_amount", "to_amount", "fx_rate")
+LIQUIDATE_ONLY = "LIQUIDATEONLY"
 TERMS = ("direction", "currency", "from_currency", "to_currency", *AMOUNTS)
 
 
@@ -88,9 +90,8 @@ def project(typed: list[Stored]) -> Projection:
             movements.add(Typed.of(stored))
     for key, group in accounts.items():
         projection.accounts[key] = _account(key, [*map(Typed.of, group)], projection.alerts)
-    for events in movements.groups:
-        projection.movements[_movement_id(events)] = _movement(events, projection.alerts)
-    projection.movements |= movements.aliases
+    projection.movements = movements.states | movements.aliases
+    projection.alerts += movements.alerts
     return projection
 
 
@@ -182,8 +183,9 @@ def _restrictions(
 ) -> dict[str, Any]:
     event = stored.record
     held = dict(last["liquidate_only"]) if last else {}
-    codes = ((_word(code), code) for code in event["restrictions"])
-    now = {word.split("_")[0]: code for word, code in codes if word.endswith("_STOCK_LIQUIDATE_ONLY")}
+    codes = ((_word(code), code) for code in reversed(event["restrictions"]))  # the first of a market counts
+    marked = ((word.removesuffix(LIQUIDATE_ONLY), code) for word, code in codes if word.endswith(LIQUIDATE_ONLY))
+    now = {word.removesuffix("STOCK") or "ALL": code for word, code in marked}
     for market in sorted(now.keys() | held.keys()):
         if market in now and market in held:
             continue
@@ -223,18 +225,28 @@ class _Movements:
 
     def __init__(self) -> None:
         self.aliases: dict[str, dict[str, Any]] = {}
+        self.alerts: list[dict[str, Any]] = []
         self._of_id: dict[tuple[str, tuple[str, str], str], list[Typed]] = {}
+        self._fired: dict[str, str] = {}  # alert by movement
 
     @property
-    def groups(self) -> list[list[Typed]]:
-        return [*{id(group): group for group in self._of_id.values()}.values()]
+    def states(self) -> dict[str, dict[str, Any]]:
+        groups = {id(group): group for group in self._of_id.values()}.values()
+        states = {_movement_id(group): _movement(group) for group in groups}
+        return {name: state | {"returned_alert_id": self._fired.get(name)} for name, state in states.items()}
 
     def add(self, stored: Typed) -> None:
         found = [self._of_id.get((stored.key, *each)) for each in _ids([stored]).items()]
-        same = {id(group): group for group in found if group}.values()
+        same = sorted({id(group): group for group in found if group}.values(), key=_rank)
         joined = sorted([stored, *(each for group in same for each in group)], key=lambda each: each.offset)
         self._of_id.update({(stored.key, *each): joined for each in _ids(joined).items()})
         name = _movement_id(joined)
+        fired = [self._fired.pop(key) for key in map(_movement_id, same) if key in self._fired]
+        if fired:
+            self._fired[name] = fired[0]
+        elif stored.record["biz_type"] == "TRANSFER" and _word(stored.record["status"]) == "RETURNED":
+            self.alerts.append(_returned(name, stored, _movement(joined)["completed"]))
+            self._fired[name] = self.alerts[-1]["alert_id"]
         renamed = {_movement_id(group): group for group in same}
         renamed.pop(name, None)
         led = [alias for alias in self.aliases.values() if alias["alias_of"] in renamed] if renamed else []
@@ -260,6 +272,12 @@ def _is_reference(event: dict[str, Any], kind: str) -> bool:
     """Several fees may name one instant funding: its id is a fee's only where the fee has no other."""
     is_named = event["client_request_id"] or event.get("fee_id")
     return event["biz_type"] == "FEE_DEDUCTION" and kind == "instant_funding_id" and bool(is_named)
+
+
+def _rank(group: list[Typed]) -> int:
+    """Of several movements the one with the preferred id comes first."""
+    (_, kind), _ = next(iter(_ids(group).items()))
+    return ("client_request_id", *SYSTEM_IDS, "event_id").index(kind)
 
 
 def _movement_id(group: list[Typed]) -> str:
@@ -289,7 +307,7 @@ def _request_id(event: dict[str, Any]) -> str:
     return str(next(filter(None, ids)))
 
 
-def _movement(group: list[Typed], alerts: list[dict[str, Any]]) -> dict[str, Any]:
+def _movement(group: list[Typed]) -> dict[str, Any]:
     key = _movement_id(group)
     first = group[0].record
     state: dict[str, Any] = {"movement_id": key, "account_key": group[0].key, "biz_type": first["biz_type"]}
@@ -324,10 +342,6 @@ def _movement(group: list[Typed], alerts: list[dict[str, Any]]) -> dict[str, Any
             part.stamp["arrival"] = state["arrival"] = _arrival(stored, before and before["order_time"], latest)
         if _word(event["status"]) == "COMPLETED" and _is_oldest(stored, state["completed"]):
             state["completed"] = {**entry, "illegal": False}
-        if _word(event["status"]) == "RETURNED" and event["biz_type"] == "TRANSFER" and not state["returned_alert_id"]:
-            alert = _returned(key, stored, state["completed"])
-            state["returned_alert_id"] = alert["alert_id"]
-            alerts.append(alert)
     entries = [entry for _, _, entry in history]
     for before, after_it in pairwise(entries):
         after_it["illegal"] = _is_illegal(before["status"], after_it["status"])
@@ -352,8 +366,8 @@ def _is_oldest(stored: Typed, completed: dict[str, Any] | None) -> bool:
 
 
 def _word(status: str) -> str:
-    """The status without case and blanks."""
-    return status.strip().upper()
+    """The letters and digits of a status or code, in capitals of common width."""
+    return "".join(char for char in normalize("NFKC", status).upper() if char.isalnum())
 
 
 def _is_illegal(before: str, after: str) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from evidence import PartitionEvidence, Stored
-from expected_events import CONTRACTS, TYPED_TOPICS, quarantine_reason, raw_value, typed_record
+from expected_events import CONTRACTS, TYPED_TOPICS, pushed_type, quarantine_reason, raw_value, typed_record
 from expected_state import project
 from journal import Journal, JournalEvent
 from violations import Kind, Report, Stage
@@ -94,7 +94,7 @@ class _Examination:
         newest: dict[str, int] = {}
         first_seen: set[int] = set()
         for raw in records:
-            event = self._journal.find((raw.headers.get("event_id") or b"").decode())
+            event = self._journal.find(*((raw.headers.get(name) or b"").decode() for name in ("event_id", "position")))
             if event is None:
                 self.report.add(Stage.RAW, Kind.UNEXPECTED, f"{raw} is of no event of the journal")
                 continue
@@ -231,7 +231,7 @@ class _Examination:
 
 def _raw_facts(event: JournalEvent) -> dict[str, Any]:
     facts: dict[str, Any] = {"key": event.key, "value": raw_value(event), "source": SOURCE}
-    facts |= {"event_id": event.event_id.encode(), "event_type": event.event_type.encode()}
+    facts |= {"event_id": event.event_id.encode(), "event_type": pushed_type(event).encode()}
     return facts | {"position": event.position.encode()}
 
 

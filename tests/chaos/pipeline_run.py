@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,19 +28,24 @@ from broker_events.schemas.registry import desired_subjects
 
 log = logging.getLogger(__name__)
 
+HOSTILE_SIMULATOR = Path(__file__).with_name("hostile_events.py")
 PUSH_LIMIT_S = 30.0
 APP_KEY, APP_SECRET = "chaos-key", "chaos-secret"
 
 
 @dataclass(frozen=True)
 class Load:
-    """What the simulated broker pushes. `faults` in the words of `broker-events simulate`."""
+    """What the simulated broker pushes. `faults` in the words of `broker-events simulate`.
+
+    `hostile`: share of the events that are hostile, 0 to 1.
+    """
 
     events: int
     rate: int
     seed: int
     accounts: int = 300
     faults: Sequence[str] = ()
+    hostile: float = 0.0
 
 
 @dataclass
@@ -143,7 +149,8 @@ def _simulator(run: Pipeline) -> Iterator[int]:
         "--app-secret": APP_SECRET,
     }
     arguments = [str(part) for option in options.items() for part in option]
-    command = cli("simulate", "--fixed-times", *arguments, *faults)
+    simulator = [sys.executable, str(HOSTILE_SIMULATOR), str(load.hostile)]
+    command = [*simulator, "simulate", "--fixed-times", *arguments, *faults]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         run.simulator = process
         try:
