@@ -9,10 +9,10 @@ NATIVE := native
 AUDIT := $(VENV)/audit
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-broker test-chaos test-chart chart-live chaos mutants bench check audit generate lock clean
+.PHONY: help demo test test-unit test-broker test-chaos test-chart chart-live chaos mutants bench check check-contracts audit generate lock clean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 17
 
 $(READY): requirements-dev.lock pyproject.toml $(NATIVE)/Cargo.lock $(wildcard $(NATIVE)/src/*.rs)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "broker-events needs Python >= 3.11. Select one: make PYTHON=python3.12 ..." >&2; exit 2; }
@@ -58,6 +58,9 @@ check: $(READY) ## run ruff, mypy, import-linter, and with Rust rustfmt and clip
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@if command -v cargo >/dev/null; then cd $(NATIVE) && cargo fmt --check && cargo clippy --quiet --locked --release -- -D warnings; fi
+
+check-contracts: $(READY) ## check contracts, samples and generated models, in seconds
+	@$(BIN)/pytest -q tests/contracts tests/unit/test_readme.py
 
 generate: $(READY) ## write models, gRPC code, chart values and docs/reference
 	@$(BIN)/python -m broker_events.schemas.generate

@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "topics": "broker_events.cli.topics",
     "offsets": "broker_events.cli.offsets",
     "schemas": "broker_events.cli.schemas",
+    "contracts": "broker_events.cli.contracts",
     "tail": "broker_events.cli.tail",
     "quarantine": "broker_events.cli.quarantine",
     "ledger": "broker_events.cli.ledger",

@@ -92,7 +92,8 @@ def list_(*, choice: Choice, limit: int | None, as_json: bool) -> None:
 @click.argument("place", metavar="[PARTITION:OFFSET]", callback=_place, required=False)
 @choosing
 @click.option("--limit", type=click.IntRange(min=1), help="Show at most N records.")
-def show(*, place: tuple[int, int] | None, choice: Choice, limit: int | None) -> None:
+@click.option("--value", "value_only", is_flag=True, help="Print the value only: the event as it was received.")
+def show(*, place: tuple[int, int] | None, choice: Choice, limit: int | None, value_only: bool) -> None:
     """Show quarantined records with reason, headers and value.
 
     PARTITION:OFFSET is the place of the quarantine record, the first column of `list`. Without it, choose records by
@@ -105,6 +106,7 @@ def show(*, place: tuple[int, int] | None, choice: Choice, limit: int | None) ->
     Examples:
       broker-events quarantine show 3:17
       broker-events quarantine show --event-id 4711
+      broker-events quarantine show --reason unknown_biz_type --limit 1 --value > event.json
     """
     from broker_events.runtime.settings import load_settings
 
@@ -117,7 +119,7 @@ def show(*, place: tuple[int, int] | None, choice: Choice, limit: int | None) ->
         found = islice(read_chosen(settings, choice), limit)
     with reader_may_leave():
         for quarantined in found:
-            write_lines(_description(quarantined))
+            write_lines([_value(quarantined)] if value_only else _description(quarantined))
 
 
 def _read_one(settings: Settings, partition: int, offset: int) -> Quarantined:
@@ -125,6 +127,13 @@ def _read_one(settings: Settings, partition: int, offset: int) -> Quarantined:
     for quarantined in read_chosen(settings, chosen):
         return quarantined
     raise click.UsageError(f"the quarantine has no record {partition}:{offset}")
+
+
+def _value(quarantined: Quarantined) -> str:
+    try:
+        return (quarantined.event.value or b"").decode()
+    except UnicodeDecodeError:
+        raise click.UsageError(f"the value of {quarantined.place} is not text: show it without --value") from None
 
 
 def _replay_times(settings: Settings, recoveries: dict[str, bytes], shown: Iterable[Quarantined]) -> dict[str, str]:

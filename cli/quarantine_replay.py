@@ -80,8 +80,8 @@ def replay(
 
     \b
     Examples:
-      broker-events quarantine replay --reason unknown_biz_type --biz-type DIVIDEND --dry-run
-      broker-events quarantine replay --biz-type DIVIDEND --limit 10 --note "first dividends"
+      broker-events quarantine replay --reason unknown_biz_type --biz-type FEE_FORECAST --dry-run
+      broker-events quarantine replay --biz-type FEE_FORECAST --limit 10 --note "contract added"
       broker-events quarantine replay --since 2026-01-31T09:30:00Z --until "2h ago" --yes
     """
     from broker_events.runtime.kafka.acls import verify_access

@@ -324,6 +324,14 @@ def test_quarantine_show(pipeline: Pipeline) -> None:
     assert value.count("\n") > 8
 
 
+def test_quarantine_show_gives_the_value_as_received(pipeline: Pipeline) -> None:
+    done = pipeline.command("quarantine", "show", "0:0", "--value")
+    assert (done.returncode, done.stdout) == (0, BAD.decode() + "\n")
+    done = pipeline.command("quarantine", "show", "0:1", "--value")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "0:1 is not text" in done.stderr
+
+
 def test_quarantine_show_chooses(pipeline: Pipeline) -> None:
     done = pipeline.command("quarantine", "show", "--reason", "not_utf8")
     assert done.returncode == 0, done.stderr
