@@ -71,7 +71,7 @@ def run_worker(
     is set to end then.
     """
     if extension.native is None:
-        log.warning("installed without native code, as no Rust compiler was there: several times slower, else the same")
+        log.warning("native extension missing (built without Rust): same results, several times slower")
     metrics, health = Metrics(), Health(settings.start_timeout_s)
     metrics.identify(name, settings.instance_id)
     with ExitStack() as resources:

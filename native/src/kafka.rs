@@ -107,7 +107,7 @@ thread_local! {
 }
 
 fn kafka() -> PyResult<&'static Functions> {
-    FUNCTIONS.get().ok_or_else(|| PyRuntimeError::new_err("bind_kafka comes first"))
+    FUNCTIONS.get().ok_or_else(|| PyRuntimeError::new_err("call bind_kafka first"))
 }
 
 /// The names of the functions that `bind_kafka` requires.
@@ -167,7 +167,7 @@ impl Client {
         let made = kind.call1((config,))?;
         let handle = NEWEST.replace(null_mut());
         if handle.is_null() {
-            return Err(PyRuntimeError::new_err("librdkafka has not told of this client"));
+            return Err(PyRuntimeError::new_err("librdkafka did not call on_new: the plugin is not loaded"));
         }
         let client = Client { handle: Shared(handle), _made: made.clone().unbind() };
         Ok((made, client))
@@ -343,7 +343,7 @@ impl Record {
     fn look<T>(&self, at: impl FnOnce(&Owned) -> PyResult<T>) -> PyResult<T> {
         match self.of.get().messages().get(self.index) {
             Some(message) => at(message),
-            None => Err(PyRuntimeError::new_err("this record has ended with the next fetch")),
+            None => Err(PyRuntimeError::new_err("record used after the next fetch released it")),
         }
     }
 }
@@ -505,12 +505,12 @@ impl Fetch {
 /// # Safety
 /// `event` is an error event.
 unsafe fn error(kafka: &Functions, event: *mut c_void) -> Event {
-    let (code, told) = ((kafka.rd_kafka_event_error)(event), text((kafka.rd_kafka_event_error_string)(event)));
+    let (code, message) = ((kafka.rd_kafka_event_error)(event), text((kafka.rd_kafka_event_error_string)(event)));
     let at = (kafka.rd_kafka_event_topic_partition)(event);
     if at.is_null() {
-        return (String::new(), -1, -1, code, told);
+        return (String::new(), -1, -1, code, message);
     }
-    let found = (text((*at).topic), (*at).partition, (*at).offset, code, told);
+    let found = (text((*at).topic), (*at).partition, (*at).offset, code, message);
     (kafka.rd_kafka_topic_partition_destroy)(at);
     found
 }

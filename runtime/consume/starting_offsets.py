@@ -37,8 +37,8 @@ def foreign_offsets(
 def refusal(tp: TopicPartition, offset: int, app: str, why: str) -> OperatorActionRequired:
     """Return the error for an offset that no worker committed and that doesn't fit the outputs."""
     return OperatorActionRequired(
-        f"{tp.topic}[{tp.partition}]: the offset {offset} of the group of {app}s was committed by no worker: {why}. "
-        f"Set it to where the outputs end (docs/how-to/runbook.md, A worker refuses its offsets), or insist: "
+        f"{tp.topic}[{tp.partition}]: the offset {offset} of the {app}s' group was committed by no worker: {why}. "
+        "Set it to the end of the outputs (docs/how-to/runbook.md, A worker refuses its offsets), or accept it: "
         f"broker-events offsets accept {app} --reason TEXT"
     )
 
@@ -62,8 +62,8 @@ def start_offsets(
             read = f"has read up to {offset}" if offset >= 0 else "has read nothing yet"
             raise OperatorActionRequired(
                 f"{tp.topic}[{tp.partition}]: the group {group} {read}, the topic holds {firsts[tp]} to {ends[tp]}: "
-                "records are gone that were never read. Set the group's offset with kafka-consumer-groups "
-                "--reset-offsets once it is clear what became of them"
+                "unread records are gone. Find out what happened to them, then set the group's offset with "
+                "kafka-consumer-groups --reset-offsets"
             )
     unread = {tp.partition for tp in committed} - {tp.partition for tp, offset in committed.items() if offset >= 0}
     for records in read_to_end(
@@ -72,7 +72,7 @@ def start_offsets(
         record = records[0]
         raise OperatorActionRequired(
             f"the group {group} has no offset for partition {record.partition()}, yet it has written "
-            f"{record.topic()}: its offsets have expired, or its source was deleted and created again. To begin at the "
-            "beginning would write every event again. See docs/how-to/runbook.md, A worker refuses its offsets"
+            f"{record.topic()}: its offsets have expired, or its source was deleted and created again. Starting at "
+            "offset 0 would write every event again. See docs/how-to/runbook.md, A worker refuses its offsets"
         )
     return {tp: max(offset, 0) for tp, offset in committed.items()}

@@ -52,7 +52,7 @@ class TopicIdentity:
                 error: KafkaError = exception.args[0]
                 if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                     raise RestartRequired(
-                        f"{topic} was deleted while it was read; nothing more of it is committed"
+                        f"{topic} was deleted while this worker read it. Later records of it are not committed"
                     ) from None
                 missing.append(f"{topic}: {error.str()}")
             else:
@@ -60,7 +60,7 @@ class TopicIdentity:
                 if len(found.partitions) != self._partitions:
                     raise OperatorActionRequired(
                         f"{topic} has {len(found.partitions)} partitions, {PREFIX}PARTITIONS says {self._partitions}: "
-                        "keys change their partition. See docs/how-to/runbook.md, A topic has another partition count"
+                        "keys would move. See docs/how-to/runbook.md, A topic has another partition count"
                     )
         if missing:
             log.warning("Kafka did not return the ids of %d topics (%s)", len(missing), missing[0])
@@ -72,6 +72,6 @@ def refuse_another(topic: str, known: str, found: str) -> None:
     """Raise OperatorActionRequired unless the offsets belong to the existing topic."""
     if known != found:
         raise OperatorActionRequired(
-            f"{topic} was deleted and created again: the group's offsets are of topic id {known}, not of {found}, and "
-            "mean nothing there. See docs/how-to/runbook.md, A worker refuses its offsets"
+            f"{topic} was deleted and created again: the group's offsets belong to the topic id {known}, the topic has "
+            f"{found}. They are not valid for it. See docs/how-to/runbook.md, A worker refuses its offsets"
         )

@@ -81,7 +81,7 @@ class Difference(NamedTuple):
     def __str__(self) -> str:
         if self.found is None:
             return f"{self.topic}: missing"
-        return f"{self.topic}: {self.what} is {self.found}, has to be {self.wanted}"
+        return f"{self.topic}: {self.what} is {self.found}, must be {self.wanted}"
 
 
 def plan_topics(catalog: Catalog, settings: Settings) -> tuple[TopicPlan, ...]:

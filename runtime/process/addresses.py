@@ -1,4 +1,4 @@
-"""Network addresses as people write them."""
+"""Parses and formats network addresses."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import socket
 from typing import Final
 from urllib.parse import urlsplit
 
-# What gRPC takes before an address; see its Name Resolution.
+# Schemes before an address in a gRPC target (gRPC Name Resolution).
 _RESOLVER: Final = re.compile(r"^(?:dns:(?://[^/]*/)?|ipv4:|ipv6:)")
 
 
 def host_port(host: str, port: int) -> str:
-    """`host:port`; an IPv6 address is put in brackets."""
+    """Return `host:port`, with an IPv6 address in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def is_loopback(address: str) -> bool:
-    """Say whether a URL or gRPC target names this machine itself: localhost, 127.0.0.0/8 or ::1."""
+    """Return whether a URL or gRPC target names this machine: localhost, 127.0.0.0/8 or ::1."""
     address = _RESOLVER.sub("", address)
     host = ""
     try:
@@ -31,7 +31,7 @@ def is_loopback(address: str) -> bool:
 
 
 def listening_socket(host: str, port: int, backlog: int) -> socket.socket:
-    """Listen on a name's address, IPv4 if it has one; `::` is every IPv6 address, and every IPv4 one where it can."""
+    """Listen on the address of a host name, IPv4 if it has one. `::` includes IPv4 if the system allows it."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, _, _, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)
     is_dual = family == socket.AF_INET6 and address[0] == "::" and socket.has_dualstack_ipv6()

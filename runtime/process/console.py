@@ -13,7 +13,7 @@ from broker_events.runtime.process.terminal import escaped, plain_stream
 
 
 class EscapingConsole(Console):
-    """A console whose texts can neither steer the terminal nor be markup; only Rich's own styles and moves can."""
+    """A console that escapes control characters and markup in texts. Only Rich itself controls the terminal."""
 
     def __init__(self, *, stderr: bool = False, **more: Any) -> None:  # noqa: ANN401 (Rich's own options)
         file = more.pop("file", None) or plain_stream(sys.stderr if stderr else sys.stdout)

@@ -7,8 +7,8 @@ from typing import Final
 
 from broker_events.schemas.urls import without_userinfo
 
-_RIGHTS: Final = "give this user the right, or name another place"
-_SPACE: Final = "make room, or write elsewhere"
+_RIGHTS: Final = "grant this user access, or use another path"
+_SPACE: Final = "free some space, or use another path"
 _ADVICE: Final = {
     errno.EACCES: _RIGHTS,
     errno.EPERM: _RIGHTS,

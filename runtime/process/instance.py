@@ -1,4 +1,4 @@
-"""The name of one worker among those of its app: claimed on this host, and what happens when another takes it over."""
+"""Instance ids: claims one per worker on this host, and handles a worker that another process supersedes."""
 
 from __future__ import annotations
 
@@ -19,16 +19,15 @@ from broker_events.runtime.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_held: Final[list[int]] = []  # locks of this process, until it ends
+_held: Final[list[int]] = []  # file descriptors of this process's locks, held until it ends
 
 
 def with_own_instance_id(settings: Settings, app: str) -> Settings:
     """Return the settings with an instance id that no other worker of this app, prefix and user has on this host.
 
-    An id that is set stays. The default is the host name, then `<host name>-1` and so on: the lowest that is free. A
-    process id would never be shared either, but a restarted worker would have another one: only under the same
-    transactional id does it end at once what its predecessor left open. The kernel releases the lock however a process
-    ends. Raises OperatorActionRequired where no lock can be written.
+    A configured id stays. The default is the host name, then `<host name>-1` and so on: the lowest free one. It is not
+    the process id, because a restarted worker needs the same transactional id to end its predecessor's transaction at
+    once. The kernel releases the lock when the process ends. Raises OperatorActionRequired if no lock can be written.
     """
     if "instance_id" in settings.model_fields_set:
         return settings
@@ -42,7 +41,7 @@ def with_own_instance_id(settings: Settings, app: str) -> Settings:
                 return settings.model_copy(update={"instance_id": instance_id})
     except OSError as error:
         raise OperatorActionRequired(
-            f"{folder}: {error.strerror}; the default instance id is claimed there: set PIPELINE_INSTANCE_ID"
+            f"{folder}: {error.strerror}. The default instance id needs a lock file there. Set PIPELINE_INSTANCE_ID"
         ) from None
     raise AssertionError("count() has no end")
 
@@ -60,14 +59,14 @@ def _claim(path: Path) -> bool:
 
 @contextmanager
 def superseded(settings: Settings, health: Health, stop: threading.Event, advice: str) -> Iterator[None]:
-    """Raise the block's Fenced with `advice` added; where SUPERSEDED_ACTION is `wait`, once `stop` is set."""
+    """Add `advice` to a Fenced error of the block. With SUPERSEDED_ACTION `wait`, raise it once `stop` is set."""
     try:
         yield
     except Fenced as error:
         superseded_by = Fenced(f"{error}. {advice}")
         health.not_ready("superseded")
         if settings.superseded_action == "wait" and not stop.is_set():
-            log.error("%s. Waiting to be stopped", superseded_by)  # noqa: TRY400 (one clear line is the point)
+            log.error("%s. Waiting to be stopped", superseded_by)  # noqa: TRY400 (one line is enough)
             health.beat(threading.TIMEOUT_MAX)
             stop.wait()
         raise superseded_by from None

@@ -18,7 +18,7 @@ from broker_events.runtime.settings import Settings
 
 log = logging.getLogger(__name__)
 
-# A stop that takes longer hangs: end the process, Kafka aborts its transaction.
+# A stop that takes longer counts as hanging: the process ends, and Kafka aborts its transaction.
 STOP_LIMIT_S: Final = 9.0
 _STOPPING: Final = (signal.SIGTERM, signal.SIGINT)
 
@@ -26,8 +26,8 @@ _STOPPING: Final = (signal.SIGTERM, signal.SIGINT)
 def run_process(settings: Settings, name: str, work: Callable[[threading.Event], None]) -> int:
     """Run `work(stop)` until it returns; `stop` is set at SIGTERM or SIGINT. Returns the exit code.
 
-    0 after a clean stop, the error's own code after a PipelineError (one line on stderr), 2 after what the operating
-    system refuses (`refused_by_system`), 70 after any other exception.
+    0 after a clean stop, the error's own code after a PipelineError (one line on stderr), 2 after an OSError that only
+    an operator can resolve (`refused_by_system`), 70 after any other exception.
     A stop that takes longer than 9 s ends the process with 70. Call it in the main thread.
     """
     configure_logging(settings, name)
@@ -39,12 +39,12 @@ def run_process(settings: Settings, name: str, work: Callable[[threading.Event],
         log.info("%s", error)
         return error.exit_code
     except PipelineError as error:
-        log.error("%s", error)  # noqa: TRY400 (one clear line is the point)
+        log.error("%s", error)  # noqa: TRY400 (one line is enough)
         return error.exit_code
     except Exception as error:
         refused = refused_by_system(error) if isinstance(error, OSError) else None
         if refused is not None:
-            log.error("%s", refused)  # noqa: TRY400 (one clear line is the point)
+            log.error("%s", refused)  # noqa: TRY400 (one line is enough)
             return refused.exit_code
         log.exception("internal error")
         return RestartRequired.exit_code
@@ -60,35 +60,35 @@ def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
     """
     deadline = threading.Timer(STOP_LIMIT_S, _give_up)
     deadline.daemon = True
-    heard, told = socket.socketpair()
-    told.settimeout(0)
+    reading, writing = socket.socketpair()
+    writing.settimeout(0)
 
     def listen() -> None:
-        while number := heard.recv(1):
+        while number := reading.recv(1):
             if number[0] in _STOPPING and not stop.is_set():
                 stop.set()
                 deadline.start()
                 log.info("%s: stopping", signal.Signals(number[0]).name)
 
-    with heard, told:
+    with reading, writing:
         listener = threading.Thread(target=listen, name="signals", daemon=True)
         listener.start()
-        before = signal.set_wakeup_fd(told.fileno())
-        for number in _STOPPING:  # last: one that comes earlier ends the process at once, and nothing is open yet
-            signal.signal(number, _heard_by_the_listener)
+        before = signal.set_wakeup_fd(writing.fileno())
+        for number in _STOPPING:  # last: an earlier signal ends the process at once, while nothing is open
+            signal.signal(number, _ignore)
         try:
             yield
         finally:
             signal.set_wakeup_fd(before)
-            told.shutdown(socket.SHUT_WR)
+            writing.shutdown(socket.SHUT_WR)
             listener.join()
             deadline.cancel()
 
 
-def _heard_by_the_listener(_number: int, _frame: FrameType | None) -> None:
+def _ignore(_number: int, _frame: FrameType | None) -> None:
     """Do nothing: an exception would interrupt a call into librdkafka."""
 
 
 def _give_up() -> None:
-    log.error("the stop took longer than %g s; what was open is aborted", STOP_LIMIT_S)
+    log.error("the stop took longer than %g s: exiting, Kafka aborts the open transaction", STOP_LIMIT_S)
     os._exit(RestartRequired.exit_code)

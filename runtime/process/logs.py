@@ -1,4 +1,4 @@
-"""How a process logs: one line an entry on stderr, as text or as JSON."""
+"""Configures logging: one line per entry on stderr, as text or JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from broker_events.runtime.process.terminal import escaped
 from broker_events.runtime.settings import Settings
 from broker_events.schemas.urls import without_userinfo
 
-# Ours alone at INFO and below: others say too much, and some of it a line an event.
+# These loggers start at WARNING: below, they log too much, some a line per event.
 _QUIET: Final = (
     "faust",
     "mode",
@@ -28,9 +28,9 @@ _STANDARD: Final = {*vars(logging.makeLogRecord({})), "message", "asctime"}
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object an entry: time (UTC), level, process, logger, message, then what `extra` holds.
+    """One JSON object per entry: time (UTC), level, process, logger, message, then the members of `extra`.
 
-    An exception is in `traceback`. Values that JSON has no form for are written as text.
+    An exception is in `traceback`. Values without a JSON form are written as text.
     """
 
     def __init__(self, process: str) -> None:
@@ -52,7 +52,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """A line of text, and a traceback after it; nothing in them steers a terminal."""
+    """A line of text, and a traceback after it, without terminal control characters."""
 
     converter = staticmethod(time.gmtime)
 
@@ -61,7 +61,7 @@ class TextFormatter(logging.Formatter):
 
 
 def configure_logging(settings: Settings, process: str) -> None:
-    """Log as LOG_LEVEL and LOG_FORMAT say; `process` names this one in each entry."""
+    """Configure logging by LOG_LEVEL and LOG_FORMAT. `process`: name of this process in each entry."""
     handler = logging.StreamHandler(sys.stderr)
     if settings.log_format == "json":
         handler.setFormatter(JsonFormatter(process))

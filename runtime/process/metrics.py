@@ -1,4 +1,4 @@
-"""Every metric of the pipeline, its name, unit and labels. No label ever holds an account or an event id."""
+"""Names, units and labels of all metrics. No label contains an account or an event id."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SIZES: Final = (1, 10, 100, 500, 1000, 2000, 5000, 10_000, 20_000)
 
 
 class Latency(Collector):
-    """A histogram of seconds that takes many at a time: one addition per bucket, not one per value."""
+    """A histogram of seconds that takes many values at once, with one addition per bucket instead of one per value."""
 
     def __init__(self, name: str, text: str, registry: CollectorRegistry) -> None:
         self._name, self._text = name, text
@@ -54,7 +54,7 @@ class Latency(Collector):
 
 
 class Metrics:
-    """The metrics of one process, in a registry of their own."""
+    """The metrics of one process, in their own registry."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -62,35 +62,38 @@ class Metrics:
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
 
-        self._worker = Info("worker", "Which worker this is", namespace=_NAMESPACE, registry=self.registry)
+        self._worker = Info("worker", "Role, instance id and version", namespace=_NAMESPACE, registry=self.registry)
 
         # bridge
         self.received = self._counter("received", "Messages received from the push", "event_type", "biz_type")
         self.received_bytes = self._counter("received_bytes", "Payload bytes received from the push")
-        self.oversized = self._counter("oversized", "Events too large for raw: a marker is there", "event_type")
+        self.oversized = self._counter("oversized", "Events replaced by a marker for their size", "event_type")
         self.reconnects = self._counter("reconnects", "Streams to the push that ended, by reason", "reason")
         self.connected = self._gauge("connected", "1 while a stream to the push is open")
         self.last_message = self._gauge(
-            "last_message_timestamp_seconds", "When the push last sent anything; before that, when the bridge started"
+            "last_message_timestamp_seconds",
+            "Time of the push's last message; before the first, the bridge's start",
         )
-        self.last_event = self._gauge("last_event_timestamp_seconds", "When the push last sent an event; 0 before that")
-        self.cursor = self._gauge("cursor_timestamp_seconds", "When the cursor last moved", "event_type")
-        self.push_to_raw = self._latency("push_to_raw_seconds", "From received to committed in the raw topic")
+        self.last_event = self._gauge(
+            "last_event_timestamp_seconds", "Time of the push's last event; 0 before the first"
+        )
+        self.cursor = self._gauge("cursor_timestamp_seconds", "Time at which the cursor last moved", "event_type")
+        self.push_to_raw = self._latency("push_to_raw_seconds", "Time from receipt to commit in the raw topic")
 
         # router
         self.routed = self._counter("routed", "Events written to a typed topic", "biz_type")
-        self.duplicates = self._counter("duplicates", "Events that were pushed again with the same body", "biz_type")
+        self.duplicates = self._counter("duplicates", "Events pushed again with the same content", "biz_type")
         self.without_account_id = self._counter(
-            "without_account_id", "Events whose key is no account id but what stands in for it", "biz_type"
+            "without_account_id", "Events keyed by a substitute for the account id", "biz_type"
         )
-        self.duplicate_keys = self._counter("duplicate_keys", "JSON members that a later one of the same name overrode")
-        self.raw_to_typed = self._latency(
-            "raw_to_typed_seconds", "From the time of the raw record (received) to committed in a typed topic"
+        self.duplicate_keys = self._counter(
+            "duplicate_keys", "JSON members overwritten by a later one of the same name"
         )
+        self.raw_to_typed = self._latency("raw_to_typed_seconds", "Time from receipt to commit in a typed topic")
 
         # projector
-        self.projected = self._counter("projected", "Typed events folded into state", "biz_type")
-        self.stale = self._counter("stale", "Events older than the state they would have overwritten", "biz_type")
+        self.projected = self._counter("projected", "Typed events applied to state", "biz_type")
+        self.stale = self._counter("stale", "Events ignored because the state is newer", "biz_type")
         self.clock_ahead = self._counter(
             "clock_ahead", "Events stamped more than MAX_CLOCK_SKEW_S later than they were received", "biz_type"
         )
@@ -99,41 +102,50 @@ class Metrics:
             "illegal_transitions", "Status changes that no document allows", "biz_type"
         )
         self.merged_movements = self._counter(
-            "merged_movements", "Movements that an event proved to be one", "biz_type"
+            "merged_movements", "Movements merged because an event has ids of both", "biz_type"
         )
         self.alerted_twice = self._counter(
             "alerted_twice", "Merged movements that had each raised an alert before", "biz_type"
         )
-        self.id_conflicts = self._counter("id_conflicts", "Movements that got a second id of one kind", "biz_type")
+        self.id_conflicts = self._counter("id_conflicts", "Movements with two ids of one kind", "biz_type")
         self.alerts = self._counter("alerts", "Alerts written", "rule", "status")
         self.active_alerts = self._gauge("active_alerts", "Conditions that hold, in the assigned partitions", "rule")
-        self.typed_to_alert = self._latency("typed_to_alert_seconds", "From read by the projector to alert committed")
-        self.push_to_alert = self._latency("push_to_alert_seconds", "From received by the bridge to alert committed")
+        self.typed_to_alert = self._latency(
+            "typed_to_alert_seconds", "Time from the projector's read to the alert's commit"
+        )
+        self.push_to_alert = self._latency(
+            "push_to_alert_seconds", "Time from receipt by the bridge to the alert's commit"
+        )
 
         # every worker
-        self.quarantined = self._counter("quarantined", "Records put into quarantine", "stage", "reason")
+        self.quarantined = self._counter("quarantined", "Quarantined records", "stage", "reason")
         self.quarantine_limit_exceeded = self._gauge(
-            "quarantine_limit_exceeded", "1 while more goes into quarantine than the QUARANTINE_LIMIT settings allow"
+            "quarantine_limit_exceeded", "1 while quarantine exceeds the QUARANTINE_LIMIT settings"
         )
         self.consumed = self._counter("consumed", "Records consumed", "topic")
         self.consumed_bytes = self._counter("consumed_bytes", "Bytes of the values of records consumed", "topic")
         self.transactions = self._counter("transactions", "Transactions, by result", "result")
-        for result in ("committed", "failed"):  # a rate needs the 0 before the first one
+        for result in ("committed", "failed"):  # a rate needs an initial 0
             self.transactions.labels(result)
-        self.transaction_seconds = self._duration("transaction_seconds", "From begin to committed")
-        self.commit_seconds = self._duration("commit_seconds", "The commit alone")
+        self.transaction_seconds = self._duration("transaction_seconds", "Time from begin to commit")
+        self.commit_seconds = self._duration("commit_seconds", "Time of the commit alone")
         self.batch_records = Histogram(
             "batch_records", "Records in a batch", namespace=_NAMESPACE, buckets=_SIZES, registry=self.registry
         )
-        self.lag_records = self._gauge("lag_records", "Offsets behind the end; markers count", "topic", "partition")
-        self.lag_seconds = self._gauge("lag_seconds", "How long the oldest unread record has waited", "topic")
+        self.lag_records = self._gauge(
+            "lag_records",
+            "Offsets behind the end, including markers",
+            "topic",
+            "partition",
+        )
+        self.lag_seconds = self._gauge("lag_seconds", "Age of the oldest unread record", "topic")
         self.assigned = self._gauge("assigned_partitions", "Partitions assigned to this worker")
         self.rebalances = self._counter("rebalances", "Changes of the assignment", "kind")
         self.restored = self._counter("restored_records", "Records read to restore state", "table")
         self.restore_seconds = self._duration("restore_seconds", "Time to restore state after an assignment")
 
     def identify(self, role: str, instance_id: str) -> None:
-        """Say which worker this is: `bridge` (the push), `import` (files), `router` or `projector`."""
+        """Set the worker's role (`bridge`, `import`, `router` or `projector`) and instance id."""
         self._worker.info({"role": role, "instance_id": instance_id, "version": version("broker-events")})
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:

@@ -1,4 +1,4 @@
-"""Retries of what a process needs at its start."""
+"""Retries requests to the services that a process needs at its start."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def keep_trying(
     errors: tuple[type[Exception], ...],
     stop: threading.Event | None = None,
 ) -> T:
-    """Call `attempt` until it doesn't raise one of `errors`; pauses double up to 5 s, each failure is one log line.
+    """Call `attempt` until it doesn't raise one of `errors`. Pauses double up to 5 s. Logs one line per failure.
 
-    Raises RestartRequired when `timeout_s` is over, naming `what` and the last error, and Stopped once `stop` is set.
+    Raises RestartRequired with `what` and the last error after `timeout_s`, and Stopped once `stop` is set.
     """
     deadline = time.monotonic() + timeout_s
     pause_s = 0.5

@@ -47,7 +47,7 @@ def test_records_that_retention_took_before_they_were_read(pipeline: Pipeline, a
     deleted.result()
     log = refused(pipeline)
     assert f"{raw}[0]" in log
-    assert "records are gone that were never read" in log
+    assert "unread records are gone" in log
     assert len(pipeline.read("event.credit")) == 5
 
 

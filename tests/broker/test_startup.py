@@ -148,7 +148,7 @@ def test_another_cleanup_policy_is_refused(bare: Pipeline) -> None:
     admin = admin_client(bare.settings)
     admin.create_topics([NewTopic(name, 1, 1, config={"cleanup.policy": "delete"})])[name].result()
     log = refused(bare.worker("router"), 2)
-    assert f"{name}: cleanup.policy is delete, has to be compact" in log
+    assert f"{name}: cleanup.policy is delete, must be compact" in log
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_what_may_be_altered_is(pipeline: Pipeline, admin: AdminClient, plans: t
     eventually(lambda: len(diff_topics(admin, plans)) == 1)
     diff = pipeline.command("topics", "diff")
     assert diff.returncode == 1
-    assert f"{raw}: retention.ms is 1000000, has to be 2592000000" in diff.stdout
+    assert f"{raw}: retention.ms is 1000000, must be 2592000000" in diff.stdout
     verify_topics(admin, plans)  # an operator's own retention stops no worker
     done = pipeline.command("topics", "apply")
     assert f"{raw}: retention.ms: 1000000 -> 2592000000" in done.stdout
@@ -94,14 +94,13 @@ def test_a_smaller_size_limit_stops_workers(
     set_config(admin, pipeline.settings.topic("quarantine"), "max.message.bytes", "1000000")
     eventually(lambda: len(diff_topics(admin, plans)) == 1)
     with pytest.raises(
-        OperatorActionRequired, match=r"quarantine: max\.message\.bytes is 1000000, has to be .*topics apply"
+        OperatorActionRequired, match=r"quarantine: max\.message\.bytes is 1000000, must be .*topics apply"
     ):
         verify_topics(admin, plans)
     set_config(admin, pipeline.settings.topic("raw"), "message.timestamp.type", "LogAppendTime")
     eventually(lambda: len(diff_topics(admin, plans)) == 2)
     assert (
-        "raw: message.timestamp.type is LogAppendTime, has to be CreateTime"
-        in pipeline.command("topics", "diff").stdout
+        "raw: message.timestamp.type is LogAppendTime, must be CreateTime" in pipeline.command("topics", "diff").stdout
     )
     assert pipeline.command("topics", "apply").returncode == 0
     eventually(lambda: diff_topics(admin, plans) == [])
@@ -120,7 +119,7 @@ def test_what_would_move_or_delete_records_is_refused_before_anything_changes(
     assert done.returncode == 2
     says = {
         "partitions": f"{name} has 3 partitions, PIPELINE_PARTITIONS says 2",
-        "cleanup.policy": f"{name}: cleanup.policy is delete, has to be compact",
+        "cleanup.policy": f"{name}: cleanup.policy is delete, must be compact",
     }
     assert done.stderr.startswith(f"broker-events: {says[what]}")
     assert of_test(admin, pipeline) == {name: partitions}

@@ -45,7 +45,7 @@ def no_temporary_folder() -> None:
 
 @pytest.mark.parametrize(
     ("work", "advice"),
-    [(full_disk, "make room"), (no_right, "give this user the right"), (no_temporary_folder, "set TMPDIR")],
+    [(full_disk, "free some space"), (no_right, "grant this user access"), (no_temporary_folder, "set TMPDIR")],
 )
 def test_a_process_ends_with_one_line(
     work: Callable[[], None], advice: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -73,7 +73,7 @@ def test_a_full_disk_behind_standard_output_is_one_line() -> None:
     with Path("/dev/full").open("w") as full:
         code, lines = command("--help", stdout=full.fileno())
     assert code == 2
-    assert lines == ["broker-events: No space left on device; make room, or write elsewhere"]
+    assert lines == ["broker-events: No space left on device; free some space, or use another path"]
 
 
 def test_a_cache_that_cannot_be_written_is_one_line() -> None:

@@ -96,7 +96,7 @@ def test_a_derived_record_of_the_largest_raw_one_can_be_read_by_a_default_client
 
 
 def test_a_difference_says_both_values() -> None:
-    assert str(Difference("t", "partitions", "8", "4")) == "t: partitions is 4, has to be 8"
+    assert str(Difference("t", "partitions", "8", "4")) == "t: partitions is 4, must be 8"
     assert str(Difference("t", "topic", "8 partitions", None)) == "t: missing"
 
 
