@@ -13,12 +13,11 @@ AlertKind = tuple[str, str]
 
 
 class AlertSeen(NamedTuple):
-    """An alert as the view shows it, with only the last four characters of the account."""
+    """An alert as the view shows it: `text` has only the last four characters of the account."""
 
     at: float  # Unix time
     status: str  # FIRING, RESOLVED or RETURNED
-    account: str
-    what: str
+    text: str
     latency_ms: int
 
 

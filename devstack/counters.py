@@ -27,6 +27,14 @@ def percentile(counts: Counter[int], share: float) -> int:
     raise ValueError("no values")
 
 
+def in_words(alert: Alert) -> str:
+    """Say what the alert is about, with the last four characters of the account."""
+    account = f"account …{alert.account_key[-4:]}"
+    if alert.transfer is not None:
+        return f"transfer of {alert.transfer.amount.normalize():,f} {alert.transfer.currency} came back, {account}"
+    return f"{account} liquidate-only{'' if alert.status == 'FIRING' else ' lifted'}, {alert.subject} market"
+
+
 class Repetitions:
     """Tells raw records apart: new, duplicate of a typed event, or repetition of a rejected one.
 
@@ -90,10 +98,8 @@ class RunCounters:
         self._alerts[alert.rule, alert.status] += 1
         latency_ms = max(round((seen_at - alert.event_time.timestamp()) * 1000), 0)
         self._latencies[latency_ms] += 1
-        status, what = alert.status, alert.subject
-        if alert.transfer is not None:
-            status, what = RETURNED, f"{alert.transfer.amount.normalize():f} {alert.transfer.currency}"
-        self._recent.appendleft(AlertSeen(seen_at, status, alert.account_key[-4:], what, latency_ms))
+        status = alert.status if alert.transfer is None else RETURNED
+        self._recent.appendleft(AlertSeen(seen_at, status, in_words(alert), latency_ms))
 
     def active(self, record: KafkaRecord) -> None:
         key = record.key() or b""

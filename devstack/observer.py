@@ -6,8 +6,10 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from statistics import median
 from typing import Any, Final
 
+from broker_events.devstack.balance import AlertSeen
 from broker_events.devstack.pipeline import Part, State
 from broker_events.devstack.probe import Probe
 from broker_events.devstack.run_snapshot import Health, PartView, RunSnapshot
@@ -16,6 +18,7 @@ from broker_events.devstack.stack import Stack
 from broker_events.devstack.watcher import Watcher
 
 RATE_WINDOW_S: Final = 4.0
+HISTORY_S: Final = 120
 
 
 class Observer:
@@ -31,6 +34,7 @@ class Observer:
         self._stack = stack
         self._topics = topics
         self._rates = Rates()
+        self._history = History()
         self._probe = Probe(self._parts)
 
     def snapshot(self, started: float, **known: Any) -> RunSnapshot:  # noqa: ANN401 (the snapshot's other members)
@@ -43,15 +47,20 @@ class Observer:
         if simulated is not None:
             behind = {"bridge": max(simulated.events - n.distinct, 0), **behind}
         now, typed_at = time.monotonic(), self._watcher.first_typed_at
+        pushed = n.received if simulated is None else simulated.events
+        per_s = self._rates.add(now, {"pushed": pushed, "raw": n.raw, "alerts": sum(n.alerts.values()), **n.typed})
+        self._history.add(now, per_s["raw"], n.recent)
         return RunSnapshot(
             elapsed_s=now - started,
             parts=tuple(map(self._view, self._parts)),
             numbers=n,
             topics=self._topics,
-            per_s=self._rates.add(now, {"raw": n.raw, **n.typed}),
+            per_s=per_s,
             behind=behind,
             projector_lag_s=self._probe.reading(self._parts[-1]).lag_s,
             shows_latency=self._source.shows_latency,
+            rate_history=tuple(self._history.rates),
+            latency_history=tuple(self._history.latencies_ms),
             first_typed_s=None if typed_at is None else typed_at - started,
             **known,
         )
@@ -92,3 +101,22 @@ class Rates:
         since, before = self._history[0]
         passed = at - since
         return {name: (count - before.get(name, 0)) / passed if passed else 0.0 for name, count in counts.items()}
+
+
+class History:
+    """The rate of raw events and the latency of the newest alerts, sampled once per second."""
+
+    def __init__(self) -> None:
+        self.rates: deque[float] = deque(maxlen=HISTORY_S)
+        self.latencies_ms: deque[float] = deque(maxlen=HISTORY_S)
+        self._sampled_at = 0.0
+
+    def add(self, at: float, rate: float, newest: Sequence[AlertSeen]) -> None:
+        """Take a sample unless the last one is less than a second old. `at`: seconds; `newest`: newest alert first."""
+        if at - self._sampled_at < 1:
+            return
+        self._sampled_at = at
+        self.rates.append(rate)
+        if newest:
+            recent = [alert.latency_ms for alert in newest if newest[0].at - alert.at < 1]
+            self.latencies_ms.append(median(recent))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -30,7 +30,10 @@ class PartView(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSnapshot:
-    """`behind`: events that each stage has not processed yet, by its name. Times are in seconds since the start."""
+    """`behind`: events that each stage has not processed yet, by its name. Times are in seconds since the start.
+
+    The histories have one value per second, the newest last.
+    """
 
     elapsed_s: float
     phase: str
@@ -39,9 +42,11 @@ class RunSnapshot:
     parts: tuple[PartView, ...]
     numbers: Numbers
     topics: Mapping[str, str]  # biz_type -> typed topic, without the prefix
-    per_s: Mapping[str, float]  # events per second: `raw`, and typed by biz_type
+    per_s: Mapping[str, float]  # events per second: `pushed`, `raw`, `alerts`, and typed by biz_type
     behind: Mapping[str, int]
     projector_lag_s: float
     shows_latency: bool
+    rate_history: Sequence[float] = ()  # raw events per second
+    latency_history: Sequence[float] = ()  # median ms from push to alert
     first_typed_s: float | None = None
     flowed_s: float = 0.0  # how long events flowed

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from rich.text import Text
 
 from broker_events.devstack.balance import alert_counts, balance, broken
 from broker_events.devstack.run_snapshot import RunSnapshot
 
-_REASONS_PER_LINE = 4
+_FACT_WIDTH = 56  # with its name a line has less than 80 columns
 
 
 def summary(snapshot: RunSnapshot) -> list[Text]:
@@ -30,9 +32,10 @@ def summary(snapshot: RunSnapshot) -> list[Text]:
     if numbers.raw and snapshot.flowed_s > 0:
         rate = numbers.raw / snapshot.flowed_s
         lines.append(_fact("throughput", f"{rate:,.0f} events/s over {snapshot.flowed_s:.1f} s"))
-    reasons = [f"{reason} {count:,}" for reason, count in sorted(numbers.quarantined.items())]
-    for first in range(0, len(reasons), _REASONS_PER_LINE):
-        lines.append(_fact("" if first else "quarantined", ", ".join(reasons[first : first + _REASONS_PER_LINE])))
+    # The no-break space keeps a reason and its number on one line.
+    reasons = ", ".join(f"{reason}\xa0{count:,}" for reason, count in sorted(numbers.quarantined.items()))
+    wrapped = textwrap.wrap(reasons, _FACT_WIDTH, break_long_words=False)
+    lines += [_fact("" if index else "quarantined", text.replace("\xa0", " ")) for index, text in enumerate(wrapped)]
     if snapshot.first_typed_s is not None:
         lines.append(_fact("first typed event", f"{snapshot.first_typed_s:.1f} s after the start"))
     restarts = ", ".join(f"{part.name} {part.restarts}" for part in snapshot.parts if part.restarts)

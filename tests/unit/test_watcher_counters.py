@@ -131,7 +131,9 @@ def test_an_alert_shows_four_characters_of_the_account_and_how_late_it_came() ->
     counters.alert(alert, at.timestamp() + 0.12)
     numbers = counters.numbers()
     assert numbers.alerts == {("TRANSFER_RETURNED", "FIRING"): 1}
-    assert numbers.recent == (AlertSeen(at.timestamp() + 0.12, "RETURNED", "7890", "1250.5 USD", 120),)
+    assert numbers.recent == (
+        AlertSeen(at.timestamp() + 0.12, "RETURNED", "transfer of 1,250.5 USD came back, account …7890", 120),
+    )
     assert numbers.latency_ms == (120, 120, 120)
 
 
