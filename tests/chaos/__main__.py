@@ -25,6 +25,7 @@ from broker_events.devstack.artifacts import StackError  # noqa: E402
 
 SECONDS_A_FAULT = 10
 MAX_RATE = 50_000
+EVENTS_A_PARTITION = 40_000  # judged at once, in memory
 INTERRUPTED = 130
 COUNT = click.IntRange(min=1)
 
@@ -32,6 +33,10 @@ COUNT = click.IntRange(min=1)
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 110})
 @click.option("--events", envvar="CHAOS_EVENTS", type=COUNT, default=100_000, help="How many the broker tells.")
 @click.option("--faults", envvar="CHAOS_FAULTS", type=COUNT, default=20, help="How many strike, each kind in turn.")
+@click.option("--calm", envvar="CHAOS_CALM", is_flag=True, help="No faults, and events as fast as they come.")
+@click.option(
+    "--hostile", envvar="CHAOS_HOSTILE", type=click.FloatRange(0, 1), default=0.3, help="Share of hostile events."
+)
 @click.option("--seed", envvar="CHAOS_SEED", type=int, show_default="a new one", help="Repeats a run's schedule.")
 @click.option("--rate", envvar="CHAOS_RATE", type=COUNT, show_default="a fault every 10 s", help="Events a second.")
 @click.option("--nodes", envvar="CHAOS_NODES", type=click.Choice(["1", "3"]), default="3", help="Kafka brokers.")
@@ -44,7 +49,15 @@ COUNT = click.IntRange(min=1)
     help="For logs and the journal; kept when something was found.",
 )
 def main(
-    events: int, faults: int, seed: int | None, rate: int | None, nodes: str, workers: int, folder: Path | None
+    events: int,
+    faults: int,
+    calm: bool,  # noqa: FBT001 (click passes flags by name)
+    hostile: float,
+    seed: int | None,
+    rate: int | None,
+    nodes: str,
+    workers: int,
+    folder: Path | None,
 ) -> None:
     """Run the whole pipeline on a real Kafka cluster, strike it with random faults, then compare every event.
 
@@ -52,25 +65,31 @@ def main(
     to one and back, networks cut, slowed and reset, brokers and the registry killed; the push itself disconnects,
     repeats, replays, falls silent and brings poison. Exit code 0: nothing lost, doubled, out of order or changed.
 
+    A share of the events is hostile: texts of every Unicode plane and length, numbers of every size, clocks of the
+    years 1 to 9999, other spellings, repeats in other bytes. An oracle of its own says what has to come of each.
+
     \b
     Examples:
       make chaos
       make chaos CHAOS_EVENTS=3000000 CHAOS_FAULTS=60
       make chaos CHAOS_SEED=4711        what a run with this seed found
+      make chaos CHAOS="--calm --hostile 1 --events 1000000 --nodes 1 --workers 2"
     """
     logging.basicConfig(level=logging.WARNING)
     seed = secrets.randbelow(10**6) if seed is None else seed
     plan = Plan(
         events=events,
-        faults=[*islice(cycle(FaultKind), faults)],
+        faults=[] if calm else [*islice(cycle(FaultKind), faults)],
         seed=seed,
-        rate=rate or min(max(events // (faults * SECONDS_A_FAULT), 1), MAX_RATE),
+        rate=rate or (MAX_RATE if calm else min(max(events // (faults * SECONDS_A_FAULT), 1), MAX_RATE)),
         nodes=int(nodes),
         routers=workers,
         projectors=workers,
+        partitions=max(Plan.partitions, events // EVENTS_A_PARTITION),
+        hostile=hostile,
     )
     again = f"make chaos CHAOS_SEED={seed} CHAOS_EVENTS={events} CHAOS_FAULTS={faults} CHAOS_RATE={plan.rate}"
-    again += f" CHAOS_NODES={nodes} CHAOS_WORKERS={workers}"
+    again += f" CHAOS_NODES={nodes} CHAOS_WORKERS={workers} CHAOS_HOSTILE={hostile}{' CHAOS_CALM=1' if calm else ''}"
     work = Path(tempfile.mkdtemp(prefix="broker-events-chaos-")) if folder is None else folder
     work.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
@@ -78,7 +97,7 @@ def main(
     def say(line: str) -> None:
         click.echo(f"{time.monotonic() - began:6.0f} s  {line}")
 
-    say(f"seed {seed}: {events:,} events at {plan.rate:,} a second, {faults} faults; logs in {work}")
+    say(f"seed {seed}: {events:,} events at {plan.rate:,} a second, {len(plan.faults)} faults; logs in {work}")
     outcome, problem = Outcome(), ""
     try:
         run_chaos(plan, work, say, outcome)
@@ -114,6 +133,9 @@ def _summarise(outcome: Outcome) -> None:
         )
     longest = ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in outcome.longest.items())
     click.echo(f"\nlongest standstill under load: {longest or 'unknown'}")
+    through_s = outcome.load_s + outcome.drain_s
+    rate = outcome.report.compared["records of raw"] / max(through_s, 1)
+    click.echo(f"{rate:,.0f} events a second from the first start to the last commit")
     click.echo(f"load {outcome.load_s:.0f} s, drained {outcome.drain_s:.0f} s, judged {outcome.judge_s:.0f} s")
     report = outcome.report
     if not report.compared:

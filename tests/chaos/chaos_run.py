@@ -33,7 +33,10 @@ PUSH_FAULTS_EVERY_S = 200  # each kind of them: streams that soon end again make
 
 @dataclass(frozen=True)
 class Plan:
-    """What one run is; all that it takes to run it again. `rate` in events a second."""
+    """What one run is; all that it takes to run it again. `rate` in events a second, `hostile` a share from 0 to 1.
+
+    Without `faults` the push has none either, but repeats and malformed events.
+    """
 
     events: int
     faults: Sequence[FaultKind]
@@ -43,6 +46,7 @@ class Plan:
     routers: int = 3
     projectors: int = 3
     partitions: int = 12
+    hostile: float = 0.3
 
     @property
     def schedule(self) -> list[Fault]:
@@ -56,12 +60,15 @@ class Plan:
     @property
     def load(self) -> Load:
         """The broker's own faults among the events: poison, repeats, replays, streams that end or are mute."""
-        rounds = max(self.events // self.rate // PUSH_FAULTS_EVERY_S, 1)
-        every = self.events // rounds
-        faults = ["malformed=0.01", "duplicate:2=0.002", f"replay:{min(every // 10, 20_000)}=/{every // 3}"]
+        rounds = max(self.events // self.rate // PUSH_FAULTS_EVERY_S, 1) if self.faults else 0
+        every = self.events // max(rounds, 1)
+        faults = ["malformed=0.01", "duplicate:2=0.002"]
+        if rounds:
+            faults.append(f"replay:{min(every // 10, 20_000)}=/{every // 3}")
         ends = {"disconnect": 0.1, "end": 0.25, "expired": 0.4, "exhausted": 0.55, f"silence:{MUTE_S}s": 0.7}
         faults += [f"{kind}=@{int((at + share) * every)}" for at in range(rounds) for kind, share in ends.items()]
-        return Load(self.events, self.rate, self.seed, accounts=max(300, self.events // 300), faults=faults)
+        accounts = max(300, self.events // 300)
+        return Load(self.events, self.rate, self.seed, accounts, faults, self.hostile)
 
 
 @dataclass

@@ -196,7 +196,9 @@ class Hostile:
             rng.shuffle(ids)
             seconds = rng.sample(range(*LAST_YEAR), len(ids))
             said = self._members(biz_type, {**request, **own})
-            terms = {name: said.get(name) for name in TERMS if name in said or name in CONTRACTS[biz_type].texts}
+            contract = CONTRACTS[biz_type]
+            names = {*TERMS, *contract.amounts} & {*contract.texts, *contract.amounts} - {*own}
+            terms = {name: said.get(name) for name in TERMS if name in names}
             ids = [terms | each for each in ids]
             return biz_type, account, ids, [_iso(second, rng.randrange(10**9), 9) for second in seconds]
         if kind < 0.35:

@@ -36,5 +36,5 @@ def test_what_was_pushed_is_there_exactly_once_through_all_faults(tmp_path: Path
     assert not any(code for code, _ in outcome.stops.values()), outcome.stops
     assert len(outcome.struck) == len(PLAN.faults)
     assert all(worker.kills for worker in outcome.workers)
-    assert outcome.report.compared["events"] >= PLAN.events
+    assert outcome.report.compared["records of raw"] >= PLAN.events
     assert outcome.report.compared["duplicates"] > 100
