@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from broker_events.runtime.consume.record import KafkaRecord, place_of
 from broker_events.runtime.events.body_hash import body_hash
 from broker_events.runtime.events.times import parse_time
-from broker_events.schemas.headers import RECOVERED_FROM, raw_offset
+from broker_events.schemas.headers import RECOVERED_FROM, SIMULATED, raw_offset
 from broker_events.schemas.models import Alert, QuarantinedEvent, QuarantineRecovery
 from broker_events.schemas.models import Record as Model
 
@@ -51,7 +51,7 @@ def steps(event_id: str, found: EventRecords) -> list[Step]:
     """Return the steps in the order of time; within one millisecond, in the order of the data flow.
 
     A typed record carries its raw record's timestamp, not the time of its writing. Its step has that time, and is never
-    before the step of its raw record.
+    before the step of its raw record. A step of a simulated event says so.
     """
     typed = [each for each in found.decoded if raw_offset(each.record.headers()) is not None]
     received_us: dict[tuple[int, int | None], int] = {
@@ -63,6 +63,11 @@ def steps(event_id: str, found: EventRecords) -> list[Step]:
             listed.append(_typed_step(each, received_us.get(_source(each.record), 0)))
         else:
             listed.append(_decoded_step(event_id, each))
+    records = [*found.raw, *(each.record for each in found.decoded)]
+    marked = {place_of(record) for record in records if any(name == SIMULATED for name, _ in record.headers() or ())}
+    for step in listed:
+        if step.place in marked:
+            step.facts[SIMULATED] = "true"
     return sorted(listed, key=_time_and_flow)
 
 

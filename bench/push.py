@@ -75,6 +75,7 @@ def push_to_alert(
         _SECRET,
     ]
     cli = [sys.executable, "-m", "broker_events.cli"]
+    ingest = ["ingest", "--source", "grpc", "--yes-write-simulated-events-to", settings.topic_prefix]
     with (
         Work("router", [*cli, "router"], variables, folder) as router,
         Work("projector", [*cli, "projector"], variables, folder) as projector,
@@ -83,9 +84,7 @@ def push_to_alert(
         target = _target(simulator)
         for worker in (router, projector):
             worker.wait_for("assigned")
-        with Work(
-            "bridge", [*cli, "ingest", "--source", "grpc"], _push_environment(pipeline, target), folder
-        ) as bridge:
+        with Work("bridge", [*cli, *ingest], _push_environment(pipeline, target), folder) as bridge:
             latencies = _watch_alerts(pipeline, seconds)
             busy = {work.name: round(work.cpu_s(), 2) for work in (bridge, router, projector, simulator)}
     if not latencies:

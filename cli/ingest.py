@@ -13,6 +13,7 @@ import click
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from broker_events.cli.output import plural
+from broker_events.cli.simulated_events import check_consent, consent_option
 from broker_events.runtime.process.console import EscapingConsole
 from broker_events.runtime.process.lifecycle import run_process
 from broker_events.runtime.settings import load_settings
@@ -44,8 +45,15 @@ _REPORT_EVERY_S = 5.0
     metavar="NAME",
 )
 @click.option("--http-port", type=int, help="Port of /metrics and /ready; 0: a free one.  [env: PIPELINE_HTTP_PORT]")
+@consent_option
 def command(
-    *, source: str | None, files: tuple[Path, ...], from_start: bool, name: str | None, http_port: int | None
+    *,
+    source: str | None,
+    files: tuple[Path, ...],
+    from_start: bool,
+    name: str | None,
+    http_port: int | None,
+    simulated_to: str | None,
 ) -> None:
     """Write the broker's events to the raw topic, exactly once.
 
@@ -56,7 +64,8 @@ def command(
     \b
     grpc   The broker's event push, from PIPELINE_GRPC_TARGET, PIPELINE_APP_KEY and PIPELINE_APP_SECRET. The bridge
            reconnects by itself. It exits when the key or signature is rejected, or when a message exceeds
-           PIPELINE_GRPC_MAX_MESSAGE_BYTES.
+           PIPELINE_GRPC_MAX_MESSAGE_BYTES. It refuses `broker-events simulate` without
+           --yes-write-simulated-events-to, and where the topics hold records that no simulator wrote.
     file   NDJSON files. A repeated import continues after the last committed line, also in a file that has grown. A
            file is identified by its content, so a copy is not imported twice. Pipes and standard input are always read
            to the end. Invalid lines are kept. An event above PIPELINE_MAX_MESSAGE_BYTES is replaced by a marker.
@@ -69,13 +78,14 @@ def command(
     Examples:
       PIPELINE_GRPC_TARGET=push.example.com:443 PIPELINE_APP_KEY=... PIPELINE_APP_SECRET=... broker-events ingest
       PIPELINE_GRPC_TARGET=127.0.0.1:PORT PIPELINE_GRPC_TLS=false PIPELINE_APP_KEY=demo-key \\
-        PIPELINE_APP_SECRET=demo-secret broker-events ingest                            # from broker-events simulate
+        PIPELINE_APP_SECRET=demo-secret broker-events ingest --yes-write-simulated-events-to broker
       broker-events ingest --file events-1.ndjson --file events-2.ndjson.gz
       unzip -p archive.zip | broker-events ingest --file -
       jq -c '.[]' array.json | broker-events ingest --file -
     """
     from broker_events.ingest.bridge import largest_event
     from broker_events.ingest.sources.ndjson import NdjsonFiles
+    from broker_events.ingest.unsimulated import refuse_real_records
     from broker_events.ingest.worker import run_files, run_push
 
     source = source or ("file" if files else "grpc")
@@ -83,8 +93,16 @@ def command(
         raise click.UsageError("--source file needs --file PATH, and --source grpc takes none")
     settings = load_settings(http_port=http_port)
     name = name or source
+    if simulated_to is not None:
+        check_consent(settings, simulated_to)
     if source == "grpc":
-        sys.exit(run_process(settings, "ingest", lambda stop: run_push(settings, stop, name)))
+
+        def subscribe(stop: threading.Event) -> None:
+            if simulated_to is not None:
+                refuse_real_records(settings, name)
+            run_push(settings, stop, name, accept_simulated=simulated_to is not None)
+
+        sys.exit(run_process(settings, "ingest", subscribe))
 
     def import_files(stop: threading.Event) -> None:
         reader = NdjsonFiles(files, limit=largest_event(settings), from_start=from_start, name=name)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from broker_events.cli.simulated_events import ask_consent, check_consent, consent_option
 from broker_events.runtime.process.errors import OperatorActionRequired
 from broker_events.runtime.settings import load_settings
 
@@ -25,6 +26,7 @@ _DEFAULT_FAULTS: Final = ("duplicate=0.002", "malformed=0.005")
 _DEFAULT_SEED: Final = 1
 _DEFAULT_SECONDS: Final = 20.0
 _INTERRUPTED: Final = 130
+_ADDRESSES: Final = ("kafka_bootstrap_servers", "schema_registry_url")
 
 
 def _checked_faults(context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
@@ -44,7 +46,7 @@ def _checked_faults(context: click.Context, parameter: click.Parameter, texts: t
     help="Stop this many seconds after the first event.  [env: DEMO_SECONDS; default: until Ctrl-C; 20 for simulated"
     " events without a terminal]",
 )
-@click.option("--seed", type=int, help="Seed of the simulator.  [default: 1; a new one on a configured cluster]")
+@click.option("--seed", type=int, help="Seed of the simulator.  [default: 1; a new one with --cluster]")
 @click.option("--accounts", type=click.IntRange(min=3), default=200, show_default=True, help="Simulated accounts.")
 @click.option(
     "--fault",
@@ -64,6 +66,10 @@ def _checked_faults(context: click.Context, parameter: click.Parameter, texts: t
 )
 @click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Keep all logs in this folder.")
 @click.option("--plain", is_flag=True, help="Print lines instead of the live view.")
+@click.option(
+    "--cluster", is_flag=True, help="Use the cluster that the PIPELINE_ settings name instead of an embedded one."
+)
+@consent_option
 def command(
     *,
     rate: float,
@@ -74,13 +80,18 @@ def command(
     files: tuple[Path, ...],
     folder: Path | None,
     plain: bool,
+    cluster: bool,
+    simulated_to: str | None,
 ) -> None:
     """Run the whole pipeline, by default with simulated events.
 
     Starts Kafka and a schema registry on 127.0.0.1 (downloaded once, about 200 MB), creates topics, registers
-    schemas, and runs a bridge, a router and a projector. With PIPELINE_KAFKA_BOOTSTRAP_SERVERS and
-    PIPELINE_SCHEMA_REGISTRY_URL it uses that cluster. Events come from the simulator, from the files of --file, or
+    schemas, and runs a bridge, a router and a projector. Events come from the simulator, from the files of --file, or
     from the event push that PIPELINE_GRPC_TARGET names.
+
+    With --cluster it uses the cluster that PIPELINE_KAFKA_BOOTSTRAP_SERVERS and PIPELINE_SCHEMA_REGISTRY_URL name;
+    without, it ignores them. Before simulated events go to that cluster it asks for the topic prefix. It refuses where
+    the topics hold records that no simulator wrote.
 
     Ctrl-C stops it in order and prints a summary. A second Ctrl-C stops it at once. The summary compares received,
     raw, typed, quarantined and duplicate records, and the alerts with those that the simulator caused.
@@ -92,22 +103,30 @@ def command(
       broker-events run
       broker-events run --rate 3000 --seconds 60 --fault disconnect=@50000 --fault replay:500=/20000
       broker-events run --file events.ndjson.gz --folder logs
+      broker-events run --cluster --yes-write-simulated-events-to staging
     """
     from broker_events.devstack.full_run import FullRun, RunPlan
     from broker_events.devstack.sources import Traffic, new_seed
+    from broker_events.ingest.unsimulated import refuse_real_records
 
-    settings = load_settings()
-    embedded = _is_embedded(settings)
+    settings = _settings(cluster=cluster)
     terminal = sys.stdout.isatty() and not plain
     simulated = not files and settings.grpc_target is None
     if seconds is None and simulated and not sys.stdout.isatty():
         seconds = _DEFAULT_SECONDS
     if seed is None:
-        seed = _DEFAULT_SEED if embedded else new_seed()
+        seed = new_seed() if cluster else _DEFAULT_SEED
+    if simulated_to is not None:
+        check_consent(settings, simulated_to)
+    if cluster and (simulated or simulated_to is not None):
+        refuse_real_records(settings)
+        if simulated_to is None:
+            ask_consent(settings)
     logs = _log_folder(folder)
     plan = RunPlan(
         settings=settings,
-        embedded=embedded,
+        embedded=not cluster,
+        may_simulate=not cluster or simulated or simulated_to is not None,
         folder=logs,
         traffic=Traffic(rate=rate, accounts=accounts, seed=seed, faults=faults or _DEFAULT_FAULTS),
         files=files,
@@ -123,13 +142,19 @@ def command(
     sys.exit(code)
 
 
-def _is_embedded(settings: Settings) -> bool:
-    """Return whether no cluster is configured. Raises OperatorActionRequired when only one address is."""
-    needed = ("kafka_bootstrap_servers", "schema_registry_url")
-    missing = [name for name in needed if name not in settings.model_fields_set]
-    if len(missing) == 1:
-        raise OperatorActionRequired(f"PIPELINE_{missing[0].upper()}: not set, but the other address is. Set both")
-    return bool(missing)
+def _settings(*, cluster: bool) -> Settings:
+    """Return the settings. Raises OperatorActionRequired if --cluster lacks an address."""
+    from broker_events.devstack.preparation import EMBEDDED
+
+    settings = load_settings() if cluster else load_settings(**EMBEDDED)
+    given = [name for name in _ADDRESSES if name in settings.model_fields_set]
+    if cluster and len(given) < len(_ADDRESSES):
+        missing = ", ".join(f"PIPELINE_{name.upper()}" for name in _ADDRESSES if name not in given)
+        raise OperatorActionRequired(f"{missing}: not set, and --cluster needs both addresses")
+    if given and not cluster:
+        names = " and ".join(f"PIPELINE_{name.upper()}" for name in given)
+        click.echo(f"{names}: ignored, this run starts its own Kafka (--cluster uses the named one)", err=True)
+    return settings
 
 
 def _log_folder(folder: Path | None) -> Path:

@@ -41,12 +41,12 @@ def command(*, folder: Path | None, bare: bool) -> None:
     from broker_events.devstack.artifacts import StackError
     from broker_events.devstack.interrupts import Interrupted, Interrupts
     from broker_events.devstack.line_view import LineView
-    from broker_events.devstack.preparation import exports, prepare_embedded
+    from broker_events.devstack.preparation import EMBEDDED, exports, prepare_embedded
     from broker_events.devstack.stack import Stack
     from broker_events.runtime.process.errors import PipelineError
     from broker_events.schemas.catalog import load_catalog
 
-    load_settings()  # an invalid setting must fail before anything starts
+    load_settings(**EMBEDDED)  # an invalid setting must fail before anything starts
     say = LineView(_STARTED, sys.stderr).say
     stack = Stack(folder, progress=say)
     code = 0

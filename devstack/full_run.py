@@ -14,7 +14,7 @@ from broker_events.devstack.java import free_ports
 from broker_events.devstack.line_view import LineView
 from broker_events.devstack.observer import Observer
 from broker_events.devstack.pipeline import Part, State, environment
-from broker_events.devstack.preparation import exports, prepare_configured, prepare_embedded
+from broker_events.devstack.preparation import EMBEDDED, exports, prepare_configured, prepare_embedded
 from broker_events.devstack.run_snapshot import RunSnapshot
 from broker_events.devstack.sources import Source, Traffic, choose_source
 from broker_events.devstack.stack import Stack
@@ -35,10 +35,14 @@ SESSION_TIMEOUT_MS: Final = 6000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPlan:
-    """What to run. Logs go to `folder`. Events flow for `seconds`; None: until a signal."""
+    """What to run. Logs go to `folder`. Events flow for `seconds`; None: until a signal.
+
+    `may_simulate`: whether simulated events may be written to the cluster.
+    """
 
     settings: Settings
     embedded: bool
+    may_simulate: bool
     folder: Path
     traffic: Traffic
     files: tuple[Path, ...]
@@ -106,6 +110,7 @@ class FullRun:
             say("\n".join(("in another terminal:", *exports(settings))))
         shared: dict[str, object] = {"http_host": "127.0.0.1"}  # beside what the processes read by themselves
         if self._stack is not None:
+            shared |= EMBEDDED
             shared |= {name: getattr(settings, name) for name in ("kafka_bootstrap_servers", "schema_registry_url")}
             if "session_timeout_ms" not in settings.model_fields_set:
                 shared["session_timeout_ms"] = SESSION_TIMEOUT_MS
@@ -115,7 +120,8 @@ class FullRun:
             for name, port in zip(("router", "projector"), free_ports(2), strict=True)
         ]
         traffic = plan.traffic if settings.grpc_target is None else None
-        self._source = source = choose_source(plan.files, traffic, shared, plan.folder)
+        simulated_to = settings.topic_prefix if plan.may_simulate else None
+        self._source = source = choose_source(plan.files, traffic, shared, plan.folder, simulated_to)
         for part in (*self._workers, *source.parts):
             if part is not source.bridge:
                 part.start()

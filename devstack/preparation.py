@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Final
 
 from broker_events.devstack.interrupts import Background, Interrupts
 from broker_events.devstack.stack import Stack
@@ -16,6 +17,13 @@ from broker_events.schemas.registry import RegistryError, desired_subjects
 
 Say = Callable[[str], None]
 
+EMBEDDED: Final[dict[str, object]] = {
+    "kafka_security_protocol": "PLAINTEXT",
+    "kafka_extra": {},
+    "replication_factor": 1,
+}
+"""Settings of every process on the embedded Kafka: the environment may hold those of another cluster."""
+
 
 def prepare_embedded(stack: Stack, catalog: Catalog, say: Say, interrupts: Interrupts, *, bare: bool) -> Settings:
     """Start the stack and, unless `bare`, create topics and register schemas in it; return settings that name it.
@@ -26,7 +34,7 @@ def prepare_embedded(stack: Stack, catalog: Catalog, say: Say, interrupts: Inter
     def kafka() -> None:
         stack.kafka.start()
         if not bare:
-            make_topics(load_settings(kafka_bootstrap_servers=stack.bootstrap_servers), catalog, say)
+            make_topics(load_settings(**EMBEDDED, kafka_bootstrap_servers=stack.bootstrap_servers), catalog, say)
 
     def registry() -> None:
         stack.registry.start()
@@ -35,7 +43,8 @@ def prepare_embedded(stack: Stack, catalog: Catalog, say: Say, interrupts: Inter
 
     for work in (Background(kafka), Background(registry)):
         work.result(interrupts)
-    return load_settings(kafka_bootstrap_servers=stack.bootstrap_servers, schema_registry_url=stack.registry_url)
+    addresses = {"kafka_bootstrap_servers": stack.bootstrap_servers, "schema_registry_url": stack.registry_url}
+    return load_settings(**EMBEDDED, **addresses)
 
 
 def prepare_configured(settings: Settings, catalog: Catalog, say: Say, interrupts: Interrupts) -> None:

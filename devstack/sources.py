@@ -39,10 +39,21 @@ class Source:
     simulator: Part | None = None
 
     def __init__(
-        self, shared: Mapping[str, object], folder: Path, arguments: Sequence[str] = (), *, may_finish: bool = False
+        self,
+        shared: Mapping[str, object],
+        folder: Path,
+        arguments: Sequence[str] = (),
+        *,
+        simulated_to: str | None = None,
+        may_finish: bool = False,
     ) -> None:
-        """`shared`: settings of every process, by name. `folder` takes the logs."""
+        """`shared`: settings of every process, by name. `folder` takes the logs.
+
+        `simulated_to`: topic prefix that the bridge may write simulated events to.
+        """
         port = free_ports(1)[0]
+        if simulated_to is not None:
+            arguments = [*arguments, "--yes-write-simulated-events-to", simulated_to]
         variables = environment({**shared, "http_port": port})
         self.bridge = Part("bridge", ["ingest", *arguments], variables, folder, http_port=port, may_finish=may_finish)
 
@@ -69,7 +80,7 @@ class Source:
 class SimulatedPush(Source):
     """The simulator and a bridge that subscribes to it."""
 
-    def __init__(self, traffic: Traffic, shared: Mapping[str, object], folder: Path) -> None:
+    def __init__(self, traffic: Traffic, shared: Mapping[str, object], folder: Path, simulated_to: str | None) -> None:
         self._report = folder / "simulator.json"
         port = free_ports(1)[0]
         access = {"app_key": _APP_KEY, "app_secret": secrets.token_hex(16)}
@@ -88,7 +99,8 @@ class SimulatedPush(Source):
         )
         push = {"grpc_target": f"127.0.0.1:{port}", "grpc_tls": False, "grpc_ca_location": None}
         # The name holds the seed: a position of another seed is unknown to this simulator.
-        super().__init__({**shared, **access, **push}, folder, ["--name", f"simulator-{traffic.seed}"])
+        name = ["--name", f"simulator-{traffic.seed}"]
+        super().__init__({**shared, **access, **push}, folder, name, simulated_to=simulated_to)
 
     def simulated(self) -> Simulated | None:
         try:
@@ -115,11 +127,22 @@ class Files(Source):
         return (counted, False) if logged is None else (int(logged[1]), self.bridge.restarts == 0)
 
 
-def choose_source(files: Sequence[Path], traffic: Traffic | None, shared: Mapping[str, object], folder: Path) -> Source:
-    """Return the source of the files if there are any, of the simulated traffic, or of the configured event push."""
+def choose_source(
+    files: Sequence[Path],
+    traffic: Traffic | None,
+    shared: Mapping[str, object],
+    folder: Path,
+    simulated_to: str | None,
+) -> Source:
+    """Return the source of the files if there are any, of the simulated traffic, or of the configured event push.
+
+    `simulated_to`: see `Source`.
+    """
     if files:
         return Files(files, shared, folder)
-    return Source(shared, folder) if traffic is None else SimulatedPush(traffic, shared, folder)
+    if traffic is None:
+        return Source(shared, folder, simulated_to=simulated_to)
+    return SimulatedPush(traffic, shared, folder, simulated_to)
 
 
 def new_seed() -> int:

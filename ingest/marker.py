@@ -9,6 +9,7 @@ from broker_events.ingest import raw_record
 from broker_events.ingest.raw_record import RawRecord, iso_micros
 from broker_events.ingest.sources.source import Received
 from broker_events.runtime.events.account_key import account_key
+from broker_events.schemas.headers import SIMULATED
 from broker_events.schemas.invalid_event import Reason
 from broker_events.schemas.oversized import CONTENT_BYTES, CONTENT_SHA256, ERROR
 
@@ -69,6 +70,7 @@ def to_marker(received: Received, source: str, limit: int) -> RawRecord:
         (raw_record.VERSION, _bounded(received.version)),
         (raw_record.FILE, received.file),
         (raw_record.LINE, str(received.line or "")),
+        (SIMULATED, "true" if received.simulated else ""),
         (CONTENT_BYTES, str(size)),
         (CONTENT_SHA256, digest),
         (ERROR, f"{Reason.TOO_LARGE}: {detail}"),

@@ -17,6 +17,7 @@ from broker_events.native import extension
 from broker_events.runtime.events import lossless_json
 from broker_events.runtime.events.account_key import account_key
 from broker_events.runtime.events.trace_context import TRACEPARENT, pushed_traceparent
+from broker_events.schemas.headers import SIMULATED
 from broker_events.schemas.invalid_event import InvalidEvent, Reason
 from broker_events.schemas.oversized import ERROR
 
@@ -54,7 +55,8 @@ def to_raw(received: Received, source: str) -> RawRecord:
     native = extension.native
     if native is not None:
         beside = received[2:7]  # from event_id to version
-        found = native.raw_record(received.payload, beside, source, iso_micros(received.received_at))
+        received_at = iso_micros(received.received_at)
+        found = native.raw_record(received.payload, beside, source, received_at, received.simulated)
         if found is not None:
             return RawRecord._make(found)
     try:
@@ -70,6 +72,7 @@ def to_raw(received: Received, source: str) -> RawRecord:
             (VERSION, received.version),
             (FILE, received.file),
             (LINE, str(received.line or "")),
+            (SIMULATED, "true" if received.simulated else ""),
             (ERROR, f"{error.reason}: {error.detail}"),
         )
         names = received.event_id, received.event_type, "", received.position
@@ -77,7 +80,10 @@ def to_raw(received: Received, source: str) -> RawRecord:
 
 
 def wrap(received: Received) -> bytes:
-    """Build the documented envelope around an inner payload; leaves out an empty position or version."""
+    """Build the documented envelope around an inner payload; leaves out an empty position or version.
+
+    A simulated event gets a member that says so.
+    """
     position = b',"position":' + orjson.dumps(received.position) if received.position else b""
     version = b',"version":' + orjson.dumps(received.version) if received.version else b""
     return b"".join(
@@ -90,6 +96,7 @@ def wrap(received: Received) -> bytes:
             b',"timestamp":',
             orjson.dumps(received.timestamp),
             version,
+            b',"simulated":true' if received.simulated else b"",
             b',"payload":',
             lossless_json.unpadded(received.payload),
             b"}",
@@ -137,6 +144,7 @@ def _usable(received: Received, source: str) -> RawRecord:
         (POSITION, position),
         (VERSION, received.version),
         (TRACEPARENT, pushed_traceparent(event)),
+        (SIMULATED, "true" if received.simulated or event.get(SIMULATED) is True else ""),
     )
     return record(value, account_key(payload), fields, (event_id, event_type, biz_type, position))
 

@@ -19,12 +19,16 @@ Watch = Callable[[int], None]
 """Takes the number of events committed so far, five times per second."""
 
 
-def run_push(settings: Settings, stop: threading.Event, name: str = "grpc") -> None:
-    """Bridge the broker's event push until `stop` is set. Raises what `Bridge.run` raises."""
+def run_push(settings: Settings, stop: threading.Event, name: str = "grpc", *, accept_simulated: bool = False) -> None:
+    """Bridge the event push until `stop` is set. Raises what `Bridge.run` raises.
+
+    `accept_simulated`: see `BrokerPush`.
+    """
     check_push_settings(settings)
     metrics, health = Metrics(), Health(settings.start_timeout_s)
     metrics.identify("bridge", name)
-    _run(settings, stop, BrokerPush(settings, metrics, health, name), metrics, health, lambda _: None)
+    push = BrokerPush(settings, metrics, health, name, accept_simulated=accept_simulated)
+    _run(settings, stop, push, metrics, health, lambda _: None)
 
 
 class Bridged(NamedTuple):

@@ -8,8 +8,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from broker_events.processors.alert_record import AlertRecord, AlertWriter
 from broker_events.processors.rules import PROJECTIONS, Flag, Outcome, Projection, RecordOrigin
 from broker_events.processors.rules.recency import is_far_ahead
-from broker_events.runtime.consume.record import KafkaRecord, trace_headers
-from broker_events.runtime.events.trace_context import TRACEPARENT
+from broker_events.runtime.consume.record import KEPT, KafkaRecord, kept_headers
 from broker_events.runtime.kafka.clients import Headers
 from broker_events.runtime.quarantine.writer import internal_error
 from broker_events.runtime.state.partition_state import PartitionState
@@ -83,9 +82,9 @@ def fold(
     states = tables[typed.projection.topic][partition]
     received_us = min(max(record.timestamp()[1] * 1000, 0), _END_US - 1)  # a foreign producer may write any timestamp
     source = RecordOrigin(record.topic(), partition, record.offset(), received_us, max_skew_us)
-    # Reading headers costs a tenth of the fold, so they are read only if the event has trace context.
-    traced = bool(event["extra"]) and f"/{TRACEPARENT}" in event["extra"]
-    headers = trace_headers(record) if traced else []
+    # Reading headers costs a tenth of the fold, so they are read only if the event shows that there are some.
+    extra = event["extra"]
+    headers = kept_headers(record) if extra and any(f"/{name}" in extra for name in KEPT) else []
     try:
         state_key, state, outcome, link = typed.projection.apply(states, event, account_key, source)
         if is_far_ahead(event["event_time"], source):

@@ -13,7 +13,7 @@ from broker_events.native import extension
 from broker_events.processors.app import run_worker
 from broker_events.processors.duplicate_restore import DuplicateRestore
 from broker_events.processors.routing import Routing
-from broker_events.runtime.consume.record import KafkaRecord, KafkaRecords, RecordBatch, TopicPartition, trace_headers
+from broker_events.runtime.consume.record import KafkaRecord, KafkaRecords, RecordBatch, TopicPartition, kept_headers
 from broker_events.runtime.consume.record_source import Processor
 from broker_events.runtime.events.duplicate_window import DuplicateWindow
 from broker_events.runtime.kafka.clients import Headers
@@ -115,7 +115,7 @@ class Router(Processor):
         try:
             if not 0 < at_ms <= self._latest_ms:
                 raise InvalidEvent(Reason.BAD_TIME, "", f"no topic accepts the raw record's time {at_ms} ms")
-            route, typed, traced = self._routing.type(record.value(), key, window)
+            route, typed, has_kept = self._routing.type(record.value(), key, window)
         except InvalidEvent as problem:
             self._quarantine.put(self._transaction, record, marked(record.headers()) or problem)
             return
@@ -128,8 +128,8 @@ class Router(Processor):
             duplicates[route.biz_type if route else "unknown"] += 1
             return
         headers: Headers = [(RAW_OFFSET, b"%d" % record.offset())]
-        if traced:
-            headers += trace_headers(record)
+        if has_kept:
+            headers += kept_headers(record)
         self._transaction.produce(route.topic, typed, key, record.partition(), headers, at_ms)
         routed[route.biz_type] += 1
 

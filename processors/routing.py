@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from broker_events.runtime.consume.record import KEPT
 from broker_events.runtime.events.account_key import (
     ACCOUNT_IDS,
     KEY_MEMBERS,
@@ -18,7 +19,6 @@ from broker_events.runtime.events.duplicate_window import DuplicateWindow, dupli
 from broker_events.runtime.events.event_reader import EventReader, Readable, Routed
 from broker_events.runtime.events.lossless_json import excerpt, refuse_ambiguous
 from broker_events.runtime.events.pushed_event import parse_event
-from broker_events.runtime.events.trace_context import TRACEPARENT
 from broker_events.runtime.events.transcoder import Transcoder
 from broker_events.schemas.catalog import AccountMember, Contract
 from broker_events.schemas.invalid_event import InvalidEvent, Reason
@@ -38,7 +38,7 @@ class Route(NamedTuple):
 
 
 TypedRecord = Routed[Route | None]
-"""A duplicate has no record, and no route if its biz_type has none. Last: whether there is trace context."""
+"""A duplicate has no record, and no route if its biz_type has none. Last: whether there may be headers to keep."""
 
 
 class Routing:
@@ -139,7 +139,7 @@ class Routing:
         window.remember(event_id, body)
         if account_member(payload, ACCOUNT_IDS) is None:
             self.without_account_id[route.biz_type] += 1
-        return route, typed, TRACEPARENT in event
+        return route, typed, any(name in event for name in KEPT)
 
 
 def find_route(event: dict[str, Any], routes: Mapping[str, Route]) -> Route:

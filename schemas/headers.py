@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from typing import Final
 
+# On every record that derives from an event of `broker-events simulate`, with the value `true`; also a member of the
+# event's envelope, which shows by the value that the header is there.
+SIMULATED: Final = "simulated"
 # On a typed record: decimal offset of its raw record, in the partition of the same number.
 # On a replayed raw record: offset of the rejected record.
 RAW_OFFSET: Final = "raw_offset"

@@ -16,6 +16,7 @@ from broker_events.devstack.simulator.event import EVENT_TYPES, Event
 from broker_events.devstack.simulator.positions import Positions, UnknownPosition
 from broker_events.devstack.simulator.traffic import Traffic
 from broker_events.ingest.sources.event_push_pb2 import SubscribeResponse
+from broker_events.schemas.headers import SIMULATED
 
 PayloadForm = Literal["inner", "envelope", "mixed"]
 
@@ -108,11 +109,12 @@ class EventLog:
     def _payload(self, event: Event, position: str, sequence: int) -> str:
         if self._payload_form == "inner" or (self._payload_form == "mixed" and sequence % 2 == 0):
             return event.payload
-        # As the documents print it: some events have no position in the envelope, whatever the message says.
+        # As the documents print it, with a member that says it is simulated. Some events have no position in the
+        # envelope, whatever the message says.
         member = f'"position":"{position}",' if event.documented_position else ""
         return (
             f'{{"id":"{event.event_id}","event_type":"{event.event_type}",{member}'
-            f'"timestamp":"{event.timestamp}","payload":{event.payload}}}'
+            f'"timestamp":"{event.timestamp}","{SIMULATED}":true,"payload":{event.payload}}}'
         )
 
     def messages(self, start: int, end: int, after: dict[str, int]) -> list[bytes]:

@@ -15,6 +15,7 @@ from broker_events.devstack.simulator.event_log import EventLog
 from broker_events.devstack.simulator.faults import Fault, FaultKind, FaultPlan
 from broker_events.devstack.simulator.positions import UnknownPosition
 from broker_events.ingest.sources.event_push_pb2 import SubscribeRequest, SubscribeResponse
+from broker_events.ingest.sources.push_stream import SIMULATOR
 
 BATCH = 512  # events per look at faults, pings and the end
 DRAIN_POLL_S = 0.01
@@ -92,6 +93,7 @@ class EventService:
 
     async def _subscribe(self, request: bytes, call: Call) -> None:
         """Serve one call to its end."""
+        await call.send_initial_metadata(((SIMULATOR, "true"),))
         try:
             metadata = {name: str(value) for name, value in call.invocation_metadata() or ()}
             self._access.check(metadata, request, time.time())

@@ -148,6 +148,10 @@ def topics_page() -> str:
         `account_id`. The brokerage's own fields follow, then `extra` with every member that no field reads. Its header
         `raw_offset` is the offset of its raw record, in the same partition number. Alerts have CloudEvents headers
         (`ce_id`, `ce_type`, ...). If the event's envelope has a W3C `traceparent`, all records keep it as a header.
+
+        The header `simulated: true` marks every record that derives from an event of `broker-events simulate`: raw,
+        typed, quarantine, alert and state records. The event's envelope has a member `"simulated": true` too, so the
+        typed record has `/simulated` in `extra`. Consumers that act on events should skip these records.
         """,
         _table(("topic", "key", "value", "kept", "content"), rows()),
     )

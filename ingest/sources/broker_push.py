@@ -51,13 +51,23 @@ class _End(NamedTuple):
 class BrokerPush:
     """Subscribes, yields events, and subscribes again whenever the stream ends.
 
-    Three ends raise OperatorActionRequired instead. A refused key or signature: a retry may lock the key. A message
+    Some ends raise OperatorActionRequired instead. A refused key or signature: a retry may lock the key. A message
     above gRPC's size limit: the broker would send it again. A server that has never been trusted: a trusted one whose
     certificate has expired is retried.
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics, health: Health, name: str = "grpc") -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        health: Health,
+        name: str = "grpc",
+        *,
+        accept_simulated: bool = False,
+    ) -> None:
+        """`accept_simulated`: whether the simulator may be the server; if not, it is refused before its first event."""
         self.name = name
+        self._accept_simulated = accept_simulated
         self._settings = settings
         self._metrics = metrics
         self._health = health
@@ -122,14 +132,15 @@ class BrokerPush:
             self._stream = stream
             if self._stopping.is_set():
                 return _End("stopped", "")
-            connected = False
+            connected = simulated = False
             try:
                 for data in stream:
                     received_at = time.time_ns() // 1000
                     self._last_message_s = received_at / 1e6
                     if not connected:
                         connected = True
-                        self._connected()
+                        simulated = stream.simulated
+                        self._connected(simulated=simulated)
                     message = decode(data)
                     kind = message.kind
                     if kind is MessageKind.EVENT:
@@ -137,7 +148,7 @@ class BrokerPush:
                         if message.event_type in without_position and message.position:
                             without_position.discard(message.event_type)
                             log.info("the first position of %s is %s", message.event_type, message.position)
-                        yield _received(message, received_at)
+                        yield _received(message, received_at, simulated=simulated)
                     elif kind in _ENDED_BY:
                         return _End(_ENDED_BY[kind], message.payload.decode("utf-8", "replace") or kind.name)
                     elif kind is MessageKind.UNKNOWN:
@@ -146,8 +157,15 @@ class BrokerPush:
                 return _end_of(error, silent=stream.silent)
             return _End("closed", "by the broker")
 
-    def _connected(self) -> None:
-        log.info("the push stream is open")
+    def _connected(self, *, simulated: bool) -> None:
+        if simulated and not self._accept_simulated:
+            settings = self._settings
+            raise OperatorActionRequired(
+                f"PIPELINE_GRPC_TARGET: {settings.grpc_target} is `broker-events simulate`. To write its simulated "
+                f"events to {settings.kafka_bootstrap_servers}, topics {settings.topic('*')}, start with "
+                f"--yes-write-simulated-events-to {settings.topic_prefix}"
+            )
+        log.info("the push stream is open%s", ", events are simulated" if simulated else "")
         self._metrics.connected.set(1)
         self._health.ready()
 
@@ -160,7 +178,7 @@ class BrokerPush:
         return " ".join(text.split())[:_MAX_DETAIL]
 
 
-def _received(message: PushMessage, received_at: int) -> Received:
+def _received(message: PushMessage, received_at: int, *, simulated: bool) -> Received:
     return Received(
         message.payload,
         received_at,
@@ -169,6 +187,7 @@ def _received(message: PushMessage, received_at: int) -> Received:
         message.position,
         message.timestamp,
         message.version,
+        simulated=simulated,
     )
 
 

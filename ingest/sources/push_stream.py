@@ -18,6 +18,8 @@ from broker_events.runtime.process.errors import OperatorActionRequired
 from broker_events.runtime.settings import Settings
 
 METHOD: Final = "/grpc.event.EventService/Subscribe"
+# In the response's metadata of `broker-events simulate`, and of no other server.
+SIMULATOR: Final = "broker-events-simulator"
 _OPTIONS: Final[list[tuple[str, Any]]] = [
     # Messages are read on the calling thread, without a second one: five times the messages per second.
     (grpc.experimental.ChannelOptions.SingleThreadedUnaryStream, 1),
@@ -72,6 +74,11 @@ class PushStream:
         data = next(self._call)
         self._waiting_since = math.inf  # the caller's work on a message is not silence
         return data
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the server is the simulator; call it after the first message, which the metadata precede."""
+        return any(name == SIMULATOR for name, _ in self._call.initial_metadata() or ())
 
     def cancel(self) -> None:
         """End the iteration now. Any thread may call it."""

@@ -17,7 +17,8 @@ class Received(NamedTuple):
     `payload` is the bytes as received: a whole envelope, an inner payload object, or other bytes. `received_at` is in
     microseconds since the epoch. The texts are the message's own fields, empty where it has none (a line of a file).
     Without `checkpoint` the source resumes by event type and position. `file` and `line` locate a line. `whole`: size
-    and SHA-256 (hex) of an event too large to hold, of which `payload` is the beginning.
+    and SHA-256 (hex) of an event too large to hold, of which `payload` is the beginning. `simulated`: whether it came
+    from the simulator.
     """
 
     payload: bytes
@@ -31,6 +32,7 @@ class Received(NamedTuple):
     file: str = ""
     line: int = 0
     whole: tuple[int, str] | None = None
+    simulated: bool = False
 
 
 Resume = Callable[[], Mapping[str, str]]

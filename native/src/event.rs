@@ -3,7 +3,7 @@
 use crate::avro::{write_bytes, write_length, write_long, NULL, SOME};
 use crate::body::members_hash;
 use crate::json::{unescape, Cursor, Value};
-use crate::kafka::{Records, Writer};
+use crate::kafka::{Records, Writer, SIMULATED};
 use crate::raw::MAX_KEY_BYTES;
 use crate::scalar::{amount, time, write_decimal};
 use crate::window::DuplicateWindow;
@@ -332,13 +332,14 @@ struct Route {
 #[derive(FromPyObject)]
 struct RoutePlan(String, String, Py<PyAny>, Vec<u8>, RecordPlan, Vec<usize>);
 
-/// A read event: route and id, number of overwritten repeated members, whether the envelope has trace context, whether
-/// a member names the account, and the body hash.
+/// A read event: route and id, number of overwritten repeated members, whether the envelope has trace context or says
+/// that the event is simulated, whether a member names the account, and the body hash.
 struct Found<'a, 'e> {
     route: &'a Route,
     id: &'e str,
     hidden: usize,
     traced: bool,
+    simulated: bool,
     has_account: bool,
     body: i64,
 }
@@ -367,18 +368,18 @@ impl EventReader {
     }
 
     /// Returns the route's label, the event's id, its framed record, the number of overwritten repeated members, whether
-    /// the envelope has trace context, and the body hash. None if the Python path must decide.
+    /// the raw record may have headers to keep, and the body hash. None if the Python path must decide.
     fn read<'py>(&self, py: Python<'py>, value: Option<&[u8]>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let mut out = buffer(value);
-        let Some(Found { route, id, hidden, traced, body, .. }) = self.write(value, &mut out, &mut 0) else {
+        let Some(Found { route, id, hidden, traced, simulated, body, .. }) = self.write(value, &mut out, &mut 0) else {
             return Ok(None);
         };
-        let read = (&route.label, id, PyBytes::new(py, &out), hidden, traced, body);
+        let read = (&route.label, id, PyBytes::new(py, &out), hidden, traced || simulated, body);
         Ok(Some(read.into_pyobject(py)?.into_any()))
     }
 
-    /// Returns the route's label, the framed record, and whether the envelope has trace context. A duplicate has no
-    /// record. If the Python path must decide (also for an id conflict, no key, too large), returns the number of valid
+    /// Returns the route's label, the framed record, and whether the raw record may have headers to keep. A duplicate has
+    /// no record. If the Python path must decide (also for an id conflict, no key, too large), returns the number of valid
     /// leading fields.
     fn route<'py>(
         &self,
@@ -389,10 +390,10 @@ impl EventReader {
         size_limit: usize,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (mut out, mut right) = (buffer(value), 0);
-        let Some(Found { route, id, hidden, traced, has_account, body }) = self.write(value, &mut out, &mut right)
-        else {
+        let Some(found) = self.write(value, &mut out, &mut right) else {
             return Ok(right.into_pyobject(py)?.into_any());
         };
+        let Found { route, id, hidden, traced, simulated, has_account, body } = found;
         let id = window.hash(id);
         let known = window.body(id);
         if known == Some(body) {
@@ -402,7 +403,7 @@ impl EventReader {
         if known.is_some() || !has_account || !key.is_some_and(fits) {
             return Ok(right.into_pyobject(py)?.into_any());
         }
-        let routed = (&route.label, PyBytes::new(py, &out), traced).into_pyobject(py)?.into_any();
+        let routed = (&route.label, PyBytes::new(py, &out), traced || simulated).into_pyobject(py)?.into_any();
         window.remember(id, body);
         self.hidden.fetch_add(hidden, Ordering::Relaxed);
         Ok(routed)
@@ -429,14 +430,14 @@ impl EventReader {
             let Some(found) = self.write(message.value(), &mut out, &mut 0) else {
                 break;
             };
-            let Found { route, id, hidden, traced, has_account, body } = found;
+            let Found { route, id, hidden, traced, simulated, has_account, body } = found;
             let id = window.hash(id);
             match (window.body(id), message.key()) {
                 (Some(other), _) if other == body => known[route.number] += 1,
                 (None, Some(key))
                     if !traced && has_account && is_account_key(key) && out.len() + key.len() <= size_limit =>
                 {
-                    if !writer.write(route.number, key, &out, records.partition, message) {
+                    if !writer.write(route.number, key, &out, records.partition, message, simulated) {
                         break;
                     }
                     window.remember(id, body);
@@ -499,12 +500,13 @@ impl EventReader {
         let record = &route.record;
         let mut members = Members::new(record.width());
         let mut extra = Extra(Vec::new());
-        let mut traced = false;
+        let (mut traced, mut simulated) = (false, false);
         for &(name, value) in &envelope {
             match record.names.find(name) {
                 Some(place) => members.put(place, value, record.may_repeat)?,
                 None => {
                     traced |= name == b"traceparent";
+                    simulated |= name == SIMULATED.to_bytes();
                     extra.put("", name, value)?;
                 }
             }
@@ -525,7 +527,8 @@ impl EventReader {
         let id = std::str::from_utf8(id).ok()?;
         let names_account = |&at: &usize| matches!(members.values[at], Value::Text(text) if !text.raw.is_empty());
         let has_account = route.account.iter().any(names_account);
-        Some(Found { route, id, hidden: members.hidden, traced, has_account, body: members_hash(&payload)? })
+        let (hidden, body) = (members.hidden, members_hash(&payload)?);
+        Some(Found { route, id, hidden, traced, simulated, has_account, body })
     }
 }
 

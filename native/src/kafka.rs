@@ -96,6 +96,9 @@ const TIMESTAMP: c_int = 8;
 const HEADER: c_int = 9;
 const COPY: c_int = 2;
 const NO_ERROR: c_int = 0;
+
+/// See `schemas.headers`; the header's value is `true`.
+pub const SIMULATED: &CStr = c"simulated";
 // rd_kafka_event_type_t
 const EVENT_FETCH: c_int = 2;
 const EVENT_ERROR: c_int = 8;
@@ -546,13 +549,30 @@ impl Writer {
         at_ms > 0 && at_ms <= self.latest_ms.load(Ordering::Relaxed)
     }
 
-    /// Produce a record with the partition and time of `source`. False if librdkafka rejects it.
-    pub fn write(&self, topic: usize, key: &[u8], value: &[u8], partition: i32, source: &Owned) -> bool {
+    /// Produce a record with the partition and time of `source`. False if librdkafka rejects it, or if `source` has
+    /// headers that the Python path must judge.
+    ///
+    /// `may_be_simulated`: the record keeps the header that says so, if `source` has it. Reading headers takes time.
+    pub fn write(
+        &self,
+        topic: usize,
+        key: &[u8],
+        value: &[u8],
+        partition: i32,
+        source: &Owned,
+        may_be_simulated: bool,
+    ) -> bool {
         let (Some(topic), Some(kafka)) = (self.topics.get(topic), FUNCTIONS.get()) else {
             return false;
         };
         let (offset, (_, at_ms)) = (source.offset().to_string(), source.timestamp(kafka));
-        // SAFETY: each tag is followed by its arguments, and librdkafka copies them.
+        let headers = if may_be_simulated { source.headers(kafka).unwrap_or_default() } else { Vec::new() };
+        if headers.iter().any(|(name, _)| name == "traceparent") {
+            return false;
+        }
+        let is_simulated = headers.iter().any(|(name, _)| name.as_bytes() == SIMULATED.to_bytes());
+        let last = if is_simulated { HEADER } else { END };
+        // SAFETY: each tag is followed by its arguments, and librdkafka copies them. It reads nothing after END.
         let error = unsafe {
             (kafka.rd_kafka_producev)(
                 self.client.get().handle.0,
@@ -574,6 +594,10 @@ impl Writer {
                 self.offset_header.as_ptr(),
                 offset.as_ptr(),
                 offset.len(),
+                last,
+                SIMULATED.as_ptr(),
+                b"true".as_ptr(),
+                4usize,
                 END,
             )
         };

@@ -13,11 +13,12 @@ const LONGEST_NUMBER: usize = 64;
 pub const MAX_KEY_BYTES: usize = 4096;
 
 /// Members that the record needs: of the envelope, then of the payload in the order of `account_key`.
-const NAMES: [&[u8]; 9] = [
+const NAMES: [&[u8]; 10] = [
     b"id",
     b"event_type",
     b"position",
     b"traceparent",
+    b"simulated",
     b"biz_type",
     b"account_id",
     b"account",
@@ -28,7 +29,8 @@ const ID: usize = 0;
 const EVENT_TYPE: usize = 1;
 const POSITION: usize = 2;
 const TRACEPARENT: usize = 3;
-const BIZ_TYPE: usize = 4;
+const SIMULATED: usize = 4;
+const BIZ_TYPE: usize = 5;
 
 /// Per name: whether the member exists, and its text if it is a string.
 #[derive(Default)]
@@ -80,7 +82,7 @@ type RawRecord<'py> = (
 
 /// Returns the raw record of an event, None if the Python path must make it.
 ///
-/// `beside`: fields of the push message. `received_at`: text of the header.
+/// `beside`: fields of the push message. `received_at`: text of the header. `simulated`: see `ingest.sources.source`.
 #[pyfunction]
 pub fn raw_record<'py>(
     py: Python<'py>,
@@ -88,6 +90,7 @@ pub fn raw_record<'py>(
     beside: Beside<'py>,
     source: &str,
     received_at: &str,
+    simulated: bool,
 ) -> Option<RawRecord<'py>> {
     let (id, event_type, position, timestamp, version) = &beside;
     let (id, event_type, position) = (id.to_str().ok()?, event_type.to_str().ok()?, position.to_str().ok()?);
@@ -96,12 +99,13 @@ pub fn raw_record<'py>(
     let (value, fields, envelope) = match inner {
         Some(inner) if outer.has(EVENT_TYPE) => (payload.clone(), inner, outer),
         _ if !event_type.is_empty() => {
-            let value = wrapped(unpadded(payload.as_bytes()), [id, event_type, position, timestamp, version])?;
+            let fields = [id, event_type, position, timestamp, version];
+            let value = wrapped(unpadded(payload.as_bytes()), fields, simulated)?;
             (PyBytes::new(py, &value), outer, Members::default())
         }
         _ => return None,
     };
-    if envelope.has(TRACEPARENT) {
+    if envelope.has(TRACEPARENT) || envelope.has(SIMULATED) {
         return None;
     }
     let or = |own: &'_ str, beside: &'_ str| PyString::new(py, if own.is_empty() { beside } else { own });
@@ -121,6 +125,7 @@ pub fn raw_record<'py>(
         ("biz_type", fields.text(BIZ_TYPE)),
         ("position", position.to_str().ok()?),
         ("version", version),
+        ("simulated", if simulated { "true" } else { "" }),
     ];
     let present = contents.iter().filter(|(_, text)| !text.is_empty());
     let headers: Headers = present.map(|(name, text)| (*name, PyBytes::new(py, text.as_bytes()))).collect();
@@ -177,7 +182,11 @@ fn is_text(text: Text) -> Option<()> {
 }
 
 /// Builds the envelope around a payload from the message's fields. Declines fields that need escapes.
-fn wrapped(payload: &[u8], [id, event_type, position, timestamp, version]: [&str; 5]) -> Option<Vec<u8>> {
+fn wrapped(
+    payload: &[u8],
+    [id, event_type, position, timestamp, version]: [&str; 5],
+    simulated: bool,
+) -> Option<Vec<u8>> {
     let fields = [
         ("{\"id\":\"", id, true),
         (",\"event_type\":\"", event_type, true),
@@ -195,6 +204,9 @@ fn wrapped(payload: &[u8], [id, event_type, position, timestamp, version]: [&str
             value.extend_from_slice(text.as_bytes());
             value.push(b'"');
         }
+    }
+    if simulated {
+        value.extend_from_slice(b",\"simulated\":true");
     }
     value.extend_from_slice(b",\"payload\":");
     value.extend_from_slice(payload);

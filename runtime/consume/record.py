@@ -6,10 +6,11 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import NamedTuple, Protocol, Self
+from typing import Final, NamedTuple, Protocol, Self
 
 from broker_events.runtime.events.trace_context import TRACEPARENT, TRACEPARENT_BYTES
 from broker_events.runtime.kafka.clients import Headers
+from broker_events.schemas.headers import SIMULATED
 
 
 class TopicPartition(NamedTuple):
@@ -45,6 +46,9 @@ class KafkaRecords(Protocol):
     def __iter__(self) -> Iterator[KafkaRecord]: ...
 
 
+KEPT: Final = (TRACEPARENT, SIMULATED)
+"""Members of an event's envelope that show that its records have a header to keep, of the same name."""
+
 Partitions = Mapping[TopicPartition, KafkaRecords]
 
 
@@ -57,14 +61,19 @@ def partition_of(record: KafkaRecord) -> TopicPartition:
     return TopicPartition(record.topic(), record.partition())
 
 
-def trace_headers(record: KafkaRecord) -> Headers:
-    """Return the trace context header for records derived from this one; empty if there is none of valid length.
+def kept_headers(record: KafkaRecord) -> Headers:
+    """Return the headers for records derived from this one: trace context of valid length, SIMULATED.
 
-    Reading a record's headers takes microseconds: don't call it for every record.
+    Reading a record's headers takes microseconds: call it only if a member of KEPT shows that there may be some.
     """
-    found = (value for name, value in record.headers() or () if name == TRACEPARENT and value is not None)
-    kept: Headers = [(TRACEPARENT, value) for value in found if len(value) <= TRACEPARENT_BYTES]
-    return kept[:1]
+    headers = record.headers() or ()
+    kept: Headers = []
+    for name, value in headers:
+        if name == TRACEPARENT and value is not None and len(value) <= TRACEPARENT_BYTES and not kept:
+            kept.append((name, value))
+    if any(name == SIMULATED for name, _ in headers):
+        kept.append((SIMULATED, b"true"))
+    return kept
 
 
 class RecordBatch:

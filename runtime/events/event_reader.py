@@ -28,9 +28,9 @@ _Plan = tuple[list[str], list[str] | None, list[_Field], int]
 
 
 # The label, the event's id, its framed record, the number of overwritten repeated members, whether the envelope
-# has a `traceparent` (runtime.events.trace_context), and the body hash (runtime.events.body_hash).
+# has a member of runtime.consume.record.KEPT, and the body hash (runtime.events.body_hash).
 ReadEvent = tuple[L, str, bytes, int, bool, int]
-# The label, the framed record or None for a duplicate, whether the envelope has a `traceparent`.
+# The label, the framed record or None for a duplicate, whether the envelope has a member of KEPT.
 Routed = tuple[L, bytes | None, bool]
 
 

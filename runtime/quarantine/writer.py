@@ -20,7 +20,7 @@ from broker_events.runtime.process.metrics import Metrics
 from broker_events.runtime.quarantine.limit import QuarantineLimit
 from broker_events.runtime.settings import Settings
 from broker_events.schemas.codec import Codec
-from broker_events.schemas.headers import RECOVERED_FROM, RECOVERY_ID
+from broker_events.schemas.headers import RECOVERED_FROM, RECOVERY_ID, SIMULATED
 from broker_events.schemas.invalid_event import InvalidEvent, Reason
 from broker_events.schemas.storage_types import QuarantinedEvent
 
@@ -85,7 +85,8 @@ class Quarantine:
             "recovered_from": _text(by_name.get(RECOVERED_FROM)),
             "recovery_id": _text(by_name.get(RECOVERY_ID)),
         }
-        transaction.produce(self._topic, self._codec.encode(quarantined), key, record.partition(), audit)
+        own = [*(audit or []), (SIMULATED, b"true")] if SIMULATED in by_name else audit
+        transaction.produce(self._topic, self._codec.encode(quarantined), key, record.partition(), own)
         self._rejected.setdefault(partition_of(record), {})[record.offset()] = problem.reason
 
     def end_batch(self, partitions: Partitions) -> None:

@@ -155,9 +155,9 @@ def test_an_event_push_of_ones_own(tmp_path: Path) -> None:
 
 
 def test_half_a_cluster_is_refused(tmp_path: Path) -> None:
-    with started(tmp_path, "run", PIPELINE_KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1") as run:
+    with started(tmp_path, "run", "--cluster", PIPELINE_KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1") as run:
         assert run.wait() == 2
-    assert "PIPELINE_SCHEMA_REGISTRY_URL" in run.output
+    assert "PIPELINE_SCHEMA_REGISTRY_URL: not set, and --cluster needs both" in run.output
 
 
 def test_files_instead_of_the_simulator(tmp_path: Path) -> None:

@@ -14,16 +14,20 @@ def test_all_that_was_pushed_is_there_once_through_faults_and_kills(
     cluster: KafkaCluster, topic_prefix: str, tmp_path: Path
 ) -> None:
     settings = with_topics(cluster, topic_prefix)
+    consent = ("--yes-write-simulated-events-to", topic_prefix)
     journal = tmp_path / "journal.ndjson"
     faults = ("disconnect=@2000", "expired=@6000", "exhausted=@9000", "end=@12000", "malformed=0.01")
     options = ["--rate", "4000", "--count", str(COUNT), "--payload-form", "mixed", "--journal", str(journal)]
     with simulator(*options, *(part for fault in faults for part in ("--fault", fault))) as port:
         for _ in range(2):
             before = len(raw_records(settings))
-            with BridgeProcess(settings, tmp_path, port=port) as bridge:
+            with BridgeProcess(settings, tmp_path, *consent, port=port) as bridge:
                 wait_for_raw(settings, before + 2000)
                 bridge.kill()
         with BridgeProcess(settings, tmp_path, port=port) as bridge:
+            assert bridge.wait() == 2
+            assert "is `broker-events simulate`. To write its simulated events to 127.0.0.1:" in bridge.output
+        with BridgeProcess(settings, tmp_path, *consent, port=port) as bridge:
             wait_for_raw(settings, COUNT)
             assert bridge.stop() == 0
     records = raw_records(settings)
@@ -32,4 +36,6 @@ def test_all_that_was_pushed_is_there_once_through_faults_and_kills(
     for line in journal.read_bytes().splitlines():
         event = orjson.loads(line)
         text = event["payload"].encode()
-        assert values[event["id"]] == text or values[event["id"]].endswith(b',"payload":' + text + b"}")
+        value = values[event["id"]]
+        assert value == text or value.endswith(b',"simulated":true,"payload":' + text + b"}")
+    assert {headers_of(record).get("simulated") for record in records} == {"true"}

@@ -27,7 +27,14 @@ TYPED = [topic for topic in load_catalog().topics if topic.startswith("event.")]
 PARTITIONS = 3
 PLAIN: Headers = [("source", b"test")]
 TRACED: Headers = [("traceparent", b"00-1"), ("source", b"\xff"), ("traceparent", b"00-2"), ("empty", None)]
+SIMULATED: Headers = [("source", b"test"), ("simulated", b"true")]
+HEADERS: tuple[Headers, ...] = (PLAIN, PLAIN, TRACED, SIMULATED, [*TRACED, *SIMULATED], [])
 Sent = tuple[int, bytes | None, bytes | None, Headers, int]
+
+
+def simulated(value: bytes | None) -> bytes | None:
+    """The event with the member that shows that there may be a header."""
+    return value and value.replace(b"{", b'{"simulated":true,', 1)
 
 
 def all_kinds() -> list[Sent]:
@@ -40,9 +47,10 @@ def all_kinds() -> list[Sent]:
     events = [event for event in events if len(event[1] or b"") <= 2 * MEGABYTE]
     events += source.choices(events, k=500)
     source.shuffle(events)
+    events = [(key, simulated(value) if source.random() < 0.3 else value) for key, value in events]
     now_ms = round(time.time() * 1000)
     return [
-        (source.randrange(PARTITIONS), key, value, source.choice((PLAIN, PLAIN, TRACED, [])), now_ms - 7000 + number)
+        (source.randrange(PARTITIONS), key, value, source.choice(HEADERS), now_ms - 7000 + number)
         for number, (key, value) in enumerate(events)
     ]
 
@@ -107,6 +115,8 @@ def test_a_router_writes_the_same_past_python(cluster: KafkaCluster, topic_prefi
     for topic in TYPED:
         assert typed(fast, topic) == typed(plain, topic) == typed(crowded, topic), topic
     assert sum(len(typed(fast, topic)) for topic in TYPED) > 3000
+    by_header = [("simulated", b"true") in record[3] for topic in TYPED for record in typed(fast, topic)]
+    assert by_header.count(True) > 100 < by_header.count(False)
     assert refused(fast) == refused(plain) == refused(crowded)
     assert len(refused(fast)) > 1000
 

@@ -65,7 +65,8 @@ def test_a_bridge_takes_events_from_whom_it_can_verify_and_from_nobody_else(
         assert "PIPELINE_GRPC_CA_LOCATION" in line
         assert "Traceback" not in bridge.output
         right: dict[str, Any] = {"grpc_tls": True, "grpc_ca_location": authority.certificate}
-        with BridgeProcess(settings, tmp_path, port=port, **right) as bridge:
+        consent = ("--yes-write-simulated-events-to", topic_prefix)
+        with BridgeProcess(settings, tmp_path, *consent, port=port, **right) as bridge:
             assert len(wait_for_raw(settings, COUNT)) == COUNT
             assert bridge.stop() == 0
     assert push.subscriptions == 1

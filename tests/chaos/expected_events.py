@@ -91,7 +91,7 @@ def raw_value(event: JournalEvent) -> bytes:
     texts = (
         f"{json_text(name)}:{json_text(text)}" for name, text in (members | {"timestamp": event.timestamp}).items()
     )
-    return f'{{{",".join(texts)},"payload":{event.payload}}}'.encode()
+    return f'{{{",".join(texts)},"simulated":true,"payload":{event.payload}}}'.encode()
 
 
 def pushed_type(event: JournalEvent) -> str:

@@ -82,13 +82,14 @@ class _Writer:
             "event_type": event.event_type.encode(),
             "position": event.position.encode(),
             "source": b"grpc",
+            "simulated": b"true",
         }
         value = raw_value(event)
         raw = self.write("raw", event.key, headers, value, event.sequence)
         if event.malformed is None:
             topic = f"event.{CONTRACTS[event.biz_type].topic}"
-            raw_offset: dict[str, bytes | None] = {"raw_offset": str(raw.offset).encode()}
-            self.write(topic, event.key, raw_offset, typed_record(event), event.sequence)
+            of_typed: dict[str, bytes | None] = {"raw_offset": str(raw.offset).encode(), "simulated": b"true"}
+            self.write(topic, event.key, of_typed, typed_record(event), event.sequence)
             return
         record = {
             "reason": quarantine_reason(event),

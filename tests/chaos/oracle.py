@@ -139,8 +139,11 @@ class _Examination:
             else:
                 found.add(event_id)
                 raw = told.raw
-                self._compare(Stage.TYPED, stored, typed_record(event), record)
+                wanted = typed_record(event)
+                self._compare(Stage.TYPED, stored, wanted, record)
                 facts = {"key": event.key, "timestamp": raw.timestamp, "raw_offset": str(raw.offset).encode()}
+                if "/simulated" in wanted["extra"]:
+                    facts["simulated"] = b"true"
                 written = {"key": stored.key, "timestamp": stored.timestamp, **stored.headers}
                 self._compare(Stage.TYPED, stored, facts, written)
                 order = (stored.topic, stored.key)
@@ -232,11 +235,11 @@ class _Examination:
 def _raw_facts(event: JournalEvent) -> dict[str, Any]:
     facts: dict[str, Any] = {"key": event.key, "value": raw_value(event), "source": SOURCE}
     facts |= {"event_id": event.event_id.encode(), "event_type": pushed_type(event).encode()}
-    return facts | {"position": event.position.encode()}
+    return facts | {"position": event.position.encode(), "simulated": b"true"}
 
 
 def _facts(raw: Stored) -> dict[str, Any]:
-    names = ("source", "event_id", "event_type", "position")
+    names = ("source", "event_id", "event_type", "position", "simulated")
     return {"key": raw.key, "value": raw.value, **{name: raw.headers.get(name) for name in names}}
 
 

@@ -80,7 +80,7 @@ class Pipeline:
         return Worker(name, command, self.environment | more, self.folder)
 
     def bridge(self) -> Worker:
-        return self.worker("bridge", *cli("ingest"))
+        return self.worker("bridge", *cli("ingest", "--yes-write-simulated-events-to", self.settings.topic_prefix))
 
     def router(self, instance: str, **settings: object) -> Worker:
         return self.worker(instance, *cli("router", "--instance-id", instance), **settings)

@@ -59,6 +59,12 @@ def refused(offset: int, raw_offset: int) -> Decoded:
     return Decoded(record, QuarantinedEvent.model_construct(**members))
 
 
+def test_a_simulated_event_says_so_in_each_step() -> None:
+    found = EventRecords(raw=[raw(0, simulated=b"true"), raw(1)], decoded=[typed(0, 0)])
+    marked = [step.place for step in steps("e", found) if step.facts.get("simulated") == "true"]
+    assert marked == ["broker.raw[0]@0"]
+
+
 def outcomes(found: EventRecords) -> list[str]:
     return [step.facts["outcome"] for step in steps("e", found) if step.what.startswith("received")]
 

@@ -41,14 +41,17 @@ def made_plainly(received: Received) -> RawRecord:
 
 
 def is_taken(received: Received) -> bool:
-    return extension.native.raw_record(received.payload, received[2:7], "grpc", "now") is not None
+    return extension.native.raw_record(received.payload, received[2:7], "grpc", "now", received.simulated) is not None
 
 
 def inner(sample: bytes) -> bytes:
     return json.dumps(json.loads(sample)["payload"]).encode()
 
 
-NAMES = "id event_type position traceparent payload biz_type account_id account account_number client_request_id amount"
+NAMES = (
+    "id event_type position traceparent simulated payload biz_type "
+    "account_id account account_number client_request_id amount"
+)
 ODD_LITERALS = r"""1e999 -0 01 1. nul "\ud800" "\x" "\u00e9" "\/" [1,] [{"a":1},{}]"""
 names = st.sampled_from([*NAMES.split(), "", "\\", '"', "ä"])
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=6) | st.sampled_from(["", "😀", "\x7f", "a/b"])
@@ -70,13 +73,17 @@ def objects(draw: st.DrawFn, depth: int = 2) -> str:
 
 
 @settings(max_examples=500)
-@given(text=objects(), fields=st.tuples(texts, texts, texts, texts, texts))
-@example('{"event_type":"A","payload":{"account":1,"account_number":"N"}}', ("e", "", "", "", ""))
-@example('{"payload":{"a":1},"biz_type":"B"}', ("e", "T", "p", "t", "v"))
-@example('{"id":"a","id":"b","event_type":"A","payload":{}}', ("", "", "", "", ""))
-@example('\ufeff{"event_type":"A","payload":{}}', ("", "T", "", "", ""))
-def test_whatever_comes(text: str, fields: tuple[str, str, str, str, str]) -> None:
-    received = Received(text.encode("utf-8", "surrogatepass"), AT, *fields)
+@given(text=objects(), fields=st.tuples(texts, texts, texts, texts, texts), simulated=st.booleans())
+@example(
+    text='{"event_type":"A","payload":{"account":1,"account_number":"N"}}',
+    fields=("e", "", "", "", ""),
+    simulated=False,
+)
+@example(text='{"payload":{"a":1},"biz_type":"B"}', fields=("e", "T", "p", "t", "v"), simulated=True)
+@example(text='{"id":"a","id":"b","event_type":"A","payload":{}}', fields=("", "", "", "", ""), simulated=True)
+@example(text='\ufeff{"event_type":"A","payload":{}}', fields=("", "T", "", "", ""), simulated=True)
+def test_whatever_comes(text: str, fields: tuple[str, str, str, str, str], *, simulated: bool) -> None:
+    received = Received(text.encode("utf-8", "surrogatepass"), AT, *fields, simulated=simulated)
     assert to_raw(received, "grpc") == made_plainly(received)
 
 
@@ -97,8 +104,9 @@ def test_changed_bytes(number: int) -> None:
 def test_documented_events_are_taken(sample: bytes) -> None:
     for payload in (sample, inner(sample)):
         received = Received(payload, AT, "e1", "FUNDING", "p1", "2026-01-01T00:00:00Z", "1")
-        assert is_taken(received)
-        assert to_raw(received, "grpc") == made_plainly(received)
+        for one in (received, received._replace(simulated=True)):
+            assert is_taken(one)
+            assert to_raw(one, "grpc") == made_plainly(one)
 
 
 @pytest.mark.parametrize(

@@ -207,6 +207,22 @@ def test_no_trace_context_is_made_up(value: bytes) -> None:
     assert header(to_raw(message(value), "grpc"), "traceparent") is None
 
 
+def test_a_simulated_event_says_so_in_a_header_and_in_the_envelope_that_it_gets() -> None:
+    wrapped = to_raw(message(INNER, simulated=True), "grpc")
+    assert wrapped.value.endswith(b',"simulated":true,"payload":' + INNER + b"}")
+    assert header(wrapped, "simulated") == "true"
+    for unusable in (b"{", WHOLE):
+        record = to_raw(message(unusable, simulated=True), "grpc")
+        assert (record.value, header(record, "simulated")) == (unusable, "true")
+
+
+def test_an_envelope_that_says_it_is_simulated_needs_no_stream_that_does() -> None:
+    marked = WHOLE.replace(b'"payload"', b'"simulated":true,"payload"')
+    assert header(to_raw(message(marked), "file"), "simulated") == "true"
+    for other in (WHOLE, marked.replace(b"true", b"false"), INNER.replace(b"{", b'{"simulated":true,', 1)):
+        assert header(to_raw(message(other), "file"), "simulated") is None
+
+
 def test_its_size_counts_what_key_and_headers_quote() -> None:
     account, event_id = b"A" * 3000, "ü".encode() * 500
     record = to_raw(message(WHOLE.replace(b"A1", account).replace(b"e1", event_id)), "grpc")

@@ -262,9 +262,11 @@ def test_a_contract_without_a_schema_has_no_transcoder() -> None:
     ("value", "traced"),
     [
         (dump(event() | {"traceparent": "00-1-2-3"}), True),
+        (dump(event() | {"simulated": True}), True),
         (dump(event(traceparent="00-1-2-3")), False),
+        (dump(event(simulated=True)), False),
         (dump(event(odd="traceparent")), False),
     ],
 )
-def test_trace_context_is_noticed_in_the_envelope(reader: EventReader[str], value: bytes, *, traced: bool) -> None:
+def test_headers_to_keep_are_noticed_in_the_envelope(reader: EventReader[str], value: bytes, *, traced: bool) -> None:
     assert reader.read(value) == ("label", "event_1", plainly(value), 0, traced, body_hash(value))
