@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -30,7 +31,8 @@ Starts = dict["TopicPartition", int]
 @click.option("--follow", "-f", is_flag=True, help="Wait for new records until Ctrl-C.")
 @click.option("--key", help="Print only records with this key, such as an account.")
 @click.option("--limit", type=click.IntRange(min=1), help="Stop after N records.")
-def command(*, topic: str, start: str | None, follow: bool, key: str | None, limit: int | None) -> None:
+@click.option("--latest", is_flag=True, help="Print only the last value of each key of a compacted topic.")
+def command(*, topic: str, start: str | None, follow: bool, key: str | None, limit: int | None, latest: bool) -> None:
     """Print committed records of a topic as JSON, one per line.
 
     TOPIC is a name of the catalog (raw, event.transfer, alerts, state.accounts ...) or a full Kafka name. Records of
@@ -44,6 +46,7 @@ def command(*, topic: str, start: str | None, follow: bool, key: str | None, lim
       broker-events tail alerts --follow
       broker-events tail event.transfer --from "1h ago" | jq -r '.value.amount'
       broker-events tail raw --key 1234567890 --limit 10
+      broker-events tail state.movements --latest
     """
     from broker_events.runtime.kafka.topic_reader import follow as read_on
     from broker_events.runtime.kafka.topic_reader import read_to_end, topic_partitions
@@ -51,10 +54,14 @@ def command(*, topic: str, start: str | None, follow: bool, key: str | None, lim
 
     settings = load_settings()
     name = _catalog_name(topic, settings.topic_prefix)
+    if latest and (follow or not _is_compacted(name)):
+        raise click.UsageError("--latest needs a compacted topic, and no --follow")
     start = start or ("end" if follow else "beginning")
     decode = _decoder(settings, name)
     starts = _starts(settings, topic_partitions(settings, settings.topic(name)), start)
     batches = read_on(settings, starts) if follow else read_to_end(settings, starts)
+    if latest:
+        batches = iter([_latest(batches)])
     left = limit
     with reader_may_leave():
         for batch in batches:
@@ -74,6 +81,23 @@ def _catalog_name(topic: str, prefix: str) -> str:
         if name in known:
             return name
     raise click.UsageError(f"there is no topic {topic!r}; there are: {', '.join(known)} (or with {prefix}. before)")
+
+
+def _is_compacted(name: str) -> bool:
+    from broker_events.schemas.catalog import load_catalog
+
+    return load_catalog().topics[name][1].cleanup == "compact"
+
+
+def _latest(batches: Iterator[list[KafkaRecord]]) -> list[KafkaRecord]:
+    """Return the last record of each key of a partition, in their order, without tombstones."""
+    found: dict[tuple[int, bytes | None], KafkaRecord] = {}
+    for record in chain.from_iterable(batches):
+        key = (record.partition(), record.key())
+        found.pop(key, None)
+        if record.value() is not None:
+            found[key] = record
+    return [*found.values()]
 
 
 def _starts(settings: Settings, partitions: list[TopicPartition], start: str) -> Starts:

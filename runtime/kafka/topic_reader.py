@@ -21,6 +21,7 @@ from broker_events.runtime.settings import Settings
 # No consumer joins this group, but librdkafka looks up its coordinator.
 READER: Final = "reader"
 BATCH_RECORDS: Final = 10_000
+_FIRST_WINDOW: Final = 2_000  # offsets per partition
 _PREFETCH_KBYTES: Final = 262_144  # of all partitions together
 _REQUEST_TIMEOUT_S: Final = 15.0
 _OFFSETS_TIMEOUT_S: Final = 5.0  # then ask the new leader if a Kafka broker has just died
@@ -159,6 +160,21 @@ def read_to_end(
                 raise RestartRequired(f"reading {sorted(unfinished)} to the end: no progress for {_STALL_LIMIT_S:g} s")
     finally:
         consumer.close()
+
+
+def read_back(settings: Settings, partitions: Iterable[TopicPartition]) -> Iterator[list[KafkaRecord]]:
+    """Committed records from the current ends back to the beginnings: windows, later ones first, that grow.
+
+    Within a window, records of a partition are in order. The caller stops when it has found what it looks for.
+    """
+    ends = end_offsets(settings, partitions)
+    firsts = first_offsets(settings, ends)
+    size = _FIRST_WINDOW
+    while left := {tp: end for tp, end in ends.items() if end > firsts[tp]}:
+        starts = {tp: max(firsts[tp], end - size) for tp, end in left.items()}
+        yield [record for records in read_to_end(settings, starts, left) for record in records]
+        ends |= starts
+        size *= 4
 
 
 def follow(settings: Settings, starts: Mapping[TopicPartition, int]) -> Iterator[list[KafkaRecord]]:
