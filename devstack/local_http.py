@@ -1,4 +1,4 @@
-"""HTTP to this machine's own processes, whatever proxies the environment names."""
+"""HTTP requests to processes of this machine, without the proxies of the environment."""
 
 from typing import Final
 from urllib.request import ProxyHandler, build_opener

@@ -1,4 +1,4 @@
-"""What the traffic is made of."""
+"""Events of the simulated traffic."""
 
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -9,7 +9,7 @@ EVENT_TYPES = (ACCOUNT, FUNDING)
 
 
 class Draft(NamedTuple):
-    """An event before it has an id: what happened, to whom, in the broker's words."""
+    """An event without an id: type, account and payload in the broker's format."""
 
     event_type: str
     biz_type: str
@@ -41,7 +41,7 @@ class Moment:
 
     def __init__(self, time_ns: int) -> None:
         second, fraction = divmod(time_ns, 1_000_000_000)
-        if second != Moment._second:  # formatting a date is dear; most events share their second with the one before
+        if second != Moment._second:  # formatting is slow; most events share their second with the previous one
             Moment._second = second
             Moment._text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
         self.milliseconds = f"{Moment._text}.{fraction // 1_000_000:03d}Z"

@@ -1,9 +1,10 @@
-"""The replayable log: every distinct event, in order, ready to be pushed.
+"""The replayable log: every distinct event, in order.
 
 The gRPC messages are kept in a temporary file that grows without bound: what a slow subscriber has yet to read must not
 depend on memory. About 500 bytes an event.
 """
 
+import asyncio
 import os
 import tempfile
 from array import array
@@ -54,6 +55,8 @@ class EventLog:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115  lives as long as the log
         self._offsets = array("Q", (0,))  # where each event starts in the file, and its end
         self._types = bytearray()  # index into EVENT_TYPES of each event
+        self.grown = asyncio.Event()
+        """Set when the log grows or ends next; then another one takes its place."""
         self.by_event_type = {event_type: TypeCounts(events=0, last_position="") for event_type in EVENT_TYPES}
 
     def __len__(self) -> int:
@@ -64,8 +67,9 @@ class EventLog:
         return self._count is not None and len(self) >= self._count
 
     def end(self) -> None:
-        """Grow no more: what is there now is the whole log."""
+        """Stop growing: the current events are the whole log."""
         self._count = len(self)
+        self._wake()
 
     def close(self) -> None:
         self._file.close()
@@ -105,6 +109,11 @@ class EventLog:
         if self._journal is not None:
             self._journal.write(b"".join(lines))
             self._journal.flush()
+        self._wake()
+
+    def _wake(self) -> None:
+        self.grown, grown = asyncio.Event(), self.grown
+        grown.set()
 
     def _payload(self, event: Event, position: str, sequence: int) -> str:
         if self._payload_form == "inner" or (self._payload_form == "mixed" and sequence % 2 == 0):

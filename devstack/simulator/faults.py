@@ -1,4 +1,4 @@
-"""Faults on request: what goes wrong, and when."""
+"""Faults that a user requests: kind and time."""
 
 import math
 import re
@@ -14,7 +14,7 @@ class FaultKind(StrEnum):
     END = "end"  # the stream ends cleanly, status OK
     EXPIRED = "expired"  # a SubscribeExpired message, then a clean end (assumed)
     EXHAUSTED = "exhausted"  # the stream ends with RESOURCE_EXHAUSTED
-    SILENCE = "silence"  # no message of any type for so long; the connection stays open
+    SILENCE = "silence"  # no message of any type for this time; the connection stays open
     DUPLICATE = "duplicate"  # the last event again, the given number of times
     REPLAY = "replay"  # the last given number of events again
     MALFORMED = "malformed"  # an event of the log is malformed, for the given reason or for each in order
@@ -88,7 +88,7 @@ def _parse_when(text: str) -> When | None:
 class Trigger:
     """The points, in events of the log or in seconds, at which a fault strikes; each strikes once.
 
-    The points depend on the seed and the fault alone, not on who listens: a subscriber that comes back and passes a
+    The points depend on the seed and the fault alone, not on who listens: a subscriber that reconnects and passes a
     point again is not struck again.
     """
 

@@ -1,9 +1,8 @@
-"""The Subscribe call: refuse or accept, then push the log, with pings, faults and an end if asked for."""
+"""The Subscribe call: rejects or accepts a subscription, then pushes the log, with pings and faults."""
 
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import grpc
@@ -18,12 +17,13 @@ from broker_events.ingest.sources.event_push_pb2 import SubscribeRequest, Subscr
 from broker_events.ingest.sources.push_stream import SIMULATOR
 
 BATCH = 512  # events per look at faults, pings and the end
+GROW_AT_ONCE = 256  # events; the streams run in between
 DRAIN_POLL_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class StreamRules:
-    """What the broker's documents leave open, or a test wants otherwise."""
+    """Behaviour that the broker's documents leave open, or that a test changes."""
 
     from_newest: bool  # where a subscription without a position starts; otherwise at the oldest event
     ping_every_s: float
@@ -48,34 +48,24 @@ Call = grpc.aio.ServicerContext[bytes, bytes]
 
 
 class EventService:
-    """`grown` wakes streams: it is called for an event that is set when the log grows next."""
+    """Pushes the log to its subscribers. `caught_up`: events that the log grew by because a position asked for them."""
 
-    def __init__(
-        self,
-        log: EventLog,
-        access: Access,
-        rules: StreamRules,
-        plan: FaultPlan,
-        *,
-        grown: Callable[[], asyncio.Event],
-        catch_up: Callable[[int], Awaitable[None]],
-    ) -> None:
+    def __init__(self, log: EventLog, access: Access, rules: StreamRules, plan: FaultPlan) -> None:
         self._log = log
         self._access = access
         self._rules = rules
         self._plan = plan
-        self._grown = grown
-        self._catch_up = catch_up
         self.counters = Counters()
+        self.caught_up = 0
         self.first_subscription = asyncio.Event()
         self._draining = asyncio.Event()
         self._unfinished = False  # the last stream ended before the log did
         self.started_at = 0.0  # monotonic time of the first subscription
 
     async def drain(self, subscribers_s: float, absent_s: float) -> None:
-        """Return when every subscriber has got the whole log, which has ended; faults strike no more.
+        """Return when every subscriber has received the whole log, which has ended. Faults no longer strike.
 
-        Subscribers get at least `subscribers_s` for it; one that is away has `absent_s` to come back.
+        Subscribers have at least `subscribers_s` for it. A disconnected one has `absent_s` to reconnect.
         """
         self._draining.set()
         begun = time.monotonic()
@@ -137,7 +127,12 @@ class EventService:
                 after[event.eventType] = self._log.sequence(event.eventType, event.position)
             except UnknownPosition as error:
                 raise ValueError(f"unknown position {event.position} of {event.eventType}") from error
-        await self._catch_up(max(after.values()) + 1)
+        length = max(after.values()) + 1  # a position from before a restart with the same seed stays valid
+        while len(self._log) < length and not self._log.complete:
+            before = len(self._log)
+            self._log.grow(min(length - before, GROW_AT_ONCE))
+            self.caught_up += len(self._log) - before
+            await asyncio.sleep(0)
         return after
 
     async def _push(self, call: Call, after: dict[str, int]) -> None:
@@ -145,7 +140,7 @@ class EventService:
         cursor = min(after.values()) + 1
         opened = last_ping = time.monotonic()
         while True:
-            grown = self._grown()
+            grown = log.grown
             now = time.monotonic()
             draining = self._draining.is_set()
             for fault in self._plan.due(cursor, now - self.started_at) if not draining else ():

@@ -1,4 +1,4 @@
-"""The simulator put together: traffic by the clock, the server, the report."""
+"""Runs the simulator: traffic by the clock, the server and the report."""
 
 import asyncio
 import os
@@ -16,11 +16,10 @@ import orjson
 from broker_events.devstack.simulator.access import Access
 from broker_events.devstack.simulator.event_log import EventLog, PayloadForm
 from broker_events.devstack.simulator.faults import Fault, FaultPlan
-from broker_events.devstack.simulator.service import EventService, StreamRules
+from broker_events.devstack.simulator.service import GROW_AT_ONCE, EventService, StreamRules
 from broker_events.devstack.simulator.traffic import Traffic
 from broker_events.runtime.process.addresses import host_port
 
-GROW_AT_ONCE = 256  # events; between them the streams get their turn
 MIN_TICK_S = 0.002
 REPORT_EVERY_S = 0.1
 DRAIN_S = 5.0
@@ -32,7 +31,7 @@ STEP_NS = 1_000_037  # between them; about 1 ms, so that all nine digits move
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatorSettings:
-    """What `broker-events simulate --help` says, option by option."""
+    """The options of `broker-events simulate`."""
 
     host: str = "127.0.0.1"
     port: int = 0
@@ -55,7 +54,7 @@ class SimulatorSettings:
 
 
 class Simulator:
-    """One run. The log starts with the first accepted subscription, so that no subscriber misses the beginning."""
+    """One run. The log starts with the first accepted subscription, so that no subscriber misses its beginning."""
 
     def __init__(self, settings: SimulatorSettings, journal: BinaryIO | None) -> None:
         self._settings = settings
@@ -70,17 +69,13 @@ class Simulator:
             without_position=settings.without_position,
             journal=journal,
         )
-        self._grown = asyncio.Event()
         self._plan = FaultPlan(settings.faults, settings.seed)
         self._service = EventService(
             self._log,
             Access(settings.app_key, settings.app_secret, settings.clock_window_s),
             settings.rules,
             self._plan,
-            grown=lambda: self._grown,
-            catch_up=self._catch_up,
         )
-        self._caught_up = 0  # events that a subscriber's position asked for, not the rate
         self._behind = False
         self._reached_rate = 0.0
 
@@ -118,40 +113,23 @@ class Simulator:
         rate, start = self._settings.rate, self._service.started_at
         while not self._log.complete:
             elapsed = time.monotonic() - start
-            missing = int(elapsed * rate) + 1 + self._caught_up - len(self._log)
+            missing = int(elapsed * rate) + 1 + self._service.caught_up - len(self._log)
             self._watch_rate(missing, elapsed)
-            self._append(min(missing, GROW_AT_ONCE))
+            if missing > 0:
+                self._log.grow(min(missing, GROW_AT_ONCE))
             await asyncio.sleep(0 if missing > GROW_AT_ONCE else max(1 / rate, MIN_TICK_S))
         await asyncio.Event().wait()  # complete: only pings from now on
 
     async def _drain(self, hurry: asyncio.Event) -> None:
         self._log.end()
-        self._wake_streams()
         drain = self._service.drain(DRAIN_S, self._settings.patience_s)
         work = [asyncio.ensure_future(drain), asyncio.ensure_future(hurry.wait())]
         await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
         for task in work:
             task.cancel()
 
-    def _append(self, events: int) -> None:
-        if events > 0:
-            self._log.grow(events)
-            self._wake_streams()
-
-    def _wake_streams(self) -> None:
-        self._grown, grown = asyncio.Event(), self._grown
-        grown.set()
-
-    async def _catch_up(self, length: int) -> None:
-        """Let the log grow to `length` at once: a position from before a restart with the same seed stays good."""
-        while len(self._log) < length:
-            before = len(self._log)
-            self._append(min(length - before, GROW_AT_ONCE))
-            self._caught_up += len(self._log) - before
-            await asyncio.sleep(0)
-
     def _watch_rate(self, missing: int, elapsed: float) -> None:
-        self._reached_rate = (len(self._log) - self._caught_up) / elapsed if elapsed else 0.0
+        self._reached_rate = (len(self._log) - self._service.caught_up) / elapsed if elapsed else 0.0
         if missing > self._settings.rate and elapsed > 1 and not self._behind:
             self._behind = True
             sys.stderr.write(

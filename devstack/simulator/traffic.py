@@ -1,4 +1,4 @@
-"""The sequence of events that the simulated broker has to tell."""
+"""Draws the sequence of events of the simulated broker."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -39,7 +39,7 @@ class Traffic:
         self.malformed: Counter[str] = Counter()
 
     def _mix(self) -> tuple[Callable[[Moment], Draft], ...]:
-        """Assumed shares, in percent: no public document says how often what happens."""
+        """Return the mix in percent. The shares are assumed: no public document has them."""
         accounts, funding = self._accounts, self._funding
         shares = (
             (funding.transfer, 34),
