@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 GRACE_S = 15.0
 TRAINING_GRACE_S = 120.0
+TOOL_S = 60.0
 POLL_S = 0.02
 # Below the kernel's range for outgoing connections. A client that retries a port in that range can connect to itself,
 # and then Kafka cannot listen on it again.
@@ -121,11 +122,11 @@ class JavaProgram:
         options.write_text("".join(quoted), encoding="utf-8")
         return [str(JAVA), f"@{options}", main_class, *arguments]
 
-    def run_tool(self, main_class: str, *arguments: str, timeout_s: float = 60.0) -> None:
+    def run_tool(self, main_class: str, *arguments: str) -> None:
         """Run another main class of the artifact to its end. Raises StackError with its output if it fails."""
         command = self.command(main_class, *arguments)
         done = subprocess.run(
-            command, env=self.environment, capture_output=True, text=True, timeout=timeout_s, check=False
+            command, env=self.environment, capture_output=True, text=True, timeout=TOOL_S, check=False
         )
         if done.returncode != 0:
             raise StackError(f"{main_class} of {self.artifact.title} failed:\n{done.stdout}{done.stderr}")

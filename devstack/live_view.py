@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.layout import Layout
 from rich.live import Live
 from rich.panel import Panel
@@ -48,9 +48,9 @@ _SIGNS: Final = {"FIRING": ("▲", "red"), "RESOLVED": ("▼", "green"), RETURNE
 class LiveView(LineView):
     """Prints steps until the first counts, then shows the screen; `close` restores the terminal."""
 
-    def __init__(self, started: float, console: Console | None = None) -> None:
+    def __init__(self, started: float) -> None:
         super().__init__(started)
-        self._console = console or EscapingConsole()
+        self._console = EscapingConsole()
         self._live: Live | None = None
 
     def show(self, snapshot: RunSnapshot) -> None:

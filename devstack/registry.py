@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from broker_events.devstack.artifacts import Progress
 
 READY_TIMEOUT_S = 60.0
+HEAP_MB = 256
 REMEMBERED = "ports.json"
 
 
@@ -30,7 +31,6 @@ class EmbeddedRegistry:
         self,
         folder: Path | None = None,
         *,
-        heap_mb: int = 256,
         progress: Progress = lambda _line: None,
         training: Path | None = None,
     ) -> None:
@@ -41,7 +41,7 @@ class EmbeddedRegistry:
             REGISTRY,
             "io.quarkus.runner.GeneratedMain",
             self._folder,
-            heap_mb=heap_mb,
+            heap_mb=HEAP_MB,
             removed=folder is None,
             training=training,
         )
