@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import Protocol
 
 from broker_events.native import extension
@@ -29,20 +28,22 @@ def duplicate_window(size: int) -> DuplicateWindow:
 
 
 class PythonDuplicateWindow:
-    """The last `size` ids."""
+    """Two generations of at most `size` ids each, as in native code. A full young generation replaces the old one."""
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._bodies: OrderedDict[str, int] = OrderedDict()
+        self._young: dict[str, int] = {}
+        self._old: dict[str, int] = {}
 
     def body(self, event_id: str, /) -> int | None:
-        return self._bodies.get(event_id)
+        known = self._young.get(event_id)
+        return self._old.get(event_id) if known is None else known
 
     def remember(self, event_id: str, body: int, /) -> None:
-        self._bodies[event_id] = body
-        self._bodies.move_to_end(event_id)
-        if len(self._bodies) > self._size:
-            self._bodies.popitem(last=False)
+        if len(self._young) >= self._size:
+            self._old, self._young = self._young, {}
+        if self._size:
+            self._young[event_id] = body
 
     def __len__(self) -> int:
-        return len(self._bodies)
+        return len(self._young) + len(self._old)
