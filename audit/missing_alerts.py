@@ -1,14 +1,32 @@
-"""Finds the alerts that the events cause and the topic `alerts` lacks. Pure."""
+"""Finds the alerts that the events cause and the topic `alerts` lacks. Pure.
+
+The live run may have alerted a transition under another event than the rebuild does, if an operator skipped the event
+or retention has deleted it. So an alert is missing only if the live run has none for its transition:
+
+- LIQUIDATE_ONLY: an alert of the same dedup_key and status between the rebuild's transitions before and after it.
+- TRANSFER_RETURNED: an alert of a movement that shares an id with it, by `alerts` or by `returned_alert_id`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from math import inf
+from typing import Final, NamedTuple
 
+from broker_events.audit.fingerprint import typed_id
 from broker_events.processors.alert_record import AlertRecord
+from broker_events.processors.fold import Folded
 from broker_events.processors.rules import active_change
+from broker_events.processors.rules.alerting import CONDITIONS
+from broker_events.processors.rules.linking import MovementReader, movements_of, movements_of_transfer
 from broker_events.runtime.consume.record import KafkaRecord, TopicPartition, partition_of
+from broker_events.schemas.storage_types import Alert, MovementState, RestrictionsState
+
+_DELETED: Final = -1
+"""Place of an event that the typed topics no longer hold."""
 
 
 class MissingAlert(NamedTuple):
@@ -18,38 +36,160 @@ class MissingAlert(NamedTuple):
     alert: AlertRecord
 
 
-@dataclass
-class MissingAlerts:
-    """Collects the missing alerts of one partition number; takes every event in the order of its topic.
+class _Raised(NamedTuple):
+    """An alert on a condition; `place`: number of its event in the rebuild."""
 
-    `known`: ids in the topic. `cut`: the typed partitions whose first events are deleted. `since_ms`: time of the
-    oldest alert in the topic, where older ones may be deleted; 0 where none is.
+    place: int
+    status: str
+    alert_id: str
+
+
+class _Live(NamedTuple):
+    """An alert on a condition in `alerts`."""
+
+    event_id: bytes
+    status: str
+    alert_id: str
+
+
+@dataclass
+class _Candidate:
+    """An alert that `alerts` lacks. `is_known`: whether the state before its event is."""
+
+    key: bytes
+    alert: AlertRecord
+    received_ms: int
+    is_known: bool
+
+
+class MissingAlerts:
+    """Collects the missing alerts of one partition number.
+
+    First `know` every alert in the topic, then `note` every event in the order of its topic, then `judge`.
+    `unjudged`: number of alerts that may depend on deleted events, or may have been deleted themselves.
     """
 
-    partition: int
-    known: set[str]
-    cut: Collection[TopicPartition]
-    since_ms: float
-    missing: list[MissingAlert] = field(default_factory=list)
-    unjudged: int = 0
-    """Alerts that can't be judged: they may depend on deleted events, or may have been deleted themselves."""
-    _seen: set[tuple[str, bytes]] = field(default_factory=set)
+    def __init__(self, cut: Collection[TopicPartition], max_skew_us: int) -> None:
+        """`cut`: the typed partitions whose first events are deleted. `max_skew_us`: MAX_CLOCK_SKEW_S."""
+        self.since_ms = 0.0
+        """Time of the oldest alert in the topic, where older ones may be deleted; 0 where none is."""
+        self.known: set[str] = set()
+        """Ids of the alerts in the topic."""
+        self.missing: list[MissingAlert] = []
+        self.unjudged = 0
+        self._cut, self._max_skew_us = cut, max_skew_us
+        self._conditions: dict[str, list[_Live]] = defaultdict(list)  # by dedup_key
+        self._returned: list[Alert] = []
+        self._places: dict[bytes, int] = {}
+        """Of the events of known alerts, by id."""
+        self._events = 0
+        self._raised: dict[str, list[_Raised]] = defaultdict(list)  # by the rebuild, by dedup_key
+        self._candidates: dict[str, _Candidate] = {}
+        self._newest_deleted_us: dict[TopicPartition, int] = {}
+        self._certain: set[bytes] = set()
+        """Accounts of cut partitions whose state no longer depends on deleted events."""
 
-    def note(self, record: KafkaRecord, state_key: bytes, alerts: list[AlertRecord]) -> None:
-        """Take the alerts of one event, which belongs to the state `state_key`."""
-        is_first = False
-        if (tp := partition_of(record)) in self.cut:  # the state before its first event left is unknown
-            is_first = (tp.topic, state_key) not in self._seen
-            self._seen.add((tp.topic, state_key))
-        for alert in alerts:
-            alert_id = alert.alert["alert_id"]
-            if alert_id in self.known:
+    def know(self, alert: Alert) -> None:
+        """Take an alert of the topic."""
+        self.known.add(alert["alert_id"])
+        if alert["rule"] not in CONDITIONS:
+            self._returned.append(alert)
+            return
+        live = _Live(alert["event_id"].encode(), alert["status"], alert["alert_id"])
+        self._conditions[alert["dedup_key"]].append(live)
+        self._places[live.event_id] = _DELETED
+
+    def note(self, record: KafkaRecord, folded: Folded) -> None:
+        """Take an event and its result."""
+        self._events += 1
+        event_id = typed_id(record.value() or b"")
+        if self._places.get(event_id) == _DELETED:
+            self._places[event_id] = self._events
+        is_cut = (tp := partition_of(record)) in self._cut
+        is_known = not is_cut or folded.state_key in self._certain
+        for written in folded.alerts:
+            alert = written.alert
+            alert_id = alert["alert_id"]
+            if alert["rule"] in CONDITIONS:
+                self._raised[alert["dedup_key"]].append(_Raised(self._events, alert["status"], alert_id))
+            if alert_id not in self.known:
+                candidate = _Candidate(record.key() or b"", written, record.timestamp()[1], is_known)
+                self._candidates.setdefault(alert_id, candidate)
+        if is_cut:
+            newest_us = self._newest_deleted_us.setdefault(
+                tp, (record.timestamp()[1] + 1) * 1000 + 2 * self._max_skew_us
+            )
+            if "restrictions" in folded.outcome.state and self._is_certain(folded, newest_us):
+                self._certain.add(folded.state_key)
+
+    def _is_certain(self, folded: Folded, newest_deleted_us: int) -> bool:
+        """Whether the snapshot in the state superseded every deleted one: it has an alert, or a later time.
+
+        No event's place in the order is after its receipt. The clocks of two bridges differ by two skews at most.
+        """
+        snapshot: RestrictionsState | None = folded.outcome.state["restrictions"]
+        if snapshot is None or (snapshot["arrival"] is not None and snapshot["arrival"]["order_time"] is not None):
+            return False
+        is_alerted = any(each.alert["alert_id"] in self.known for each in folded.alerts)
+        return is_alerted or snapshot["event_time"] > newest_deleted_us
+
+    def judge(self, movements: MovementReader, live: Iterable[MovementState]) -> None:
+        """Decide on each alert that `alerts` lacks. `movements`: the rebuilt ones; `live`: every live record."""
+        alerts = [each.alert.alert for each in self._candidates.values()]
+        conditions = {alert["dedup_key"] for alert in alerts if alert["rule"] in CONDITIONS}
+        paired = set[str]().union(*map(self._paired, conditions))
+        is_any_returned = any(alert["rule"] not in CONDITIONS for alert in alerts)
+        returned = self._returned_movements(movements, live) if is_any_returned else {}
+        for alert_id, each in self._candidates.items():
+            alert = each.alert.alert
+            if alert["rule"] in CONDITIONS:
+                is_alerted, is_known = alert_id in paired, each.is_known
+            else:  # the live movement knows of deleted events
+                keys = movements_of_transfer(movements, alert)
+                others = set[str]().union(*(returned.get(key, ()) for key in keys)) - {alert_id}
+                is_alerted, is_known = bool(others & self.known), not (others and self.since_ms)
+            if is_alerted:
                 continue
-            self.known.add(alert_id)
-            if is_first or record.timestamp()[1] < self.since_ms:
-                self.unjudged += 1
+            if is_known and each.received_ms >= self.since_ms:
+                self.missing.append(MissingAlert(each.key, each.alert))
             else:
-                self.missing.append(MissingAlert(record.key() or b"", alert))
+                self.unjudged += 1
+
+    def _paired(self, dedup_key: str) -> set[str]:
+        """Return the ids of the rebuild's alerts whose transition the live run alerted under another event."""
+        raised = self._raised[dedup_key]
+        ids = {each.alert_id for each in raised}
+        live = sorted(self._conditions[dedup_key], key=lambda each: self._places[each.event_id])
+        places = [self._places[each.event_id] for each in live]
+        paired = set()
+        for number, each in enumerate(raised):
+            after = raised[number + 1].place if number + 1 < len(raised) else inf
+            before = raised[number - 1].place if number else _DELETED - 1
+            first = bisect_left(places, each.place)
+            if first and places[first - 1] > before:  # what the live run had said last
+                first -= 1
+            if any(
+                other.status == each.status and other.alert_id not in ids
+                for other in live[first : bisect_left(places, after)]
+            ):
+                paired.add(each.alert_id)
+        return paired
+
+    def _returned_movements(self, movements: MovementReader, live: Iterable[MovementState]) -> dict[bytes, set[str]]:
+        """Return the ids of the alerts that the live run raised, by the rebuilt movements that their ids lead to."""
+        found: dict[bytes, set[str]] = defaultdict(set)
+        for alert in self._returned:
+            for key in movements_of_transfer(movements, alert):
+                found[key].add(alert["alert_id"])
+        records = {state["movement_id"]: state for state in live}
+        for record in records.values():
+            state = record
+            while state["alias_of"] is not None and state["alias_of"] in records:
+                state = records[state["alias_of"]]
+            if state["returned_alert_id"] is not None:
+                for key in movements_of(movements, record):
+                    found[key].add(state["returned_alert_id"])
+        return found
 
     def active_changes(
         self, live: Mapping[bytes, bytes], rebuilt: Mapping[bytes, bytes]

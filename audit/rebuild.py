@@ -8,9 +8,9 @@ folds one topic after the other, each in the order of its offsets.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from broker_events.audit.fingerprint import typed_id
 from broker_events.audit.missing_alerts import MissingAlerts
@@ -18,9 +18,9 @@ from broker_events.audit.progress import Progress
 from broker_events.audit.repair import Output
 from broker_events.audit.state_diff import Comparison, RetainedEvents, StateDifference, compare, doubtful_accounts
 from broker_events.processors.active_alerts import ACTIVE_ALERTS
-from broker_events.processors.alert_record import AlertRecord, AlertWriter
+from broker_events.processors.alert_record import AlertWriter
 from broker_events.processors.cloudevents import alert_headers
-from broker_events.processors.fold import fold, typed_topics
+from broker_events.processors.fold import Folded, fold, typed_topics
 from broker_events.processors.projector import ALERTS, NAME, TABLES, source_uri
 from broker_events.processors.rules import INDEX_KEYS, active_change
 from broker_events.runtime.consume.record import KafkaRecord, TopicPartition
@@ -36,8 +36,10 @@ from broker_events.schemas.codec import Codec
 from broker_events.schemas.invalid_event import InvalidEvent
 from broker_events.schemas.registry import RegistryError
 
+MOVEMENTS: Final = "state.movements"
+
 Values = dict[bytes, bytes]
-Note = Callable[[KafkaRecord, bytes, list[AlertRecord]], None]
+Note = Callable[[KafkaRecord, Folded], None]
 
 
 class Rebuild:
@@ -77,7 +79,8 @@ class Rebuild:
         after = {tp: offset or 0 for tp, offset in found.items()}
         is_cut = any(first > 0 for first in first_offsets(self._settings, sources).values())
         retained = self._named(live) if is_cut else None
-        rebuilt, moving = self._fold(before, after, retained, Progress(f"partition {partition}: folded"))
+        folded, active, moving = self._fold(before, after, retained, Progress(f"partition {partition}: folded"))
+        rebuilt = {name: states.values for name, states in folded.items()} | {ACTIVE_ALERTS: active}
         accounts, comparisons = self._codecs["state.accounts"].decode, []
         for name, codec in self._codecs.items():
             doubtful: set[str] = set()
@@ -98,37 +101,35 @@ class Rebuild:
         """
         sources = [TopicPartition(topic, partition) for topic in self._typed]
         found = self._committed(sources)  # read before the alerts, so theirs are complete
-        known, since_ms = self._alerts(partition)
-        live = self._live(ACTIVE_ALERTS, partition)
-        refuse_without_offsets(
-            self._settings.group(NAME), partition, found, {ALERTS: {key.encode(): b"" for key in known}}
-        )
-        after = {tp: offset or 0 for tp, offset in found.items()}
         cut = {tp for tp, first in first_offsets(self._settings, sources).items() if first > 0}
-        missing = MissingAlerts(partition, known, cut, since_ms)
-        folded, _ = self._fold(after, after, None, Progress(f"partition {partition}: folded"), missing.note)
+        missing = MissingAlerts(cut, self._max_skew_us)
+        self._read_alerts(partition, missing)
+        live = self._live(ACTIVE_ALERTS, partition)
+        refuse_without_offsets(self._settings.group(NAME), partition, found, {ALERTS: missing.known})
+        after = {tp: offset or 0 for tp, offset in found.items()}
+        folded, active, _ = self._fold(after, after, None, Progress(f"partition {partition}: folded"), missing.note)
+        missing.judge(folded[MOVEMENTS], self._decoded(MOVEMENTS, self._live(MOVEMENTS, partition)))
         # The table first: if this run ends in between, the next one still finds the alert missing.
         outputs = [
             Output(ACTIVE_ALERTS, partition, key, value, (self._active_headers(value) or []) + audit)
-            for key, value in missing.active_changes(live, folded[ACTIVE_ALERTS])
+            for key, value in missing.active_changes(live, active)
         ]
         outputs += [
             Output(ALERTS, partition, key, alert.value, alert.headers + audit) for key, alert in missing.missing
         ]
         return missing, outputs, after
 
-    def _alerts(self, partition: int) -> tuple[set[str], float]:
-        """Return the ids in `alerts`, and the time (ms) of the oldest where older ones may be deleted."""
+    def _read_alerts(self, partition: int, missing: MissingAlerts) -> None:
         tp = TopicPartition(self._settings.topic(ALERTS), partition)
-        since_ms = 0.0 if first_offsets(self._settings, [tp])[tp] == 0 else math.inf
-        ids = set()
+        is_cut = first_offsets(self._settings, [tp])[tp] > 0
         for records in read_to_end(self._settings, {tp: 0}):
-            if since_ms == math.inf:
-                since_ms = records[0].timestamp()[1]
+            if is_cut and not missing.since_ms:
+                missing.since_ms = records[0].timestamp()[1]
             for record in records:
                 with suppress(ValueError):
-                    ids.add(self._codecs[ACTIVE_ALERTS].decode(record.value() or b"")["alert_id"])
-        return ids, since_ms
+                    missing.know(self._codecs[ACTIVE_ALERTS].decode(record.value() or b""))
+        if is_cut and not missing.since_ms:
+            missing.since_ms = math.inf
 
     def headers(self, finding: StateDifference) -> Headers | None:
         """Return the headers that the projector writes with a value: CloudEvents attributes for an active alert."""
@@ -156,10 +157,15 @@ class Rebuild:
     def _named(self, live: Mapping[str, Values]) -> RetainedEvents:
         retained = RetainedEvents()
         for name, values in live.items():
-            for value in values.values():
-                with suppress(ValueError):
-                    retained.name(self._codecs[name].decode(value))
+            for record in self._decoded(name, values):
+                retained.name(record)
         return retained
+
+    def _decoded(self, name: str, values: Values) -> Iterator[Any]:
+        """Yield the readable records of a table."""
+        for value in values.values():
+            with suppress(ValueError):
+                yield self._codecs[name].decode(value)
 
     def _fold(
         self,
@@ -168,8 +174,11 @@ class Rebuild:
         retained: RetainedEvents | None,
         progress: Progress,
         note: Note | None = None,
-    ) -> tuple[dict[str, Values], dict[str, set[bytes]]]:
-        """Return the tables of one partition number as of the offsets `after`, and the keys changed since `before`."""
+    ) -> tuple[dict[str, PartitionState[Any]], Values, dict[str, set[bytes]]]:
+        """Return the tables and alerts.active of one partition number as of the offsets `after`.
+
+        Return also the keys changed since `before`.
+        """
         folded: dict[str, PartitionState[Any]] = {
             name: PartitionState(self._codecs[name], INDEX_KEYS.get(name)) for name in TABLES
         }
@@ -186,7 +195,7 @@ class Rebuild:
                 for states in folded.values():
                     states.settle()
                 progress.add("events", len(records))
-        return {name: states.values for name, states in folded.items()} | {ACTIVE_ALERTS: active}, moving
+        return folded, active, moving
 
     def _fold_one(
         self,
@@ -207,7 +216,7 @@ class Rebuild:
         if retained is not None:
             retained.find(typed_id(record.value() or b""))
         if note is not None:
-            note(record, folded.state_key, folded.alerts)
+            note(record, folded)
         changed: list[tuple[str, bytes]] = [(typed.projection.topic, key) for key in (folded.state_key, *folded.others)]
         for alert in folded.alerts:
             change = active_change(alert.alert)
@@ -222,7 +231,7 @@ class Rebuild:
 
 
 def refuse_without_offsets(
-    group: str, partition: int, offsets: Mapping[TopicPartition, int | None], live: Mapping[str, Values]
+    group: str, partition: int, offsets: Mapping[TopicPartition, int | None], live: Mapping[str, Collection[object]]
 ) -> None:
     """Raise OperatorActionRequired where a partition has state and the group (Kafka name) no offset on a typed topic.
 

@@ -54,9 +54,9 @@ def command(
     "extra" key has no event: state of another cluster, or a missed removal. It stays unless --delete-extra is given.
 
     A repair writes state and no alerts. --emit-alerts compares the alerts that the events raise by this version's
-    rules with the topic alerts, by alert_id. With --apply it writes the missing ones, with the headers recovery_id
-    and recovered_by (OS user and host), and updates alerts.active where the condition still holds. Repair the tables
-    first.
+    rules with the topic alerts. A transition that a projector alerted under another event is not missing. With --apply
+    it writes the missing ones, with the headers recovery_id and recovered_by (OS user and host), and updates
+    alerts.active where the condition still holds. Repair the tables first.
 
     Exit codes: 0 equal or repaired; 1 different, extra keys left, or alerts missing; 2 a projector runs, or its group
     has no offsets. At most 100 keys per table and partition are listed. Memory: twice the tables of one partition.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from broker_events.processors.rules.funding import FundingEvent
     from broker_events.processors.rules.outcome import Projected, RecordOrigin
-    from broker_events.schemas.storage_types import MovementState
+    from broker_events.schemas.storage_types import Alert, MovementState, TransferEvidence
 
 ALIAS: Final = "ALIAS"
 """Status of an alias record."""
@@ -59,7 +59,7 @@ def linked_movement(
     """Fold an event of any of the six types into its movement; merge movements that it shows to be one."""
     request, funding = event["client_request_id"], FUNDING_TYPES[event["biz_type"]]
     if not request:
-        return _MovementSearch(table, event, account_key).fold(source)
+        return _search(table, event, account_key).fold(event, source)
     prefix = f"{account_key}/{event['biz_type']}/"
     movement_id = f"{prefix}{request}"
     key = movement_id.encode()
@@ -77,42 +77,57 @@ def linked_movement(
             index.append(_index_key(account_key, event["biz_type"], kind, value))
             is_known = is_known and kind not in says and table.holder(index[-1]) is None
     if not is_known:
-        return _MovementSearch(table, event, account_key).fold(source)
+        return _search(table, event, account_key).fold(event, source)
     outcome = movement(state, event, account_key, source, movement_id)
     return key, state, outcome, Link(tuple(index)) if index else None
 
 
+def movements_of(table: MovementReader, record: MovementState) -> set[bytes]:
+    """Return the keys of the movements that the ids of a record, which may be of another table, lead to."""
+    return {*_MovementSearch(table, record["account_key"], record["biz_type"], _ids(record)).found}
+
+
+def movements_of_transfer(table: MovementReader, alert: Alert) -> set[bytes]:
+    """Return the keys of the movements that the ids of a TRANSFER_RETURNED alert lead to."""
+    says = cast("TransferEvidence", alert["transfer"])
+    ids = {"transfer_id": says["transfer_id"]} if says["transfer_id"] else {}
+    identifying = _identifying(alert["biz_type"], says["client_request_id"], ids, alert["event_id"])
+    return {*_MovementSearch(table, alert["account_key"], alert["biz_type"], identifying).found}
+
+
+def _search(table: MovementReader, event: FundingEvent, account_key: str) -> _MovementSearch:
+    return _MovementSearch(table, account_key, event["biz_type"], _event_ids(event))
+
+
 class _MovementSearch:
-    """Folds an event whose ids may lead to several movements."""
+    """The movements that some ids lead to; folds an event with these ids into them."""
 
-    def __init__(self, table: MovementReader, event: FundingEvent, account_key: str) -> None:
-        self._table, self._event, self._account_key = table, event, account_key
-        self._biz_type = event["biz_type"]
-        self._prefix = f"{account_key}/{self._biz_type}/"
-        self._ids = _event_ids(event)
-        self._found: dict[bytes, MovementState] = {}
+    def __init__(self, table: MovementReader, account_key: str, biz_type: str, ids: list[_Id]) -> None:
+        self._table, self._account_key, self._biz_type, self._ids = table, account_key, biz_type, ids
+        self._prefix = f"{account_key}/{biz_type}/"
+        self.found: dict[bytes, MovementState] = {}
         self._written: dict[bytes, MovementState] = {}
-
-    def fold(self, source: RecordOrigin) -> Projected[MovementState]:
         self._find()
-        found = sorted(self._found.values(), key=lambda state: _rank(self._biz_type, _ids(state)[0]))
+
+    def fold(self, event: FundingEvent, source: RecordOrigin) -> Projected[MovementState]:
+        found = sorted(self.found.values(), key=lambda state: _rank(self._biz_type, _ids(state)[0]))
         before = reduce(merge, found) if found else None
         name = min(self._ids, key=lambda each: _rank(self._biz_type, each))
         key, _ = self._record_named(name)
         named = None if before is None else _named(before, name, key.decode())
-        outcome = movement(named, self._event, self._account_key, source, key.decode())
-        self._write_aliases(outcome.state, name)
+        outcome = movement(named, event, self._account_key, source, key.decode())
+        self._write_aliases(outcome.state, name, event)
         outcome = outcome._replace(flags=outcome.flags + self._flags())
         index = tuple(_index_key(self._account_key, self._biz_type, *each) for each in self._ids)
-        return key, self._found.get(key), outcome, Link(index, tuple(self._written.items()))
+        return key, self.found.get(key), outcome, Link(index, tuple(self._written.items()))
 
     def _find(self) -> None:
         """Find all movements that the ids of the event, and of every movement found, lead to."""
         for each in self._ids:  # grows during the loop
             key, state = self._follow(each)
-            if state is None or key in self._found:
+            if state is None or key in self.found:
                 continue
-            self._found[key] = state
+            self.found[key] = state
             self._ids += [other for other in _ids(state) if other not in self._ids]
 
     def _follow(self, each: _Id) -> tuple[bytes, MovementState | None]:
@@ -136,7 +151,7 @@ class _MovementSearch:
                 return key, state
             tail = f"{each.kind}/{tail}"
 
-    def _write_aliases(self, state: MovementState, name: _Id) -> None:
+    def _write_aliases(self, state: MovementState, name: _Id, event: FundingEvent) -> None:
         """Write aliases for ids that have a record of their own, or that the state has no room for."""
         self._written[state["movement_id"].encode()] = state
         for each in self._ids:
@@ -144,7 +159,7 @@ class _MovementSearch:
             if each == name or (record is None and each.kind not in self._conflicts):
                 continue
             if record is None or record["alias_of"] != state["movement_id"]:
-                self._written[key] = _alias(state, each, key.decode(), self._event)
+                self._written[key] = _alias(state, each, key.decode(), event)
         del self._written[state["movement_id"].encode()]
 
     @property
@@ -154,10 +169,10 @@ class _MovementSearch:
         return {kind for kind in kinds if kinds.count(kind) > 1}
 
     def _flags(self) -> tuple[Flag, ...]:
-        alerted = {found["returned_alert_id"] for found in self._found.values()} - {None}
+        alerted = {found["returned_alert_id"] for found in self.found.values()} - {None}
         conflicts = any(_ids(alias)[0].kind in self._conflicts for alias in self._written.values())
         return (
-            *((Flag.MERGED,) if len(self._found) > 1 else ()),
+            *((Flag.MERGED,) if len(self.found) > 1 else ()),
             *((Flag.ALERTED_TWICE,) if len(alerted) > 1 else ()),
             *((Flag.ID_CONFLICT,) if conflicts else ()),
         )
