@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from broker_events.audit.fingerprint import typed_id
 from broker_events.audit.missing_alerts import MissingAlerts
@@ -23,11 +23,12 @@ from broker_events.processors.cloudevents import alert_headers
 from broker_events.processors.fold import Folded, fold, typed_topics
 from broker_events.processors.projector import ALERTS, NAME, TABLES, source_uri
 from broker_events.processors.rules import INDEX_KEYS, active_change
-from broker_events.runtime.consume.record import KafkaRecord, TopicPartition
+from broker_events.runtime.consume.record import KafkaRecord, TopicPartition, partition_of
 from broker_events.runtime.kafka.clients import Headers
 from broker_events.runtime.kafka.topic_reader import committed_offsets, first_offsets, read_to_end
 from broker_events.runtime.kafka.topics import derived_size_limit
 from broker_events.runtime.process.errors import OperatorActionRequired
+from broker_events.runtime.quarantine.writer import QUARANTINE
 from broker_events.runtime.schema_ids import SchemaLookup, open_registry, registry_problem, resolve_schema_ids
 from broker_events.runtime.settings import Settings
 from broker_events.runtime.state.partition_state import PartitionState
@@ -40,6 +41,24 @@ MOVEMENTS: Final = "state.movements"
 
 Values = dict[bytes, bytes]
 Note = Callable[[KafkaRecord, Folded], None]
+
+
+class Unfolded(NamedTuple):
+    """An event that this build and these settings can't fold, though the projectors have not quarantined it."""
+
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+
+
+class Folding(NamedTuple):
+    """Result of folding one partition number: the tables, alerts.active, and keys that changed meanwhile by table."""
+
+    tables: dict[str, PartitionState[Any]]
+    active: Values
+    moving: dict[str, set[bytes]]
+    unfolded: list[Unfolded]
 
 
 class Rebuild:
@@ -63,10 +82,13 @@ class Rebuild:
         self._typed = typed_topics(catalog, settings.topic, codec)
         # A record of alerts.active has the same value as its alert.
         self._codecs = {name: codec(name) for name in TABLES} | {ACTIVE_ALERTS: codec(ALERTS)}
+        self._quarantine = codec(QUARANTINE)
         self._writer = AlertWriter(self._codecs[ACTIVE_ALERTS], source_uri(settings))
 
-    def compare(self, partition: int) -> tuple[list[Comparison], dict[TopicPartition, int]]:
-        """Compare the tables of a partition; return also the projectors' offsets that the result holds for.
+    def compare(self, partition: int) -> tuple[list[Comparison], list[Unfolded], dict[TopicPartition, int]]:
+        """Compare the tables of a partition.
+
+        Return also the events left out, and the projectors' offsets that the result holds for.
 
         Projectors may run meanwhile. Their offsets are read before and after the live tables, and a key that an event
         between the two has changed counts as `moving`.
@@ -79,25 +101,25 @@ class Rebuild:
         after = {tp: offset or 0 for tp, offset in found.items()}
         is_cut = any(first > 0 for first in first_offsets(self._settings, sources).values())
         retained = self._named(live) if is_cut else None
-        folded, active, moving = self._fold(before, after, retained, Progress(f"partition {partition}: folded"))
-        rebuilt = {name: states.values for name, states in folded.items()} | {ACTIVE_ALERTS: active}
+        folded = self._fold(partition, before, after, retained)
+        rebuilt = {name: states.values for name, states in folded.tables.items()} | {ACTIVE_ALERTS: folded.active}
         accounts, comparisons = self._codecs["state.accounts"].decode, []
         for name, codec in self._codecs.items():
             doubtful: set[str] = set()
             if retained is not None and name == ACTIVE_ALERTS:
                 doubtful = doubtful_accounts(live["state.accounts"], accounts, retained)
             comparison = Comparison(name, partition)
-            compare(comparison, live[name], rebuilt[name], codec.decode, moving[name], retained, doubtful)
+            compare(comparison, live[name], rebuilt[name], codec.decode, folded.moving[name], retained, doubtful)
             comparisons.append(comparison)
-        return comparisons, after
+        return comparisons, folded.unfolded, after
 
     def missing_alerts(
         self, partition: int, audit: Headers
-    ) -> tuple[MissingAlerts, list[Output], dict[TopicPartition, int]]:
+    ) -> tuple[MissingAlerts, list[Output], list[Unfolded], dict[TopicPartition, int]]:
         """Find the alerts that the topic `alerts` lacks, of events that the projectors have read.
 
-        Return also the records that repair it, with the headers `audit`, and the projectors' offsets that the result
-        holds for.
+        Return also the records that repair it, with the headers `audit`, the events left out, and the projectors'
+        offsets that the result holds for.
         """
         sources = [TopicPartition(topic, partition) for topic in self._typed]
         found = self._committed(sources)  # read before the alerts, so theirs are complete
@@ -107,17 +129,17 @@ class Rebuild:
         live = self._live(ACTIVE_ALERTS, partition)
         refuse_without_offsets(self._settings.group(NAME), partition, found, {ALERTS: missing.known})
         after = {tp: offset or 0 for tp, offset in found.items()}
-        folded, active, _ = self._fold(after, after, None, Progress(f"partition {partition}: folded"), missing.note)
-        missing.judge(folded[MOVEMENTS], self._decoded(MOVEMENTS, self._live(MOVEMENTS, partition)))
+        folded = self._fold(partition, after, after, None, missing.note)
+        missing.judge(folded.tables[MOVEMENTS], self._decoded(MOVEMENTS, self._live(MOVEMENTS, partition)))
         # The table first: if this run ends in between, the next one still finds the alert missing.
         outputs = [
             Output(ACTIVE_ALERTS, partition, key, value, (self._active_headers(value) or []) + audit)
-            for key, value in missing.active_changes(live, active)
+            for key, value in missing.active_changes(live, folded.active)
         ]
         outputs += [
             Output(ALERTS, partition, key, alert.value, alert.headers + audit) for key, alert in missing.missing
         ]
-        return missing, outputs, after
+        return missing, outputs, folded.unfolded, after
 
     def _read_alerts(self, partition: int, missing: MissingAlerts) -> None:
         tp = TopicPartition(self._settings.topic(ALERTS), partition)
@@ -169,48 +191,44 @@ class Rebuild:
 
     def _fold(
         self,
+        partition: int,
         before: Mapping[TopicPartition, int | None],
         after: Mapping[TopicPartition, int],
         retained: RetainedEvents | None,
-        progress: Progress,
         note: Note | None = None,
-    ) -> tuple[dict[str, PartitionState[Any]], Values, dict[str, set[bytes]]]:
-        """Return the tables and alerts.active of one partition number as of the offsets `after`.
-
-        Return also the keys changed since `before`.
-        """
-        folded: dict[str, PartitionState[Any]] = {
+    ) -> Folding:
+        """Fold one partition number up to the offsets `after`. `moving`: the keys changed since `before`."""
+        tables: dict[str, PartitionState[Any]] = {
             name: PartitionState(self._codecs[name], INDEX_KEYS.get(name)) for name in TABLES
         }
-        active: Values = {}
-        moving: dict[str, set[bytes]] = {name: set() for name in self._codecs}
+        folding = Folding(tables, {}, {name: set() for name in self._codecs}, [])
+        progress = Progress(f"partition {partition}: folded")
         for tp, end in after.items():
-            tables = {name: {tp.partition: states} for name, states in folded.items()}
             for records in read_to_end(self._settings, {tp: 0}, {tp: end}):
                 for record in records:
-                    changed = self._fold_one(record, tables, active, retained, note)
+                    changed = self._fold_one(record, folding, retained, note)
                     if record.offset() >= (before[tp] or 0):
                         for name, key in changed:
-                            moving[name].add(key)
-                for states in folded.values():
+                            folding.moving[name].add(key)
+                for states in tables.values():
                     states.settle()
                 progress.add("events", len(records))
-        return folded, active, moving
+        if not folding.unfolded:
+            return folding
+        quarantined = self._quarantined(partition)
+        return folding._replace(unfolded=[each for each in folding.unfolded if each[:3] not in quarantined])
 
     def _fold_one(
-        self,
-        record: KafkaRecord,
-        tables: Mapping[str, Mapping[int, PartitionState[Any]]],
-        active: Values,
-        retained: RetainedEvents | None,
-        note: Note | None,
+        self, record: KafkaRecord, folding: Folding, retained: RetainedEvents | None, note: Note | None
     ) -> list[tuple[str, bytes]]:
         """Fold a record; return table and key of all that it may have changed."""
         typed = self._typed[record.topic()]
+        tables = {name: {record.partition(): states} for name, states in folding.tables.items()}
         try:
             folded = fold(typed, record, tables, self._writer, self._size_limit, self._max_skew_us)
-        except InvalidEvent:
-            return []  # quarantined
+        except InvalidEvent as problem:
+            folding.unfolded.append(Unfolded(*partition_of(record), record.offset(), problem.reason))
+            return []
         except RegistryError as error:
             raise registry_problem(error) from None
         if retained is not None:
@@ -223,11 +241,35 @@ class Rebuild:
             if change is not None:
                 key = change.dedup_key.encode()
                 if change.alert is None:
-                    active.pop(key, None)
+                    folding.active.pop(key, None)
                 else:
-                    active[key] = alert.value
+                    folding.active[key] = alert.value
                 changed.append((ACTIVE_ALERTS, key))
         return changed
+
+    def _quarantined(self, partition: int) -> set[tuple[str, int, int]]:
+        """Return the places of the typed records that the projectors have quarantined."""
+        tp = TopicPartition(self._settings.topic(QUARANTINE), partition)
+        places = set()
+        for records in read_to_end(self._settings, {tp: 0}):
+            for record in records:
+                with suppress(ValueError):
+                    event = self._quarantine.decode(record.value() or b"")
+                    if event["stage"] == NAME:
+                        places.add((event["topic"], event["partition"], event["offset"]))
+        return places
+
+
+def refuse_unfolded(unfolded: Sequence[Unfolded]) -> None:
+    """Raise OperatorActionRequired where events are left out: without them the result is not what the events mean."""
+    if unfolded:
+        first = unfolded[0]
+        raise OperatorActionRequired(
+            f"{len(unfolded):,} of the events that the projectors have read can't be applied here, first "
+            f"{first.topic}[{first.partition}]@{first.offset} ({first.reason}). Nothing is written for partition "
+            f"{first.partition}. Run rebuild with the projectors' version and settings (MAX_MESSAGE_BYTES for "
+            "too_large); without --apply it lists every such event"
+        )
 
 
 def refuse_without_offsets(

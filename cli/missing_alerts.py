@@ -12,7 +12,7 @@ from broker_events.cli.output import aligned, json_line, plural, printable, read
 
 if TYPE_CHECKING:
     from broker_events.audit.missing_alerts import MissingAlerts
-    from broker_events.audit.rebuild import Rebuild
+    from broker_events.audit.rebuild import Rebuild, Unfolded
     from broker_events.audit.repair import Repair
     from broker_events.runtime.consume.record import TopicPartition
     from broker_events.runtime.kafka.clients import Headers
@@ -24,28 +24,45 @@ _UNJUDGED: Final = (
     "this id or another. Compare with what alerting consumers have received"
 )
 
+_UNFOLDED: Final = (
+    "{} left out: no projector has quarantined them, and this version or its settings cannot apply them. Run rebuild "
+    "with the projectors' version and settings; until then --apply writes nothing for their partitions"
+)
+_LISTED: Final = 100
+
 
 def emit_alerts(rebuild: Rebuild, repair: Repair | None, partitions: Iterable[TopicPartition], *, as_json: bool) -> int:
     """Show the missing alerts and, with `repair`, write them. Returns the exit code."""
+    from broker_events.audit.rebuild import refuse_unfolded
     from broker_events.runtime.process.operator import operator
     from broker_events.schemas.headers import RECOVERED_BY, RECOVERY_ID
 
     recovery_id = str(uuid.uuid4())
     audit: Headers = [(RECOVERY_ID, recovery_id), (RECOVERED_BY, operator())]
-    found, written = [], 0
+    found, unfolded, written = [], [], 0
     for tp in partitions:
-        missing, outputs, offsets = rebuild.missing_alerts(tp.partition, audit)
+        missing, outputs, left_out, offsets = rebuild.missing_alerts(tp.partition, audit)
         found.append(missing)
+        unfolded += left_out
         if repair is not None:
+            refuse_unfolded(left_out)
             written += repair.write(outputs, offsets)
     alerts = [each.alert.alert for missing in found for each in missing.missing]
     with reader_may_leave():
         write_lines(map(json_line, map(_row, alerts)) if as_json else _table(alerts))
-        for line in _summary(found, len(alerts), None if repair is None else written):
+        for line in (*unfolded_lines(unfolded), *_summary(found, len(alerts), None if repair is None else written)):
             click.echo(line, err=as_json)
         if written:
             click.echo(f"recovery_id {recovery_id}", err=as_json)
-    return 1 if alerts and repair is None else 0
+    return 1 if unfolded or (alerts and repair is None) else 0
+
+
+def unfolded_lines(unfolded: list[Unfolded]) -> Iterator[str]:
+    """Yield a line per event that was left out, and what to do."""
+    for topic, partition, offset, reason in unfolded[:_LISTED]:
+        yield f"unfolded  {topic}[{partition}]@{offset}  {reason}"
+    if unfolded:
+        yield _UNFOLDED.format(f"{len(unfolded):,} {plural('event', len(unfolded))}")
 
 
 def _row(alert: Alert) -> dict[str, str]:

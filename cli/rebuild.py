@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from broker_events.cli.missing_alerts import emit_alerts
+from broker_events.cli.missing_alerts import emit_alerts, unfolded_lines
 from broker_events.cli.output import (
     aligned,
     json_line,
@@ -21,6 +21,7 @@ from broker_events.cli.output import (
 from broker_events.cli.partitions import choosing_partitions, chosen_partitions
 
 if TYPE_CHECKING:
+    from broker_events.audit.rebuild import Unfolded
     from broker_events.audit.state_diff import Comparison, StateDifference
 
 _COLUMNS: Final = ("table", "partition", "equal", "missing", "extra", "different", "moving", "unjudged")
@@ -52,14 +53,17 @@ def command(
     alerts.active by the projector's rules. Without --apply it writes nothing, and the pipeline may run. A key that
     changed during the read is "moving". A key whose events retention has deleted is "unjudged" and never repaired. An
     "extra" key has no event: state of another cluster, or a missed removal. It stays unless --delete-extra is given.
+    An "unfolded" event is one that this version cannot apply and that no projector has quarantined; --apply then writes
+    nothing for its partition.
 
     A repair writes state and no alerts. --emit-alerts compares the alerts that the events raise by this version's
     rules with the topic alerts. A transition that a projector alerted under another event is not missing. With --apply
     it writes the missing ones, with the headers recovery_id and recovered_by (OS user and host), and updates
     alerts.active where the condition still holds. Repair the tables first.
 
-    Exit codes: 0 equal or repaired; 1 different, extra keys left, or alerts missing; 2 a projector runs, or its group
-    has no offsets. At most 100 keys per table and partition are listed. Memory: twice the tables of one partition.
+    Exit codes: 0 equal or repaired; 1 different, extra keys left, alerts missing, or events unfolded; 2 a projector
+    runs, its group has no offsets, or --apply with unfolded events. At most 100 keys per table and partition are
+    listed. Memory: twice the tables of one partition.
 
     \b
     Examples:
@@ -69,7 +73,7 @@ def command(
       broker-events rebuild --apply --delete-extra
       broker-events rebuild --emit-alerts --apply
     """
-    from broker_events.audit.rebuild import Rebuild
+    from broker_events.audit.rebuild import Rebuild, refuse_unfolded
     from broker_events.audit.repair import Repair
     from broker_events.processors.projector import TABLES
     from broker_events.runtime.process.logs import configure_logging
@@ -86,20 +90,22 @@ def command(
     rebuild = Rebuild(settings)
     if emits_alerts:
         sys.exit(emit_alerts(rebuild, repair, chosen, as_json=as_json))
-    found, differing, repaired = [], 0, 0
+    found, unfolded, differing, repaired = [], [], 0, 0
     for tp in chosen:
-        comparisons, offsets = rebuild.compare(tp.partition)
+        comparisons, left_out, offsets = rebuild.compare(tp.partition)
         findings = [finding for comparison in comparisons for finding in comparison.findings]
+        unfolded += left_out
         if repair is not None:
+            refuse_unfolded(left_out)
             repaired += repair.apply(_to_write(findings, delete_extra=delete_extra), offsets, rebuild.headers)
         found += comparisons
         differing += len(findings)
     with reader_may_leave():
-        write_lines(_documents(found) if as_json else report(found, repaired))
+        write_lines(_documents(found, unfolded) if as_json else report(found, unfolded, repaired))
         if repair is not None:
             for line in _outcome(repaired, differing - repaired):
                 click.echo(line, err=as_json)
-    sys.exit(1 if differing > repaired else 0)
+    sys.exit(1 if differing > repaired or unfolded else 0)
 
 
 def _to_write(findings: list[StateDifference], *, delete_extra: bool) -> list[StateDifference]:
@@ -131,17 +137,22 @@ def _row(comparison: Comparison) -> dict[str, str | int]:
     }
 
 
-def _documents(found: list[Comparison]) -> Iterator[str]:
+def _documents(found: list[Comparison], unfolded: list[Unfolded]) -> Iterator[str]:
     for comparison in found:
         yield json_line(_row(comparison))
         for finding in comparison.findings:
             key = text_or_base64(finding.key)
             names = {"table": finding.table, "partition": finding.partition, "key": key}
             yield json_line(names | {"verdict": finding.kind, "fields": finding.fields})
+    for event in unfolded:
+        yield json_line({"verdict": "unfolded", **event._asdict()})
 
 
-def report(found: list[Comparison], repaired: int) -> Iterator[str]:
-    """Yield one row per table and partition, then the differing keys, then the verdict after `repaired` repairs."""
+def report(found: list[Comparison], unfolded: list[Unfolded], repaired: int) -> Iterator[str]:
+    """Yield one row per table and partition, the differing keys, the events left out, and the verdict.
+
+    `repaired`: number of keys repaired.
+    """
     cells = [[f"{cell:,}" if isinstance(cell, int) else cell for cell in _row(each).values()] for each in found]
     yield from aligned((_COLUMNS, *cells), str.rjust)
     for comparison in found:
@@ -151,12 +162,15 @@ def report(found: list[Comparison], repaired: int) -> Iterator[str]:
             yield f"{finding.kind}  {finding.table}[{finding.partition}]  {key}  {fields}".rstrip()
         if len(comparison.findings) > _LISTED:
             yield f"{len(comparison.findings) - _LISTED:,} more in {comparison.table}[{comparison.partition}]"
-    yield _verdict(found, repaired)
+    yield from unfolded_lines(unfolded)
+    yield _verdict(found, unfolded, repaired)
 
 
-def _verdict(found: list[Comparison], repaired: int) -> str:
+def _verdict(found: list[Comparison], unfolded: list[Unfolded], repaired: int) -> str:
     """What is so now, and of how many keys that isn't said."""
     differing = sum(len(comparison.findings) for comparison in found)
+    if unfolded:
+        return f"UNKNOWN: {len(unfolded):,} {plural('event', len(unfolded))} left out"
     if not differing:
         verdict = "equal"
     elif repaired == differing:

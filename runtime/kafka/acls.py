@@ -80,6 +80,7 @@ _NEEDS: Final[Mapping[str, tuple[_Need, ...]]] = {
         (TOPIC, "state.*", "Read Write"),
         (TOPIC, "alerts", "Read Write"),
         (TOPIC, "alerts.active", "Read Write"),
+        (TOPIC, "quarantine", "Read"),
         (GROUP, "projector", "Read"),
         (TRANSACTIONAL_ID, "rebuild", "Write"),
         _READER,

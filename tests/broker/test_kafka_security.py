@@ -41,7 +41,7 @@ READS = {
     "topics": set[str](),
     "operator": {*TOPICS},
     "replayer": {"quarantine", "quarantine.recoveries"},
-    "repairer": EVENTS | STATE | ALERTS | {"raw"},
+    "repairer": EVENTS | STATE | ALERTS | {"raw", "quarantine"},
     "subscriber": EVENTS | ALERTS | STATE,
 }
 WRITES = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from broker_events.schemas.models import Alert, QuarantinedEvent
 ACCOUNTS = [f"ACC-{number}" for number in range(40)]
 BAD = 20
 REASON = "written by a test"
+FAILING = (sys.executable, str(Path(__file__).with_name("failing_projector.py")))
 
 
 @pytest.fixture
@@ -39,10 +41,15 @@ def push(pipeline: Pipeline, accounts: list[str]) -> None:
 
 def projector(pipeline: Pipeline, instance_id: str, *options: str, event_id: str = ACCOUNTS[BAD]) -> Worker:
     """Start a projector of a build that fails at an event."""
-    script = str(Path(__file__).with_name("failing_projector.py"))
     name = f"projector-{instance_id}"
-    arguments = [sys.executable, script, event_id, "projector", "--instance-id", name, "--http-port", "0", *options]
+    arguments = [*FAILING, event_id, "projector", "--instance-id", name, "--http-port", "0", *options]
     return Worker(arguments, environment(pipeline.settings), pipeline.folder / f"{name}-{time.monotonic_ns()}.log")
+
+
+def failing_rebuild(pipeline: Pipeline, *options: str) -> subprocess.CompletedProcess[str]:
+    """Rebuild with the build that fails at an event."""
+    arguments = [*FAILING, ACCOUNTS[BAD], "rebuild", *options]
+    return subprocess.run(arguments, env=environment(pipeline.settings), check=False, capture_output=True, text=True)
 
 
 def alerted(pipeline: Pipeline) -> list[str]:
@@ -70,9 +77,23 @@ def test_it_stops_every_worker_until_a_build_can_process_it(pipeline: Pipeline) 
     assert alerted(pipeline) == ACCOUNTS[:BAD]
     assert pipeline.read("quarantine") == []
 
-    with pipeline.worker("projector"):
+    with pipeline.worker("projector") as fixed:
         pipeline.wait_for("alerts", len(ACCOUNTS))
+        assert fixed.stop() == 0
     assert alerted(pipeline) == ACCOUNTS
+
+    # A build that can't apply an event that the projectors have applied doesn't repair what it lacks.
+    before = {name: len(pipeline.read(name)) for name in ("state.accounts", "alerts", "alerts.active")}
+    for options in ((), ("--emit-alerts",)):
+        dry = failing_rebuild(pipeline, *options)
+        assert (dry.returncode, f"unfolded  {place}" in dry.stdout) == (1, True), dry.stdout + dry.stderr
+        done = failing_rebuild(pipeline, *options, "--apply", "--json")
+        said = "1 of the events that the projectors have read can't be applied here, first"
+        assert (done.returncode, done.stdout, f"{said} {place}" in done.stderr) == (2, "", True), done.stderr
+    listed = [json.loads(line) for line in failing_rebuild(pipeline, "--json").stdout.splitlines()]
+    assert [each["reason"] for each in listed if each.get("verdict") == "unfolded"] == ["internal_error"]
+    assert {name: len(pipeline.read(name)) for name in before} == before
+    assert pipeline.command("rebuild", "--apply").returncode == 0
 
 
 def test_a_skipped_record_is_quarantined_alone_and_with_who_and_why(pipeline: Pipeline) -> None:
@@ -89,6 +110,10 @@ def test_a_skipped_record_is_quarantined_alone_and_with_who_and_why(pipeline: Pi
     assert (event.stage, event.reason, event.offset) == ("projector", "internal_error", bad.offset())
     assert event.value == bad.value()
     assert headers_of(record) == {"skipped_by": operator(), "skip_reason": REASON}
+
+    same = failing_rebuild(pipeline)
+    assert (same.returncode, same.stdout.splitlines()[-1]) == (0, "equal"), "its projectors left it out too"
+    assert failing_rebuild(pipeline, "--emit-alerts").stdout == "no alert is missing\n"
 
     dry = pipeline.command("rebuild", "--emit-alerts", "--json")
     assert (dry.returncode, dry.stderr.splitlines()[-1]) == (1, "1 alert missing; --apply writes"), dry.stderr

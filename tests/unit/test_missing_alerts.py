@@ -299,7 +299,7 @@ def test_the_account_is_shown_by_its_last_characters(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     missing, _ = judged(EVENTS, [])
-    rebuild = Mock(**{"missing_alerts.return_value": (missing, [], {})})
+    rebuild = Mock(**{"missing_alerts.return_value": (missing, [], [], {})})
     repair = Mock(**{"write.return_value": 5}) if applied else None
     assert emit_alerts(rebuild, repair, [UPDATES], as_json=False) == code
     shown = capsys.readouterr().out

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from broker_events.audit.rebuild import Unfolded, refuse_unfolded
 from broker_events.audit.state_diff import Comparison, DifferenceKind, StateDifference
 from broker_events.cli.rebuild import report
+from broker_events.runtime.process.errors import OperatorActionRequired
 
 
 @pytest.mark.parametrize(
@@ -26,4 +28,15 @@ def test_the_verdict(differing: int, repaired: int, unjudged: int, moving: int, 
         Comparison("state.accounts", 0, 7, moving, unjudged, found),
         Comparison("alerts.active", 0, 1),
     ]
-    assert [*report(compared, repaired)][-1] == expected
+    assert [*report(compared, [], repaired)][-1] == expected
+
+
+def test_events_left_out_are_listed_and_the_verdict_is_open() -> None:
+    unfolded = [Unfolded("broker.event.transfer", 3, 17, "too_large")]
+    *_, listed, advice, verdict = report([Comparison("state.accounts", 3, 7)], unfolded, 0)
+    assert listed == "unfolded  broker.event.transfer[3]@17  too_large"
+    assert advice.startswith("1 event left out: no projector has quarantined")
+    assert verdict == "UNKNOWN: 1 event left out"
+    with pytest.raises(OperatorActionRequired, match=r"first broker\.event\.transfer\[3\]@17 \(too_large\).*version"):
+        refuse_unfolded(unfolded)
+    refuse_unfolded([])
