@@ -1000,12 +1000,14 @@ class MovementState(Record):
     """TRANSFER, FEE_DEDUCTION, CREDIT, INSTANT_FUNDING, INSTANT_EXCHANGE or EXCHANGE."""
 
     client_request_id: str | None = None
-    """The client's id of the request, null until an event has it. An alias record has only the id that is in its key.
+    """The client's id of the request, null until an event has it. A placeholder such as 0 or N/A is no id. An alias
+    record has only the id that is in its key.
     """
 
     system_ids: dict[str, str]
     """The broker's ids of the request by the broker's field name: transfer_id, fee_id, instant_funding_id, credit_id,
-    instant_exchange_id, fx_id. Of several values of one kind it has the newest event's; the others have alias records.
+    instant_exchange_id, fx_id. A placeholder such as 0 or N/A is no id. Of several values of one kind it has the newest
+    event's; the others have alias records.
     """
 
     type: str | None = None
@@ -1186,7 +1188,7 @@ class Alert(Record):
 
     subject: str
     """LIQUIDATE_ONLY: the market, HK, US, CN or another; ALL for a code without a market. TRANSFER_RETURNED: the first
-    of client_request_id, transfer_id and event id that the event has.
+    of client_request_id, transfer_id and event id that the event has. A placeholder such as 0 or N/A is no id.
     """
 
     first_sight: bool

@@ -7,7 +7,11 @@ sample, so it is the preferred id of a movement.
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple, TypedDict, cast
+
+from broker_events.processors.rules.spelling import letters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,6 +42,18 @@ class FundingType(NamedTuple):
     terms: tuple[tuple[str, str], ...]
     fallback_id: str | None = None
 
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Return all its ids: the client's first."""
+        return ("client_request_id", *self.system_ids)
+
+
+_DIGIT = re.compile("[1-9]")
+# Texts in place of an id, by their letters without zeros.
+_PLACEHOLDERS = {
+    *("", "null", "none", "nil", "na", "nan", "undefined", "unknown", "unset", "empty", "missing"),
+    *("notset", "notavailable", "notapplicable", "tbd"),
+}
 
 _STATUSES = frozenset({"CANCELED", "REJECTED", "FAILED", "COMPLETED"})
 _PAYMENT = (("type", "type"), ("amount", "amount"), ("currency", "currency"))
@@ -62,10 +78,32 @@ FUNDING_TYPES: Final[Mapping[str, FundingType]] = {
 }
 
 
+@lru_cache(1024)  # each id is judged several times per event
+def real_id(text: str | None) -> str | None:
+    """Return the id; None for an absent one and for a placeholder (docs/adr/0014-movement-identity.md).
+
+    Placeholders are `-1`, texts without any letter or digit other than zero, and words such as `null` and `N/A`.
+    """
+    if not text or text == "-1":
+        return None
+    if _DIGIT.search(text):  # the common case
+        return text
+    return None if letters(text).strip("0") in _PLACEHOLDERS else text
+
+
+def has_placeholder(event: FundingEvent) -> bool:
+    """Whether an id of the event is a placeholder."""
+    for name in FUNDING_TYPES[event["biz_type"]].ids:
+        text: str | None = event[name]  # type: ignore[literal-required]
+        if text and real_id(text) is None:
+            return True
+    return False
+
+
 def system_ids(event: FundingEvent) -> dict[str, str]:
-    """Return the broker's ids of the request by the broker's field names, without empty ones."""
+    """Return the broker's ids of the request by the broker's field names, without empty ones and placeholders."""
     values = cast("Mapping[str, str | None]", event)
-    return {name: value for name in FUNDING_TYPES[event["biz_type"]].system_ids if (value := values[name])}
+    return {name: value for name in FUNDING_TYPES[event["biz_type"]].system_ids if (value := real_id(values[name]))}
 
 
 def terms(event: FundingEvent) -> dict[str, str | bytes]:
@@ -76,5 +114,5 @@ def terms(event: FundingEvent) -> dict[str, str | bytes]:
 
 
 def request_id(event: FundingEvent) -> str:
-    """Return the preferred id of the movement, unique per account and type: the first that is not empty."""
-    return event["client_request_id"] or next(iter(system_ids(event).values()), event["event_id"])
+    """Return the preferred id of the movement, unique per account and type: the first that the event has."""
+    return real_id(event["client_request_id"]) or next(iter(system_ids(event).values()), event["event_id"])

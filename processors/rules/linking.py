@@ -14,7 +14,7 @@ from __future__ import annotations
 from functools import reduce
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, cast
 
-from broker_events.processors.rules.funding import FUNDING_TYPES, system_ids
+from broker_events.processors.rules.funding import FUNDING_TYPES, real_id, system_ids
 from broker_events.processors.rules.movement import merge, movement
 from broker_events.processors.rules.outcome import Flag, Link
 
@@ -57,7 +57,7 @@ def linked_movement(
     table: MovementReader, event: FundingEvent, account_key: str, source: RecordOrigin
 ) -> Projected[MovementState]:
     """Fold an event of any of the six types into its movement; merge movements that it shows to be one."""
-    request, funding = event["client_request_id"], FUNDING_TYPES[event["biz_type"]]
+    request, funding = real_id(event["client_request_id"]), FUNDING_TYPES[event["biz_type"]]
     if not request:
         return _search(table, event, account_key).fold(event, source)
     prefix = f"{account_key}/{event['biz_type']}/"
@@ -68,7 +68,7 @@ def linked_movement(
     says = {} if state is None else state["system_ids"]
     index = []
     for kind in funding.system_ids:  # fast path: every other id leads to this movement or to none
-        value: str | None = event[kind]  # type: ignore[literal-required]
+        value = real_id(event[kind])  # type: ignore[literal-required]
         if not value or kind == funding.fallback_id:
             continue
         if f"{prefix}{value}".encode() in table:
@@ -90,7 +90,7 @@ def movements_of(table: MovementReader, record: MovementState) -> set[bytes]:
 def movements_of_transfer(table: MovementReader, alert: Alert) -> set[bytes]:
     """Return the keys of the movements that the ids of a TRANSFER_RETURNED alert lead to."""
     says = cast("TransferEvidence", alert["transfer"])
-    ids = {"transfer_id": says["transfer_id"]} if says["transfer_id"] else {}
+    ids = {"transfer_id": says["transfer_id"] or ""}
     identifying = _identifying(alert["biz_type"], says["client_request_id"], ids, alert["event_id"])
     return {*_MovementSearch(table, alert["account_key"], alert["biz_type"], identifying).found}
 
@@ -188,17 +188,17 @@ def _ids(state: MovementState) -> list[_Id]:
 
 
 def _identifying(biz_type: str, request: str | None, says: Mapping[str, str], event_id: str) -> list[_Id]:
-    """Return the ids that identify a movement, preferred first."""
+    """Return the ids that identify a movement, preferred first. `says`: the type's own, with empty ones or without."""
     funding = FUNDING_TYPES[biz_type]
-    ids = [_Id(kind, says[kind]) for kind in funding.system_ids if kind in says]
-    if request:
+    ids = [_Id(kind, value) for kind in funding.system_ids if (value := real_id(says.get(kind)))]
+    if request := real_id(request):
         ids.insert(0, _Id(_REQUEST, request))
     own = [each for each in ids if each.kind != funding.fallback_id]
     return own or ids or [_Id(_EVENT, event_id)]
 
 
 def _rank(biz_type: str, each: _Id) -> tuple[int, str]:
-    return (_REQUEST, *FUNDING_TYPES[biz_type].system_ids, _EVENT).index(each.kind), each.value
+    return (*FUNDING_TYPES[biz_type].ids, _EVENT).index(each.kind), each.value
 
 
 def _index_key(account_key: str, biz_type: str, kind: str, value: str) -> bytes:

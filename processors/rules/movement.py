@@ -10,7 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, cast
 
 from broker_events.processors.rules import transfer_returned
-from broker_events.processors.rules.funding import FUNDING_TYPES, request_id, system_ids, terms
+from broker_events.processors.rules.funding import (
+    FUNDING_TYPES,
+    has_placeholder,
+    real_id,
+    request_id,
+    system_ids,
+    terms,
+)
 from broker_events.processors.rules.outcome import Flag, Outcome
 from broker_events.processors.rules.recency import (
     arrival_after,
@@ -40,7 +47,7 @@ def movement(
     state: MovementState | None, event: FundingEvent, account_key: str, source: RecordOrigin, movement_id: str
 ) -> Outcome[MovementState]:
     """Fold an event of any of the six types; `state` is that of its movement (`processors.rules.linking`)."""
-    known = event["status"] in FUNDING_TYPES[event["biz_type"]].statuses
+    known = event["status"] in FUNDING_TYPES[event["biz_type"]].statuses and not has_placeholder(event)
     flags: tuple[Flag, ...] = () if known else (Flag.UNKNOWN_VALUE,)
     status = _STATUSES(event["status"])
     if state is not None and _was_read(event, state, source):
@@ -160,7 +167,7 @@ def _first(event: FundingEvent, account_key: str, movement_id: str, entry: Statu
         "account_key": account_key,
         "account_id": event["account_id"],
         "biz_type": event["biz_type"],
-        "client_request_id": event["client_request_id"],
+        "client_request_id": real_id(event["client_request_id"]),
         "system_ids": system_ids(event),
         "type": None,
         "direction": None,

@@ -21,11 +21,11 @@ class Words:
     """Words that a document lists. `words(text)` returns the one that `text` spells, or `text` itself."""
 
     def __init__(self, words: Iterable[str]) -> None:
-        self._by_letters = {_letters(word): word for word in words}
+        self._by_letters = {letters(word): word for word in words}
         self._exact = frozenset(self._by_letters.values())
 
     def __call__(self, text: str) -> str:
-        return text if text in self._exact else self._by_letters.get(_letters(text), text)
+        return text if text in self._exact else self._by_letters.get(letters(text), text)
 
 
 def normalized(text: str) -> str:
@@ -39,6 +39,6 @@ def normalized(text: str) -> str:
     return text[start:end]
 
 
-def _letters(text: str) -> str:
+def letters(text: str) -> str:
     """Return only letters and digits, in one case and width."""
     return _NO_LETTERS.sub("", normalize("NFKC", text.casefold()))

@@ -97,7 +97,9 @@ class Metrics:
         self.clock_ahead = self._counter(
             "clock_ahead", "Events stamped more than MAX_CLOCK_SKEW_S later than they were received", "biz_type"
         )
-        self.unknown_values = self._counter("unknown_values", "Statuses and codes that no document names", "biz_type")
+        self.unknown_values = self._counter(
+            "unknown_values", "Events with a status, code or id that no document names", "biz_type"
+        )
         self.illegal_transitions = self._counter(
             "illegal_transitions", "Status changes that no document allows", "biz_type"
         )

@@ -17,6 +17,24 @@ KINDS = {
     "TRANSFER": ("client_request_id", "transfer_id"),
     "FEE_DEDUCTION": ("client_request_id", "fee_id", "instant_funding_id"),
 }
+PLACEHOLDERS = (
+    "0",
+    "00-00",
+    "0.0",
+    "N/A",
+    "#n/a",
+    "-",
+    "-1",
+    " ",
+    "null",
+    "(None)",
+    "nil",
+    "NaN",
+    "\u00ad",
+    "\uff10",
+    "…",
+    "❌",
+)
 STATUSES = ("PENDING", "COMPLETED", "RETURNED", "REJECTED")
 
 
@@ -128,11 +146,50 @@ def test_merged_histories_keep_the_newest_in_order_and_say_what_they_lost() -> N
         assert {**fold(*order).state, "arrival": None} == {**state, "arrival": None}
 
 
+@pytest.mark.parametrize("placeholder", PLACEHOLDERS)
+def test_a_placeholder_is_no_id(placeholder: str) -> None:
+    """Otherwise all transfers of an account are one movement, and only the first return is alerted."""
+    requests = fold(*(moved("RETURNED", n, f"R{n}", placeholder) for n in range(3)))
+    assert [alert["subject"] for alert in requests.alerts] == ["R0", "R1", "R2"]
+    assert {*requests.states} == {key("R0"), key("R1"), key("R2")}
+    assert [state["system_ids"] for state in requests.states.values()] == [{}] * 3
+    assert requests.flags == [Flag.UNKNOWN_VALUE] * 3
+
+    transfers = fold(*(moved("RETURNED", n, placeholder, f"T{n}") for n in range(3)))
+    assert [alert["dedup_key"] for alert in transfers.alerts] == [f"TRANSFER_RETURNED/{ACCOUNT}/T{n}" for n in range(3)]
+    assert {state["client_request_id"] for state in transfers.states.values()} == {None}
+
+    # Without any id, each event is a movement of its own.
+    events = [moved("RETURNED", n, placeholder, placeholder) for n in range(3)]
+    alone = fold(*events, times=2)
+    assert [alert["subject"] for alert in alone.alerts] == [one["event_id"] for one in events]
+    assert {*alone.states} == {key(one["event_id"]) for one in events}
+
+
+@pytest.mark.parametrize("its_id", ["0001", "10", "A", "0x", "nullable", "NA-1", "\uff11", "Ä", "退"])
+def test_an_id_with_a_letter_or_digit_links(its_id: str) -> None:
+    folded = fold(moved("COMPLETED", 0, "R", its_id), moved("RETURNED", 1, None, its_id))
+    assert [alert["transfer"] and alert["transfer"]["completed_event_id"] for alert in folded.alerts] == [
+        "TRANSFER.COMPLETED.0"
+    ]
+    assert not folded.flags
+
+
+def test_a_placeholder_in_a_record_of_before_leads_nowhere() -> None:
+    """A record as version 0.1 wrote it."""
+    tables = {"state.movements": Memory()}
+    fold(moved("RETURNED", 0, "R", None), tables=tables)
+    tables["state.movements"].states[key("R").encode()]["system_ids"]["transfer_id"] = "0"
+    tables["state.movements"].restart()
+    folded = fold(moved("RETURNED", 1, None, "0"), moved("RETURNED", 2, "Q", "0"), tables=tables)
+    assert [alert["subject"] for alert in folded.alerts] == ["TRANSFER.RETURNED.1000000000", "Q"]
+
+
 def components(events: Sequence[Event]) -> list[set[int]]:
     """Sets of event numbers: those that share an id of one kind, directly or through others."""
     found: list[tuple[set[int], set[tuple[str, str]]]] = []
     for number, one in enumerate(events):
-        ids = {kind: one[kind] for kind in KINDS[one["biz_type"]] if one[kind]}
+        ids = {kind: one[kind] for kind in KINDS[one["biz_type"]] if one[kind] not in NONE}
         if one["biz_type"] == "FEE_DEDUCTION" and len(ids) > 1:
             ids.pop("instant_funding_id", None)
         mine = {*ids.items()} or {("", one["event_id"])}
@@ -229,17 +286,18 @@ def test_a_fee_known_by_its_own_id_shows_the_funding_that_its_newest_event_names
         assert state[key("F", "FEE_DEDUCTION")]["system_ids"] == {"fee_id": "F", "instant_funding_id": "B"}
 
 
-ANY_IDS = st.fixed_dictionaries({"client_request_id": st.sampled_from([None, "", "a", "b", "c"])})
+NONE = (None, "", *PLACEHOLDERS)
+ANY_IDS = st.fixed_dictionaries({"client_request_id": st.sampled_from([None, "", "0", "a", "b", "c"])})
 FEES = st.builds(
     lambda ids, fee, funding: {"biz_type": "FEE_DEDUCTION", **ids, "fee_id": fee, "instant_funding_id": funding},
     ANY_IDS,
     st.sampled_from([None, "a", "b"]),
-    st.sampled_from([None, "", "a", "b", "fee_id/a"]),
+    st.sampled_from([None, "", "N/A", "a", "b", "fee_id/a"]),
 )
 TRANSFERS = st.builds(
     lambda ids, its_id, status: {"biz_type": "TRANSFER", **ids, "transfer_id": its_id, "status": status},
     ANY_IDS,
-    st.sampled_from([None, "", "a", "b", "transfer_id/a"]),
+    st.sampled_from([None, "", "0", "-", "a", "b", "transfer_id/a"]),
     st.sampled_from(STATUSES),
 )
 
