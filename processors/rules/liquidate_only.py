@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from broker_events.processors.rules.alerting import LIQUIDATE_ONLY, account_tail, make_alert
 from broker_events.processors.rules.recency import elapsed_us, received_if_ahead
-from broker_events.processors.rules.spelling import normalized
+from broker_events.processors.rules.spelling import Words, before, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,25 +33,23 @@ _MARKETS = {
     for market in ("HK", "US", "CN")
     for kind in ("LIQUIDATE_ONLY", "NO_TRADE")
 }
+_CODES = Words(_MARKETS)
+_DOCUMENTED_MARKETS = Words({code[:2] for code in _MARKETS})
 
 
 def market_of(code: str) -> str | None:
     """Market of a restriction code: HK_STOCK_LIQUIDATE_ONLY -> HK, LIQUIDATE_ONLY -> ALL, any other code -> None.
 
-    Case, width, separators and surrounding characters make no difference (`processors.rules.spelling`).
+    Only letters and digits count, in any case and width (`processors.rules.spelling`). A market that no document lists
+    keeps what is between its letters.
     """
-    return _MARKETS[code] if code in _MARKETS else _market_of(normalized(code))
+    documented = code if code in _MARKETS else _CODES(code)
+    return _MARKETS[documented] if documented in _MARKETS else _market_of(visible(code))
 
 
 def _market_of(code: str) -> str | None:
-    liquidate = normalized(code.removesuffix("ONLY"))
-    if not (code.endswith("ONLY") and liquidate.endswith("LIQUIDATE")):
-        return None
-    market = normalized(liquidate.removesuffix("LIQUIDATE"))
-    before_stock = market.removesuffix("STOCK")
-    if before_stock != market and before_stock and not before_stock[-1].isalnum():
-        market = normalized(before_stock)
-    return market or "ALL"
+    market = before(code, "LIQUIDATEONLY")
+    return None if market is None else _DOCUMENTED_MARKETS(before(market, "STOCK") or market) or "ALL"
 
 
 class _Step(NamedTuple):

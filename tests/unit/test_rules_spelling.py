@@ -12,7 +12,15 @@ from broker_events.processors.rules.movement import is_legal
 OTHER_SPELLINGS = (
     *("returned", "Returned", " RETURNED", "RETURNED ", "Returned\n", "\ufeffRETURNED", "RETURNED\u200b"),
     *("\u00a0returned", '"RETURNED"', "RETURNED.", "RE-TURNED", "re_turned"),
-    "\uff32\uff25\uff34\uff35\uff32\uff2e\uff25\uff24",
+    *("\uff32\uff25\uff34\uff35\uff32\uff2e\uff25\uff24", "RETU\u00adRNED", "R.E.T.U.R.N.E.D", "RETURNED\u3164"),
+    *(
+        "RET\u200b\u2060URNED",
+        "RETUR\u115fNED",
+        "\u202eRETURNED\u202c",
+        "RETURNED\ufe0f",
+        "RE\x00TURNED",
+        "RETURNED\U000e0020",
+    ),
 )
 
 
@@ -53,6 +61,28 @@ def test_transitions_are_judged_by_the_word() -> None:
         ("US_LIQUIDATE_ONLY\u200b", "US"),
         ("\ufeffUS_STOCK_LIQUIDATE_ONLY", "US"),
         ("A.B_STOCK_LIQUIDATE_ONLY", "A.B"),
+        ("US_STOCK_LIQUI\u00adDATE_ONLY", "US"),
+        ("US\u200b_STOCK_LIQUIDATE_\u2060ONLY", "US"),
+        ("USSTOCKLIQUIDATEONLY", "US"),
+        ("UsStockLiquidateOnly", "US"),
+        ("U.S._STOCK_LIQUIDATE_ONLY", "US"),
+        ("U.S._LIQUIDATE_ONLY", "US"),
+        ("US__STOCK__LIQUIDATE__ONLY", "US"),
+        ("US/STOCK/LIQUI-DATE/ONLY", "US"),
+        ("US_STOCK_L\u0131QU\u0131DATE_ONLY", "US"),
+        ("US_STOCK_L\u0130QU\u0130DATE_ONLY", "US"),
+        ("\u3164US_STOCK_LIQUI\u115fDATE_ONLY\uffa0", "US"),
+        ("U\u00adS_OPTION_LIQUIDATE_ONLY", "US_OPTION"),
+        ("EU_STOCK_LIQUI\u00adDATE_ONLY", "EU"),
+        ("E\u00adU_STOCK_LIQUIDATE_ONLY", "EU"),
+        ("EUSTOCKLIQUIDATEONLY", "EU"),
+        ("EU_LIQUI.DATE_ONLY", "EU"),
+        ("USLIQUIDATEONLY", "US"),
+        ("STOCK_LIQUIDATE_ONLY", "STOCK"),
+        ("U.S._STOCK_NO_TRADE", None),
+        ("USSTOCKNOTRADE", None),
+        ("\u00ad", None),
+        ("PRELIQUIDATE_ON", None),
         ("US_STOCK_NO_TRADE", None),
         ("us_stock_no_trade", None),
         ("ONLY", None),
@@ -77,6 +107,20 @@ def test_a_restriction_in_another_spelling_fires_once_and_resolves() -> None:
     restriction = folded.alerts[1]["restriction"]
     assert restriction is not None
     assert restriction["code"] == "us_stock_liquidate_only"
+
+
+SEPARATORS = st.text(st.sampled_from("_ -./\u00ad\u200b\u2060\u3164\ufeff\n\x00"), max_size=3)
+
+
+@given(
+    st.sampled_from(
+        [f"{market}_STOCK_{kind}" for market in ("HK", "US", "CN") for kind in ("LIQUIDATE_ONLY", "NO_TRADE")]
+    ),
+    st.data(),
+)
+def test_a_documented_code_is_known_whatever_is_between_its_letters(code: str, data: st.DataObject) -> None:
+    spelled = "".join(data.draw(SEPARATORS) + data.draw(st.sampled_from((c, c.lower()))) for c in code.replace("_", ""))
+    assert market_of(spelled) == (code[:2] if code.endswith("LIQUIDATE_ONLY") else None)
 
 
 @given(st.text())
