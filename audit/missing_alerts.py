@@ -3,7 +3,7 @@
 The live run may have alerted a transition under another event than the rebuild does, if an operator skipped the event
 or retention has deleted it. So an alert is missing only if the live run has none for its transition:
 
-- LIQUIDATE_ONLY: an alert of the same dedup_key and status between the rebuild's transitions before and after it.
+- LIQUIDATE_ONLY: an alert of the same account, market and status between the rebuild's transitions before and after it.
 - TRANSFER_RETURNED: an alert of a movement that shares an id with it, by `alerts` or by `returned_alert_id`.
 """
 
@@ -27,6 +27,9 @@ from broker_events.schemas.storage_types import Alert, MovementState, Restrictio
 
 _DELETED: Final = -1
 """Place of an event that the typed topics no longer hold."""
+
+
+_Condition = tuple[str, str, str]
 
 
 class MissingAlert(NamedTuple):
@@ -78,12 +81,12 @@ class MissingAlerts:
         self.missing: list[MissingAlert] = []
         self.unjudged = 0
         self._cut, self._max_skew_us = cut, max_skew_us
-        self._conditions: dict[str, list[_Live]] = defaultdict(list)  # by dedup_key
+        self._conditions: dict[_Condition, list[_Live]] = defaultdict(list)
         self._returned: list[Alert] = []
         self._places: dict[bytes, int] = {}
         """Of the events of known alerts, by id."""
         self._events = 0
-        self._raised: dict[str, list[_Raised]] = defaultdict(list)  # by the rebuild, by dedup_key
+        self._raised: dict[_Condition, list[_Raised]] = defaultdict(list)
         self._candidates: dict[str, _Candidate] = {}
         self._newest_deleted_us: dict[TopicPartition, int] = {}
         self._certain: set[bytes] = set()
@@ -96,7 +99,7 @@ class MissingAlerts:
             self._returned.append(alert)
             return
         live = _Live(alert["event_id"].encode(), alert["status"], alert["alert_id"])
-        self._conditions[alert["dedup_key"]].append(live)
+        self._conditions[_condition(alert)].append(live)
         self._places[live.event_id] = _DELETED
 
     def note(self, record: KafkaRecord, folded: Folded) -> None:
@@ -111,7 +114,7 @@ class MissingAlerts:
             alert = written.alert
             alert_id = alert["alert_id"]
             if alert["rule"] in CONDITIONS:
-                self._raised[alert["dedup_key"]].append(_Raised(self._events, alert["status"], alert_id))
+                self._raised[_condition(alert)].append(_Raised(self._events, alert["status"], alert_id))
             if alert_id not in self.known:
                 candidate = _Candidate(record.key() or b"", written, record.timestamp()[1], is_known)
                 self._candidates.setdefault(alert_id, candidate)
@@ -136,7 +139,7 @@ class MissingAlerts:
     def judge(self, movements: MovementReader, live: Iterable[MovementState]) -> None:
         """Decide on each alert that `alerts` lacks. `movements`: the rebuilt ones; `live`: every live record."""
         alerts = [each.alert.alert for each in self._candidates.values()]
-        conditions = {alert["dedup_key"] for alert in alerts if alert["rule"] in CONDITIONS}
+        conditions = {_condition(alert) for alert in alerts if alert["rule"] in CONDITIONS}
         paired = set[str]().union(*map(self._paired, conditions))
         is_any_returned = any(alert["rule"] not in CONDITIONS for alert in alerts)
         returned = self._returned_movements(movements, live) if is_any_returned else {}
@@ -155,11 +158,11 @@ class MissingAlerts:
             else:
                 self.unjudged += 1
 
-    def _paired(self, dedup_key: str) -> set[str]:
+    def _paired(self, condition: _Condition) -> set[str]:
         """Return the ids of the rebuild's alerts whose transition the live run alerted under another event."""
-        raised = self._raised[dedup_key]
+        raised = self._raised[condition]
         ids = {each.alert_id for each in raised}
-        live = sorted(self._conditions[dedup_key], key=lambda each: self._places[each.event_id])
+        live = sorted(self._conditions[condition], key=lambda each: self._places[each.event_id])
         places = [self._places[each.event_id] for each in live]
         paired = set()
         for number, each in enumerate(raised):
@@ -202,3 +205,8 @@ class MissingAlerts:
         for key in dict.fromkeys(change.dedup_key.encode() for change in changes if change is not None):
             if live.get(key) != rebuilt.get(key):
                 yield key, rebuilt.get(key)
+
+
+def _condition(alert: Alert) -> _Condition:
+    """Return what a condition is about; an alert of an older version may have another dedup_key for it."""
+    return alert["rule"], alert["account_key"], alert["subject"]

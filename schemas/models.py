@@ -1175,7 +1175,9 @@ class Alert(Record):
     """critical or warning; a property of the rule."""
 
     dedup_key: str
-    """rule, '/', account_key, '/', subject. The FIRING and RESOLVED alerts of one condition have the same."""
+    """rule, '/', account_key, '/', subject; in the latter two % is written as %25 and / as %2F. The FIRING and RESOLVED
+    alerts of one condition have the same.
+    """
 
     account_key: str
     """Key of the typed record."""

@@ -68,7 +68,7 @@ def make_alert(
     summary: str,
 ) -> Alert:
     """Return an alert without evidence; the rule sets `restriction` or `transfer`."""
-    dedup_key = f"{rule.name}/{account_key}/{subject}"
+    dedup_key = f"{rule.name}/{_escaped(account_key)}/{_escaped(subject)}"
     return {
         "alert_id": str(uuid5(NAMESPACE, f"{dedup_key}/{event['event_id']}")),
         "rule": rule.name,
@@ -93,6 +93,11 @@ def make_alert(
         "restriction": None,
         "transfer": None,
     }
+
+
+def _escaped(part: str) -> str:
+    """Return a part of a dedup_key without slashes, so that two conditions never share one."""
+    return part.replace("%", "%25").replace("/", "%2F")
 
 
 def account_tail(account: str) -> str:

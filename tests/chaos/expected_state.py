@@ -397,7 +397,7 @@ def _returned(movement_id: str, stored: Typed, completed: dict[str, Any] | None)
 def _alert(rule: str, stored: Typed, subject: str) -> dict[str, Any]:
     """An alert as it FIRES, all but its summary, which is for people."""
     event = stored.record
-    dedup_key = f"{rule}/{stored.key}/{subject}"
+    dedup_key = "/".join(part.replace("%", "%25").replace("/", "%2F") for part in (rule, stored.key, subject))
     return {
         "alert_id": str(uuid5(NAMESPACE, f"{dedup_key}/{event['event_id']}")),
         "rule": rule,

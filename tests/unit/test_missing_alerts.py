@@ -183,6 +183,19 @@ def test_a_condition_alerted_under_another_event_is_alerted(
     assert changes(after_live_run(events, skipped=skipped)) == expected
 
 
+def test_an_alert_with_another_dedup_key_and_id_is_the_same_transition() -> None:
+    """Older versions did not escape the parts of a dedup_key."""
+    live = Folding(EVENTS)
+    alerts: list[Alert] = [
+        {**alert, "dedup_key": f"old/{alert['dedup_key']}", "alert_id": f"old-{number}"}
+        for number, alert in enumerate(live.alerts)
+    ]
+    assert not judged(EVENTS, alerts, live)[0].missing
+    for number in range(4):
+        missing, folding = judged(EVENTS, alerts[:number] + alerts[number + 1 :])
+        assert ids(missing) == [folding.ids[number]]
+
+
 def test_a_bug_that_ate_alerts_hides_none_behind_others() -> None:
     events = [updated([HK] if hour % 2 else [], hour) for hour in range(1, 9)]
     for lost in range(1, 8):

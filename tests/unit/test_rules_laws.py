@@ -1,10 +1,11 @@
 """Laws that hold for any events: of interleaving, of transitions, of replay."""
 
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rules_events import CN, HK, HK_NO_TRADE, US, account_update, event, fold, time_at
+from rules_events import CN, HK, HK_NO_TRADE, US, account_update, event, fold, time_at, transfer
 
 from broker_events.processors.rules import Flag
 from broker_events.processors.rules.liquidate_only import market_of
@@ -148,3 +149,35 @@ def test_a_movement_shows_its_newest_event_and_its_history_in_order(drawn: list[
         assert (state["status"], state["event_id"]) == (drawn[by_time[-1]][0], f"e{by_time[-1]}")
         assert state["event_time_text"] == time_at(drawn[by_time[-1]][1])["event_time_text"]
     assert len(folded.alerts) == ("RETURNED" in dict(drawn))
+
+
+@st.composite
+def readings(draw: st.DrawFn) -> list[tuple[str, str, str]]:
+    """Two ways to read one text with slashes as account key, subject and event id."""
+    words = draw(st.lists(st.sampled_from(["A", "%2F", "%", "25", "/"]), min_size=4, max_size=7))
+    cuts = st.lists(st.integers(1, len(words) - 1), min_size=2, max_size=2, unique=True).map(sorted)
+    return [("/".join(words[:i]), "/".join(words[i:j]), "/".join(words[j:])) for i, j in (draw(cuts), draw(cuts))]
+
+
+@settings(max_examples=400)
+@given(readings())
+def test_no_two_conditions_or_transfers_share_a_dedup_key_or_an_alert_id(drawn: list[tuple[str, str, str]]) -> None:
+    for rule in ("LIQUIDATE_ONLY", "TRANSFER_RETURNED"):
+        alerts = []
+        for account_key, subject, event_id in drawn:
+            restricted = account_update([f"A{subject}A_LIQUIDATE_ONLY"], ns=0, event_id=event_id)
+            returned = transfer("RETURNED", ns=0, client_request_id=f"A{subject}A", event_id=event_id)
+            one = restricted if rule == "LIQUIDATE_ONLY" else returned
+            alerts += fold(one, account_key=account_key).alerts
+        assert len({alert["dedup_key"] for alert in alerts}) == len({each[:2] for each in drawn})
+        assert len({alert["alert_id"] for alert in alerts}) == len({*drawn})
+        for alert in alerts:
+            parts = [rule, alert["account_key"], alert["subject"]]
+            assert [unquote(part) for part in alert["dedup_key"].split("/")] == parts
+
+
+@given(st.text("ABC-_.:~é 0123456789", min_size=1), st.text("ABC-_.:~é 123456789", min_size=1))
+def test_a_usual_dedup_key_is_its_parts(account_key: str, request: str) -> None:
+    request += "R"
+    (alert,) = fold(transfer("RETURNED", ns=0, client_request_id=request), account_key=account_key).alerts
+    assert alert["dedup_key"] == f"TRANSFER_RETURNED/{account_key}/{request}"
