@@ -29,7 +29,7 @@ class Flag(StrEnum):
     """Property of an event that a metric counts; none rejects the event."""
 
     STALE = "stale"
-    """Older than the part of the state that it is about, so that part stays unchanged."""
+    """Older than the part of the state that it is about, so that part stays unchanged. A RETURNED still fires."""
     UNKNOWN_VALUE = "unknown_value"
     """A status, type or code that the broker's documents do not list, or a placeholder in place of an id."""
     CLOCK_AHEAD = "clock_ahead"

@@ -38,6 +38,13 @@ def test_a_returned_transfer_fires_with_its_terms_and_the_completed_event() -> N
     assert folded.flags == []
 
 
+def test_a_return_that_arrives_late_is_stale_and_still_an_alert() -> None:
+    folded = fold(transfer("COMPLETED", ns=2 * SECOND), transfer("RETURNED", ns=SECOND))
+    assert [alert["event_id"] for alert in folded.alerts] == [f"TRANSFER.RETURNED.{SECOND}"]
+    assert folded.state["status"] == "COMPLETED"
+    assert Flag.STALE in folded.flags
+
+
 def test_returned_without_completed_is_still_an_alert() -> None:
     (alert,) = fold(transfer("RETURNED", ns=0)).alerts
     evidence = alert["transfer"]
