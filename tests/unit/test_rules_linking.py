@@ -333,3 +333,40 @@ def test_there_is_one_record_for_each_set_of_events_that_share_ids(drawn: list[E
 
 
 NOTHING: Event = {"client_request_id": None, "transfer_id": None, "fee_id": None, "instant_funding_id": None}
+
+
+@st.composite
+def interleavings(draw: st.DrawFn) -> tuple[list[Event], list[Event]]:
+    """Transfers and two orders in which they arrive; some of them arrive twice."""
+    ids = st.tuples(st.sampled_from([*NONE, *"aabbcd"]), st.sampled_from([*NONE, *"xxyyza"]))
+    drawn = draw(
+        st.lists(st.tuples(ids, st.sampled_from(STATUSES), st.sampled_from([0, 0, 1, 2])), min_size=1, max_size=10)
+    )
+    events = [
+        moved(status, second, request, its_id, event_id=f"e{number}")
+        for number, ((request, its_id), status, second) in enumerate(drawn)
+    ]
+    again = draw(st.lists(st.sampled_from(events), max_size=3))
+    return draw(st.permutations(events + again)), draw(st.permutations(events + again))
+
+
+@settings(max_examples=800, deadline=None)
+@given(interleavings())
+def test_each_movement_that_returned_is_alerted_once_in_any_order(drawn: tuple[list[Event], list[Event]]) -> None:
+    """Two alerts only where two halves returned before an event linked them; that is counted."""
+    for order in drawn:
+        tables = {"state.movements": Memory()}
+        folded = fold(*order, tables=tables)
+        returned = [
+            {order[number]["event_id"] for number in each}
+            for each in components(order)
+            if any(order[number]["status"] == "RETURNED" for number in each)
+        ]
+        alerted = [alert["event_id"] for alert in folded.alerts]
+        assert len(alerted) == len({*alerted})
+        assert all(each & {*alerted} for each in returned)
+        assert len(alerted) == len(returned) + folded.flags.count(Flag.ALERTED_TWICE)
+        tables["state.movements"].restart()
+        again = fold(*order, tables=tables)
+        assert again.alerts == []
+        assert Flag.ALERTED_TWICE not in again.flags
