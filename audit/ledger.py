@@ -125,7 +125,7 @@ class Auditor:
         if deep:
             routing = Routing(catalog.events, ids, settings.topic, typed_size_limit(settings))
             self._encode = partial(_typed_value, routing, duplicate_window(0))
-        self._rejected = QuarantineReader(settings, catalog, ids[QUARANTINE], ROUTER, settings.topic(RAW))
+        self._rejected = QuarantineReader(settings, catalog, ids[QUARANTINE], ROUTER, {settings.topic(RAW)})
 
     def audit(self, judged: Range) -> Verdict:
         """Read the range's raw records and every output that they may have, and judge them."""

@@ -16,7 +16,7 @@ from broker_events.audit.fingerprint import typed_id
 from broker_events.audit.missing_alerts import MissingAlerts
 from broker_events.audit.progress import Progress
 from broker_events.audit.repair import Output
-from broker_events.audit.state_diff import Comparison, RetainedEvents, StateDifference, compare, doubtful_accounts
+from broker_events.audit.state_diff import Comparison, RetainedEvents, compare, doubtful_accounts
 from broker_events.processors.active_alerts import ACTIVE_ALERTS
 from broker_events.processors.alert_record import AlertWriter
 from broker_events.processors.cloudevents import alert_headers
@@ -28,6 +28,7 @@ from broker_events.runtime.kafka.clients import Headers
 from broker_events.runtime.kafka.topic_reader import committed_offsets, first_offsets, read_to_end
 from broker_events.runtime.kafka.topics import derived_size_limit
 from broker_events.runtime.process.errors import OperatorActionRequired
+from broker_events.runtime.quarantine.reader import QuarantineReader
 from broker_events.runtime.quarantine.writer import QUARANTINE
 from broker_events.runtime.schema_ids import SchemaLookup, open_registry, registry_problem, resolve_schema_ids
 from broker_events.runtime.settings import Settings
@@ -82,7 +83,7 @@ class Rebuild:
         self._typed = typed_topics(catalog, settings.topic, codec)
         # A record of alerts.active has the same value as its alert.
         self._codecs = {name: codec(name) for name in TABLES} | {ACTIVE_ALERTS: codec(ALERTS)}
-        self._quarantine = codec(QUARANTINE)
+        self._quarantine = QuarantineReader(settings, catalog, ids[QUARANTINE], NAME, self._typed)
         self._writer = AlertWriter(self._codecs[ACTIVE_ALERTS], source_uri(settings))
 
     def compare(self, partition: int) -> tuple[list[Comparison], list[Unfolded], dict[TopicPartition, int]]:
@@ -133,7 +134,7 @@ class Rebuild:
         missing.judge(folded.tables[MOVEMENTS], self._decoded(MOVEMENTS, self._live(MOVEMENTS, partition)))
         # The table first: if this run ends in between, the next one still finds the alert missing.
         outputs = [
-            Output(ACTIVE_ALERTS, partition, key, value, (self._active_headers(value) or []) + audit)
+            self.output(ACTIVE_ALERTS, partition, key, value, audit)
             for key, value in missing.active_changes(live, folded.active)
         ]
         outputs += [
@@ -153,14 +154,17 @@ class Rebuild:
         if is_cut and not missing.since_ms:
             missing.since_ms = math.inf
 
-    def headers(self, finding: StateDifference) -> Headers | None:
-        """Return the headers that the projector writes with a value: CloudEvents attributes for an active alert."""
-        return self._active_headers(finding.value) if finding.table == ACTIVE_ALERTS else None
+    def output(
+        self, topic: str, partition: int, key: bytes, value: bytes | None, audit: Headers | None = None
+    ) -> Output:
+        """Return the record of a table, with the headers that the projector writes and `audit`.
 
-    def _active_headers(self, value: bytes | None) -> Headers | None:
-        if value is None:
-            return None
-        return alert_headers(self._codecs[ACTIVE_ALERTS].decode(value), source_uri(self._settings))
+        An active alert has CloudEvents attributes.
+        """
+        headers: Headers = []
+        if topic == ACTIVE_ALERTS and value is not None:
+            headers = alert_headers(self._codecs[ACTIVE_ALERTS].decode(value), source_uri(self._settings))
+        return Output(topic, partition, key, value, headers + (audit or []))
 
     def _committed(self, sources: Sequence[TopicPartition]) -> dict[TopicPartition, int | None]:
         return committed_offsets(self._settings, self._settings.group(NAME), sources)
@@ -215,8 +219,9 @@ class Rebuild:
                 progress.add("events", len(records))
         if not folding.unfolded:
             return folding
-        quarantined = self._quarantined(partition)
-        return folding._replace(unfolded=[each for each in folding.unfolded if each[:3] not in quarantined])
+        quarantine = self._quarantine.read({TopicPartition(self._settings.topic(QUARANTINE), partition): 0})
+        left_out = {(event["topic"], event["partition"], event["offset"]) for _, event in quarantine}
+        return folding._replace(unfolded=[each for each in folding.unfolded if each[:3] not in left_out])
 
     def _fold_one(
         self, record: KafkaRecord, folding: Folding, retained: RetainedEvents | None, note: Note | None
@@ -246,18 +251,6 @@ class Rebuild:
                     folding.active[key] = alert.value
                 changed.append((ACTIVE_ALERTS, key))
         return changed
-
-    def _quarantined(self, partition: int) -> set[tuple[str, int, int]]:
-        """Return the places of the typed records that the projectors have quarantined."""
-        tp = TopicPartition(self._settings.topic(QUARANTINE), partition)
-        places = set()
-        for records in read_to_end(self._settings, {tp: 0}):
-            for record in records:
-                with suppress(ValueError):
-                    event = self._quarantine.decode(record.value() or b"")
-                    if event["stage"] == NAME:
-                        places.add((event["topic"], event["partition"], event["offset"]))
-        return places
 
 
 def refuse_unfolded(unfolded: Sequence[Unfolded]) -> None:

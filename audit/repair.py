@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Final, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
-from broker_events.audit.state_diff import StateDifference
 from broker_events.processors.projector import NAME
 from broker_events.runtime.consume.record import TopicPartition
 from broker_events.runtime.kafka.clients import Headers, admin_client, refused
@@ -58,16 +57,6 @@ class Repair:
                 f"the group {self._group} has {members} members. Stop every projector (scale to 0, or SIGTERM) and run "
                 "the repair again. A killed projector counts until its session times out"
             )
-
-    def apply(
-        self,
-        findings: Iterable[StateDifference],
-        offsets: Mapping[TopicPartition, int],
-        headers: Callable[[StateDifference], Headers | None],
-    ) -> int:
-        """Write the right value of each key, as `write` does; `headers` returns those of the new record."""
-        outputs = (Output(each.table, each.partition, each.key, each.value, headers(each)) for each in findings)
-        return self.write(outputs, offsets)
 
     def write(self, outputs: Iterable[Output], offsets: Mapping[TopicPartition, int]) -> int:
         """Write these records in transactions and return their number.

@@ -22,7 +22,7 @@ from broker_events.cli.partitions import choosing_partitions, chosen_partitions
 
 if TYPE_CHECKING:
     from broker_events.audit.rebuild import Unfolded
-    from broker_events.audit.state_diff import Comparison, StateDifference
+    from broker_events.audit.state_diff import Comparison
 
 _COLUMNS: Final = ("table", "partition", "equal", "missing", "extra", "different", "moving", "unjudged")
 _LISTED: Final = 100
@@ -75,6 +75,7 @@ def command(
     """
     from broker_events.audit.rebuild import Rebuild, refuse_unfolded
     from broker_events.audit.repair import Repair
+    from broker_events.audit.state_diff import DifferenceKind
     from broker_events.processors.projector import TABLES
     from broker_events.runtime.process.logs import configure_logging
     from broker_events.runtime.settings import load_settings
@@ -97,7 +98,9 @@ def command(
         unfolded += left_out
         if repair is not None:
             refuse_unfolded(left_out)
-            repaired += repair.apply(_to_write(findings, delete_extra=delete_extra), offsets, rebuild.headers)
+            wanted = (each for each in findings if delete_extra or each.kind is not DifferenceKind.EXTRA)
+            outputs = (rebuild.output(each.table, each.partition, each.key, each.value) for each in wanted)
+            repaired += repair.write(outputs, offsets)
         found += comparisons
         differing += len(findings)
     with reader_may_leave():
@@ -106,12 +109,6 @@ def command(
             for line in _outcome(repaired, differing - repaired):
                 click.echo(line, err=as_json)
     sys.exit(1 if differing > repaired or unfolded else 0)
-
-
-def _to_write(findings: list[StateDifference], *, delete_extra: bool) -> list[StateDifference]:
-    from broker_events.audit.state_diff import DifferenceKind
-
-    return [finding for finding in findings if delete_extra or finding.kind is not DifferenceKind.EXTRA]
 
 
 def _outcome(repaired: int, extra: int) -> Iterator[str]:

@@ -158,7 +158,7 @@ def run(settings: Settings, stop: threading.Event, catalog: Catalog | None = Non
         schema_ids: Mapping[str, int], quarantine: Quarantine, transaction: Transaction, metrics: Metrics
     ) -> Router:
         routing = Routing(contracts.events, schema_ids, settings.topic, typed_size_limit(settings))
-        rejected = QuarantineReader(settings, contracts, schema_ids[QUARANTINE], NAME, settings.topic(RAW))
+        rejected = QuarantineReader(settings, contracts, schema_ids[QUARANTINE], NAME, {settings.topic(RAW)})
         return Router(routing, DuplicateRestore(settings, routing, rejected, stop), quarantine, transaction, metrics)
 
     outputs = [settings.topic(contract.topics[0].name) for contract in contracts.events.values()]

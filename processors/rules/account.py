@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from broker_events.processors.rules import liquidate_only
 from broker_events.processors.rules.outcome import Flag, Outcome
-from broker_events.processors.rules.recency import TypedEvent, restate, supersede
+from broker_events.processors.rules.recency import TypedEvent, part_of, restate, supersede
 
 if TYPE_CHECKING:
     from broker_events.processors.rules.outcome import RecordOrigin
@@ -57,10 +57,7 @@ def account_update(
         "restrictions": {
             "codes": event["restrictions"],
             "liquidate_only": held,
-            "event_time": event["event_time"],
-            "event_time_text": event["event_time_text"],
-            "event_id": event["event_id"],
-            "arrival": arrival,
+            **part_of(event, arrival),
         },
     }
     return Outcome(changed, alerts, _flags(known=known))
@@ -83,10 +80,7 @@ def virtual_account_bcan_update(
             **state["bcan"],
             event["type"]: {
                 "status": event["status"],
-                "event_time": event["event_time"],
-                "event_time_text": event["event_time_text"],
-                "event_id": event["event_id"],
-                "arrival": arrival,
+                **part_of(event, arrival),
             },
         },
     }
@@ -125,10 +119,7 @@ def _decided(
         "status": event["status"],
         "request_id": request_id,
         "client_request_id": event["client_request_id"],
-        "event_time": event["event_time"],
-        "event_time_text": event["event_time_text"],
-        "event_id": event["event_id"],
-        "arrival": arrival,
+        **part_of(event, arrival),
     }
     return Outcome(changed, (), _flags(known=known))
 
@@ -150,10 +141,7 @@ def restrict_infos(
         "restrict_infos": {
             "biz_type": event["biz_type"],
             "infos": event["restrict_infos"],
-            "event_time": event["event_time"],
-            "event_time_text": event["event_time_text"],
-            "event_id": event["event_id"],
-            "arrival": arrival,
+            **part_of(event, arrival),
         },
     }
     return Outcome(changed)
@@ -193,10 +181,7 @@ def _newest(
     return {
         "value": value,
         "biz_type": event["biz_type"],
-        "event_time": event["event_time"],
-        "event_time_text": event["event_time_text"],
-        "event_id": event["event_id"],
-        "arrival": arrival,
+        **part_of(event, arrival),
     }
 
 

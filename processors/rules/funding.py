@@ -42,11 +42,6 @@ class FundingType(NamedTuple):
     terms: tuple[tuple[str, str], ...]
     fallback_id: str | None = None
 
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """Return all its ids: the client's first."""
-        return ("client_request_id", *self.system_ids)
-
 
 _DIGIT = re.compile("[1-9]")
 # Texts in place of an id, by their letters without zeros.
@@ -77,6 +72,11 @@ FUNDING_TYPES: Final[Mapping[str, FundingType]] = {
     "EXCHANGE": FundingType(("fx_id",), _STATUSES, (*_EXCHANGE, ("fx_rate", "fx_rate"))),
 }
 
+IDS: Final[Mapping[str, tuple[str, ...]]] = {
+    biz_type: ("client_request_id", *funding.system_ids) for biz_type, funding in FUNDING_TYPES.items()
+}
+"""By biz_type: names of all ids, preferred first."""
+
 
 @lru_cache(1024)  # each id is judged several times per event
 def real_id(text: str | None) -> str | None:
@@ -93,7 +93,7 @@ def real_id(text: str | None) -> str | None:
 
 def has_placeholder(event: FundingEvent) -> bool:
     """Whether an id of the event is a placeholder."""
-    for name in FUNDING_TYPES[event["biz_type"]].ids:
+    for name in IDS[event["biz_type"]]:
         text: str | None = event[name]  # type: ignore[literal-required]
         if text and real_id(text) is None:
             return True

@@ -14,7 +14,7 @@ from __future__ import annotations
 from functools import reduce
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, cast
 
-from broker_events.processors.rules.funding import FUNDING_TYPES, real_id, system_ids
+from broker_events.processors.rules.funding import FUNDING_TYPES, IDS, real_id, system_ids
 from broker_events.processors.rules.movement import merge, movement
 from broker_events.processors.rules.outcome import Flag, Link
 
@@ -198,7 +198,7 @@ def _identifying(biz_type: str, request: str | None, says: Mapping[str, str], ev
 
 
 def _rank(biz_type: str, each: _Id) -> tuple[int, str]:
-    return (*FUNDING_TYPES[biz_type].ids, _EVENT).index(each.kind), each.value
+    return (*IDS[biz_type], _EVENT).index(each.kind), each.value
 
 
 def _index_key(account_key: str, biz_type: str, kind: str, value: str) -> bytes:

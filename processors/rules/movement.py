@@ -26,6 +26,7 @@ from broker_events.processors.rules.recency import (
     is_far_ahead,
     order,
     order_key,
+    part_of,
     supersede,
     was_read,
 )
@@ -180,14 +181,11 @@ def _first(event: FundingEvent, account_key: str, movement_id: str, entry: Statu
         "fx_rate": None,
         "status": event["status"],
         "reason": event["reason"],
-        "event_time": event["event_time"],
-        "event_time_text": event["event_time_text"],
-        "event_id": event["event_id"],
+        **part_of(event, entry["arrival"]),
         "history": [entry],
         "history_dropped": 0,
         "completed": None,
         "returned_alert_id": None,
-        "arrival": entry["arrival"],
         "alias_of": None,
     }
     state.update(cast("MovementState", terms(event)))
@@ -216,10 +214,7 @@ def _advanced(state: MovementState, event: FundingEvent, arrival: Arrival | None
         "system_ids": _both(state["system_ids"], ids, state) if ids else state["system_ids"],
         "status": event["status"],
         "reason": event["reason"],
-        "event_time": event["event_time"],
-        "event_time_text": event["event_time_text"],
-        "event_id": event["event_id"],
-        "arrival": arrival,
+        **part_of(event, arrival),
     }
     return cast("MovementState", advanced)
 
@@ -251,8 +246,5 @@ def _status_event(event: FundingEvent, arrival: Arrival | None) -> StatusEvent:
     return {
         "status": event["status"],
         "illegal": False,
-        "event_time": event["event_time"],
-        "event_time_text": event["event_time_text"],
-        "event_id": event["event_id"],
-        "arrival": arrival,
+        **part_of(event, arrival),
     }

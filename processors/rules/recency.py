@@ -69,6 +69,16 @@ class SharedPart(TypedEvent, StatePart):
     """A part of the state that several topics state."""
 
 
+def part_of(event: TimedEvent, arrival: Arrival | None) -> StatePart:
+    """Return what every part of the state has of its event."""
+    return {
+        "event_time": event["event_time"],
+        "event_time_text": event["event_time_text"],
+        "event_id": event["event_id"],
+        "arrival": arrival,
+    }
+
+
 def is_ahead(event_time: int, source: RecordOrigin) -> bool:
     """Whether an event's time is after its receipt, which is known to the millisecond."""
     return event_time - source.received_us >= _MILLISECOND

@@ -1,10 +1,10 @@
-"""Reads the quarantine (dead-letter) records that one stage wrote for one source topic."""
+"""Reads the quarantine (dead-letter) records that one stage wrote for some source topics."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from broker_events.runtime.consume.record import KafkaRecord, TopicPartition, place_of
 from broker_events.runtime.kafka.topic_reader import read_to_end
@@ -20,12 +20,14 @@ log = logging.getLogger(__name__)
 
 
 class QuarantineReader:
-    """Reads the quarantine records that `stage` wrote for records of `topic` (Kafka name)."""
+    """Reads the quarantine records that `stage` wrote for records of `topics` (Kafka names)."""
 
-    def __init__(self, settings: Settings, catalog: Catalog, schema_id: int, stage: str, topic: str) -> None:
+    def __init__(
+        self, settings: Settings, catalog: Catalog, schema_id: int, stage: str, topics: Collection[str]
+    ) -> None:
         """`schema_id`: registry id of the current schema of quarantine records."""
         self._settings = settings
-        self._source = stage, topic
+        self._stage, self._topics = stage, topics
         self._codec: Codec[QuarantinedEvent] = Codec(
             catalog.topics[QUARANTINE][0], schema_id, SchemaLookup(open_registry(settings).schema_text)
         )
@@ -50,5 +52,5 @@ class QuarantineReader:
                 except DecodeError as error:
                     log.warning("%s: skipped, cannot be decoded: %s", place_of(record), error)
                     continue
-                if (event["stage"], event["topic"]) == self._source:
+                if event["stage"] == self._stage and event["topic"] in self._topics:
                     yield record, event
