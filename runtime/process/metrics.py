@@ -93,7 +93,7 @@ class Metrics:
 
         # projector
         self.projected = self._counter("projected", "Typed events applied to state", "biz_type")
-        self.stale = self._counter("stale", "Events ignored because the state is newer", "biz_type")
+        self.stale = self._counter("stale", "Events older than the state, which keeps its newer values", "biz_type")
         self.clock_ahead = self._counter(
             "clock_ahead", "Events stamped more than MAX_CLOCK_SKEW_S later than they were received", "biz_type"
         )
