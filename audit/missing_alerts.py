@@ -12,7 +12,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from math import inf
 from typing import Final, NamedTuple
 
@@ -21,7 +20,8 @@ from broker_events.processors.alert_record import AlertRecord
 from broker_events.processors.fold import Folded
 from broker_events.processors.rules import active_change
 from broker_events.processors.rules.alerting import CONDITIONS
-from broker_events.processors.rules.linking import MovementReader, movements_of, movements_of_transfer
+from broker_events.processors.rules.linking import movements_of, movements_of_transfer
+from broker_events.processors.rules.outcome import StateReader
 from broker_events.runtime.consume.record import KafkaRecord, TopicPartition, partition_of
 from broker_events.schemas.storage_types import Alert, MovementState, RestrictionsState
 
@@ -33,10 +33,12 @@ _Condition = tuple[str, str, str]
 
 
 class MissingAlert(NamedTuple):
-    """A missing alert and the Kafka key of its event."""
+    """An alert that `alerts` lacks; `key` and `received_ms` of its event. `is_known`: the state before the event is."""
 
     key: bytes
     alert: AlertRecord
+    received_ms: int
+    is_known: bool
 
 
 class _Raised(NamedTuple):
@@ -53,16 +55,6 @@ class _Live(NamedTuple):
     event_id: bytes
     status: str
     alert_id: str
-
-
-@dataclass
-class _Candidate:
-    """An alert that `alerts` lacks. `is_known`: whether the state before its event is."""
-
-    key: bytes
-    alert: AlertRecord
-    received_ms: int
-    is_known: bool
 
 
 class MissingAlerts:
@@ -87,7 +79,7 @@ class MissingAlerts:
         """Of the events of known alerts, by id."""
         self._events = 0
         self._raised: dict[_Condition, list[_Raised]] = defaultdict(list)
-        self._candidates: dict[str, _Candidate] = {}
+        self._candidates: dict[str, MissingAlert] = {}
         self._newest_deleted_us: dict[TopicPartition, int] = {}
         self._certain: set[bytes] = set()
         """Accounts of cut partitions whose state no longer depends on deleted events."""
@@ -116,7 +108,7 @@ class MissingAlerts:
             if alert["rule"] in CONDITIONS:
                 self._raised[_condition(alert)].append(_Raised(self._events, alert["status"], alert_id))
             if alert_id not in self.known:
-                candidate = _Candidate(record.key() or b"", written, record.timestamp()[1], is_known)
+                candidate = MissingAlert(record.key() or b"", written, record.timestamp()[1], is_known)
                 self._candidates.setdefault(alert_id, candidate)
         if is_cut:
             newest_us = self._newest_deleted_us.setdefault(
@@ -136,7 +128,7 @@ class MissingAlerts:
         is_alerted = any(each.alert["alert_id"] in self.known for each in folded.alerts)
         return is_alerted or snapshot["event_time"] > newest_deleted_us
 
-    def judge(self, movements: MovementReader, live: Iterable[MovementState]) -> None:
+    def judge(self, movements: StateReader[MovementState], live: Iterable[MovementState]) -> None:
         """Decide on each alert that `alerts` lacks. `movements`: the rebuilt ones; `live`: every live record."""
         alerts = [each.alert.alert for each in self._candidates.values()]
         conditions = {_condition(alert) for alert in alerts if alert["rule"] in CONDITIONS}
@@ -154,7 +146,7 @@ class MissingAlerts:
             if is_alerted:
                 continue
             if is_known and each.received_ms >= self.since_ms:
-                self.missing.append(MissingAlert(each.key, each.alert))
+                self.missing.append(each)
             else:
                 self.unjudged += 1
 
@@ -178,7 +170,9 @@ class MissingAlerts:
                 paired.add(each.alert_id)
         return paired
 
-    def _returned_movements(self, movements: MovementReader, live: Iterable[MovementState]) -> dict[bytes, set[str]]:
+    def _returned_movements(
+        self, movements: StateReader[MovementState], live: Iterable[MovementState]
+    ) -> dict[bytes, set[str]]:
         """Return the ids of the alerts that the live run raised, by the rebuilt movements that their ids lead to."""
         found: dict[bytes, set[str]] = defaultdict(set)
         for alert in self._returned:

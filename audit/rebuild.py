@@ -138,7 +138,8 @@ class Rebuild:
             for key, value in missing.active_changes(live, folded.active)
         ]
         outputs += [
-            Output(ALERTS, partition, key, alert.value, alert.headers + audit) for key, alert in missing.missing
+            Output(ALERTS, partition, each.key, each.alert.value, each.alert.headers + audit)
+            for each in missing.missing
         ]
         return missing, outputs, folded.unfolded, after
 

@@ -7,12 +7,12 @@ no Kafka, Faust, clock or environment. So the same events always produce the sam
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from broker_events.processors.rules import account
 from broker_events.processors.rules.alerting import ActiveChange, active_change
 from broker_events.processors.rules.linking import index_keys, linked_movement
-from broker_events.processors.rules.outcome import Flag, Link, Outcome, Projected, RecordOrigin
+from broker_events.processors.rules.outcome import Flag, Link, Outcome, Projected, RecordOrigin, StateReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,14 +32,6 @@ __all__ = [
 ]
 
 
-class StateReader(Protocol):
-    """The states of one partition, by key. `holder` returns the key of the state that has this index key."""
-
-    def get(self, key: bytes, /) -> Any: ...  # noqa: ANN401 (any table's state)
-    def holder(self, index_key: bytes, /) -> bytes | None: ...
-    def __contains__(self, key: bytes, /) -> bool: ...
-
-
 class Projection(NamedTuple):
     """How one event type is projected.
 
@@ -48,11 +40,11 @@ class Projection(NamedTuple):
     """
 
     topic: Literal["state.accounts", "state.movements"]
-    apply: Callable[[StateReader, Any, str, RecordOrigin], Projected[Any]]
+    apply: Callable[[StateReader[Any], Any, str, RecordOrigin], Projected[Any]]
 
 
 def _of_account(rule: Callable[[AccountState | None, Any, str, RecordOrigin], Outcome[AccountState]]) -> Projection:
-    def apply(table: StateReader, event: Any, account_key: str, source: RecordOrigin) -> Projected[AccountState]:  # noqa: ANN401
+    def apply(table: StateReader[Any], event: Any, account_key: str, source: RecordOrigin) -> Projected[AccountState]:  # noqa: ANN401
         key = account_key.encode()
         state = table.get(key)
         return key, state, rule(state, event, account_key, source), None

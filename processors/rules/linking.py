@@ -12,7 +12,7 @@ that the record no longer holds because it has another value of that kind.
 from __future__ import annotations
 
 from functools import reduce
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from broker_events.processors.rules.funding import FUNDING_TYPES, IDS, real_id, system_ids
 from broker_events.processors.rules.movement import merge, movement
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from broker_events.processors.rules.funding import FundingEvent
-    from broker_events.processors.rules.outcome import Projected, RecordOrigin
+    from broker_events.processors.rules.outcome import Projected, RecordOrigin, StateReader
     from broker_events.schemas.storage_types import Alert, MovementState, TransferEvidence
 
 ALIAS: Final = "ALIAS"
@@ -38,14 +38,6 @@ class _Id(NamedTuple):
     value: str
 
 
-class MovementReader(Protocol):
-    """The movements of one partition. `holder` returns the key of the record that has this index key."""
-
-    def get(self, key: bytes, /) -> MovementState | None: ...
-    def holder(self, index_key: bytes, /) -> bytes | None: ...
-    def __contains__(self, key: bytes, /) -> bool: ...
-
-
 def index_keys(state: MovementState) -> tuple[bytes, ...]:
     """Return the index keys of a record: every id in it that is not in its key."""
     if state["alias_of"] is not None:
@@ -54,7 +46,7 @@ def index_keys(state: MovementState) -> tuple[bytes, ...]:
 
 
 def linked_movement(
-    table: MovementReader, event: FundingEvent, account_key: str, source: RecordOrigin
+    table: StateReader[MovementState], event: FundingEvent, account_key: str, source: RecordOrigin
 ) -> Projected[MovementState]:
     """Fold an event of any of the six types into its movement; merge movements that it shows to be one."""
     request, funding = real_id(event["client_request_id"]), FUNDING_TYPES[event["biz_type"]]
@@ -82,12 +74,12 @@ def linked_movement(
     return key, state, outcome, Link(tuple(index)) if index else None
 
 
-def movements_of(table: MovementReader, record: MovementState) -> set[bytes]:
+def movements_of(table: StateReader[MovementState], record: MovementState) -> set[bytes]:
     """Return the keys of the movements that the ids of a record, which may be of another table, lead to."""
     return {*_MovementSearch(table, record["account_key"], record["biz_type"], _ids(record)).found}
 
 
-def movements_of_transfer(table: MovementReader, alert: Alert) -> set[bytes]:
+def movements_of_transfer(table: StateReader[MovementState], alert: Alert) -> set[bytes]:
     """Return the keys of the movements that the ids of a TRANSFER_RETURNED alert lead to."""
     says = cast("TransferEvidence", alert["transfer"])
     ids = {"transfer_id": says["transfer_id"] or ""}
@@ -95,14 +87,14 @@ def movements_of_transfer(table: MovementReader, alert: Alert) -> set[bytes]:
     return {*_MovementSearch(table, alert["account_key"], alert["biz_type"], identifying).found}
 
 
-def _search(table: MovementReader, event: FundingEvent, account_key: str) -> _MovementSearch:
+def _search(table: StateReader[MovementState], event: FundingEvent, account_key: str) -> _MovementSearch:
     return _MovementSearch(table, account_key, event["biz_type"], _event_ids(event))
 
 
 class _MovementSearch:
     """The movements that some ids lead to; folds an event with these ids into them."""
 
-    def __init__(self, table: MovementReader, account_key: str, biz_type: str, ids: list[_Id]) -> None:
+    def __init__(self, table: StateReader[MovementState], account_key: str, biz_type: str, ids: list[_Id]) -> None:
         self._table, self._account_key, self._biz_type, self._ids = table, account_key, biz_type, ids
         self._prefix = f"{account_key}/{biz_type}/"
         self.found: dict[bytes, MovementState] = {}

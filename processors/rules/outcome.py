@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from broker_events.schemas.storage_types import Alert
 
 State = TypeVar("State")
+State_co = TypeVar("State_co", covariant=True)
 
 
 class RecordOrigin(NamedTuple):
@@ -54,6 +55,14 @@ class Outcome(NamedTuple, Generic[State]):
     state: State
     alerts: tuple[Alert, ...] = ()
     flags: tuple[Flag, ...] = ()
+
+
+class StateReader(Protocol[State_co]):
+    """The states of one partition, by key. `holder` returns the key of the state that has this index key."""
+
+    def get(self, key: bytes, /) -> State_co | None: ...
+    def holder(self, index_key: bytes, /) -> bytes | None: ...
+    def __contains__(self, key: bytes, /) -> bool: ...
 
 
 class Link(NamedTuple, Generic[State]):
