@@ -18,8 +18,7 @@ from broker_events.audit.progress import Progress
 from broker_events.audit.repair import Output
 from broker_events.audit.state_diff import Comparison, RetainedEvents, compare, doubtful_accounts
 from broker_events.processors.active_alerts import ACTIVE_ALERTS
-from broker_events.processors.alert_record import AlertWriter
-from broker_events.processors.cloudevents import alert_headers
+from broker_events.processors.alert_record import AlertWriter, alert_headers
 from broker_events.processors.fold import Folded, fold, typed_topics
 from broker_events.processors.projector import ALERTS, NAME, TABLES, source_uri
 from broker_events.processors.rules import INDEX_KEYS, active_change

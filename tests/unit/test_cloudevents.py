@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker_events.processors.cloudevents import alert_headers
+from broker_events.processors.alert_record import alert_headers
 from broker_events.schemas.storage_types import Alert
 
 ALERT: Alert = {
