@@ -89,7 +89,7 @@ def mentions(event_id: str, content: Any, pointer: str = "") -> Iterator[str]:  
 
 
 def _happened(typed: Sequence[Decoded]) -> Iterator[Step]:
-    """Yield the times at which the broker says that it happened."""
+    """Yield the times at which the brokerage says that it happened."""
     for text in sorted({str(getattr(each.model, "event_time_text", "")) for each in typed}):
         try:
             yield Step(parse_time(text), "happened", None, {"event_time_text": text})

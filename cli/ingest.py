@@ -55,14 +55,14 @@ def command(
     http_port: int | None,
     simulated_to: str | None,
 ) -> None:
-    """Write the broker's events to the raw topic, exactly once.
+    """Write the brokerage's events to the raw topic, exactly once.
 
     Reads a source and writes each event unchanged to the raw topic. Events and the source's position commit in one
     transaction: after a crash the bridge continues after the last committed event. Run one bridge per source. A
     second one takes over, and the first exits with 4.
 
     \b
-    grpc   The broker's event push, from PIPELINE_GRPC_TARGET, PIPELINE_APP_KEY and PIPELINE_APP_SECRET. The bridge
+    grpc   The brokerage's event push, from PIPELINE_GRPC_TARGET, PIPELINE_APP_KEY and PIPELINE_APP_SECRET. The bridge
            reconnects by itself. It exits when the key or signature is rejected, or when a message exceeds
            PIPELINE_GRPC_MAX_MESSAGE_BYTES. It refuses `broker-events simulate` without
            --yes-write-simulated-events-to, and where the topics hold records that no simulator wrote.

@@ -50,7 +50,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="broker-events")
 def cli() -> None:
-    """Turn a broker's event push into typed Kafka topics and alerts.
+    """Turn a brokerage's event push into typed Kafka topics and alerts.
 
     Settings come from PIPELINE_* in the environment, or from the TOML file that PIPELINE_CONFIG names.
 

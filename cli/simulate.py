@@ -58,14 +58,14 @@ def parse_faults(_context: click.Context, _parameter: click.Parameter, texts: tu
     type=click.Choice(["oldest", "newest"]),
     default="oldest",
     show_default=True,
-    help="Start of a subscription without a position. The broker does not document it.",
+    help="Start of a subscription without a position. The brokerage does not document it.",
 )
 @click.option(
     "--payload-form",
     type=click.Choice(["inner", "envelope", "mixed"]),
     default="inner",
     show_default=True,
-    help="Payload of a message: the inner object or the envelope. The broker does not document it.",
+    help="Payload of a message: the inner object or the envelope. The brokerage does not document it.",
 )
 @click.option(
     "--without-position",
@@ -141,9 +141,9 @@ def command(
     tls_cert: Path | None,
     tls_key: Path | None,
 ) -> None:
-    """Simulate the broker's event push.
+    """Simulate the brokerage's event push.
 
-    Serves the broker's gRPC protocol: shapes, fields, status values, signature and replay follow its public
+    Serves the brokerage's gRPC protocol: shapes, fields, status values, signature and replay follow its public
     documents. What they leave open (frequencies, limits, periods) is assumed, with an option where it matters.
 
     Prints "listening on HOST:PORT". The log of events grows at --rate from the first subscription on, also without a

@@ -1,1 +1,1 @@
-"""Writes the broker's event push, or files of events, to the raw topic."""
+"""Writes the brokerage's event push, or files of events, to the raw topic."""

@@ -41,7 +41,7 @@ def to_marker(received: Received, source: str, limit: int) -> RawRecord:
     biz_type = _bounded(payload.get("biz_type"))
     position = _bounded(received.position) or _bounded(event.get("position"))
     timestamp = _bounded(event.get("timestamp")) or _bounded(received.timestamp)
-    place = f"line {received.line} of {received.file}" if received.file else "at the broker"
+    place = f"line {received.line} of {received.file}" if received.file else "at the brokerage"
     detail = (
         f"{size} bytes, SHA-256 {digest}; a raw record holds {limit} (PIPELINE_MAX_MESSAGE_BYTES). "
         f"The event is not in Kafka, it is {place}"

@@ -56,7 +56,7 @@ class Routing:
         `size_limit`: most bytes of key and value of a typed record together.
         """
         self.without_account_id: Counter[str] = Counter()
-        """By biz_type: typed events whose key is something else than the broker's id of the account."""
+        """By biz_type: typed events whose key is something else than the brokerage's id of the account."""
         self._size_limit = size_limit
         self._routes: dict[str, Route] = {}
         readable: list[Readable[Route]] = []

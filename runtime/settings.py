@@ -186,7 +186,7 @@ class Settings(BaseSettings):
         "text", description="format of a log entry: a line of text or a JSON object"
     )
 
-    grpc_target: str | None = Field(None, description="host:port of the broker's event push")
+    grpc_target: str | None = Field(None, description="host:port of the brokerage's event push")
     grpc_tls: bool = Field(default=True, description="TLS to the event push; disable for a local simulator only")
     grpc_ca_location: Path | None = Field(None, description="CA certificates (PEM) for the event push")
     grpc_proxy: str | None = Field(
@@ -208,7 +208,7 @@ class Settings(BaseSettings):
         None, description="app secret of the event push; signs requests, is never sent"
     )
     signature_algorithm: Literal["HMAC-SHA256", "HMAC-SHA1"] = Field(
-        "HMAC-SHA256", description="signature algorithm that the broker requires"
+        "HMAC-SHA256", description="signature algorithm that the brokerage requires"
     )
 
     @field_validator(

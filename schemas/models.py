@@ -21,28 +21,28 @@ class AccountClose(Record):
     """A request to close an account has been decided."""
 
     event_id: str
-    """The broker's identifier of this event, never empty. A replay of the event has the same id."""
+    """The brokerage's identifier of this event, never empty. A replay of the event has the same id."""
 
     event_type: str
-    """The stream on which the broker pushed the event. Known values: ACCOUNT, FUNDING."""
+    """The stream on which the brokerage pushed the event. Known values: ACCOUNT, FUNDING."""
 
     biz_type: str
     """Type of the event. It is the same in every record of this topic."""
 
     position: str | None = None
-    """Replay cursor of the broker, null if the feed has none. Opaque: it has no order and no meaning outside the
-    broker.
+    """Replay cursor of the brokerage, null if the feed has none. Opaque: it has no order and no meaning outside the
+    brokerage.
     """
 
     event_time: datetime
-    """When the broker created the event, UTC, truncated to microseconds."""
+    """When the brokerage created the event, UTC, truncated to microseconds."""
 
     event_time_text: str
     """event_time as received, with all digits (up to nanoseconds) and the UTC offset."""
 
     account_id: str | None = None
-    """Account of the event: account_id of the payload, or account if the broker uses that name. Null if the event has
-    neither.
+    """Account of the event: account_id of the payload, or account if the brokerage uses that name. Null if the event
+    has neither.
     """
 
     client_request_id: str | None = None
@@ -55,14 +55,14 @@ class AccountClose(Record):
     """Decision on the request. Known values: APPROVED, REJECTED."""
 
     timestamp: datetime | None = None
-    """When the broker created the payload, UTC, truncated to microseconds."""
+    """When the brokerage created the payload, UTC, truncated to microseconds."""
 
     timestamp_text: str | None = None
     """timestamp as received, with all digits and the UTC offset."""
 
     extra: dict[str, str]
-    """Members that no other field holds, as JSON text by JSON Pointer from the envelope. Empty while the broker sends
-    documented members only.
+    """Members that no other field holds, as JSON text by JSON Pointer from the envelope. Empty while the brokerage
+    sends documented members only.
     """
 
 
@@ -70,33 +70,33 @@ class AccountInfoUpdate(Record):
     """A request to change the data of an account has been decided."""
 
     event_id: str
-    """The broker's identifier of this event, never empty. A replay of the event has the same id."""
+    """The brokerage's identifier of this event, never empty. A replay of the event has the same id."""
 
     event_type: str
-    """The stream on which the broker pushed the event. Known values: ACCOUNT, FUNDING."""
+    """The stream on which the brokerage pushed the event. Known values: ACCOUNT, FUNDING."""
 
     biz_type: str
     """Type of the event. It is the same in every record of this topic."""
 
     position: str | None = None
-    """Replay cursor of the broker, null if the feed has none. Opaque: it has no order and no meaning outside the
-    broker.
+    """Replay cursor of the brokerage, null if the feed has none. Opaque: it has no order and no meaning outside the
+    brokerage.
     """
 
     event_time: datetime
-    """When the broker created the event, UTC, truncated to microseconds."""
+    """When the brokerage created the event, UTC, truncated to microseconds."""
 
     event_time_text: str
     """event_time as received, with all digits (up to nanoseconds) and the UTC offset."""
 
     account_id: str | None = None
-    """Account of the event: account_id of the payload, or account if the broker uses that name. Null if the event has
-    neither.
+    """Account of the event: account_id of the payload, or account if the brokerage uses that name. Null if the event
+    has neither.
     """
 
     request_id: str | None = None
-    """The broker's identifier of the request. Only some of the broker's samples have it, and its field table does not
-    list it.
+    """The brokerage's identifier of the request. Only some of the brokerage's samples have it, and its field table does
+    not list it.
     """
 
     client_request_id: str | None = None
@@ -109,14 +109,14 @@ class AccountInfoUpdate(Record):
     """Decision on the request. Known values: APPROVED, REJECTED."""
 
     timestamp: datetime | None = None
-    """When the broker created the payload, UTC, truncated to microseconds."""
+    """When the brokerage created the payload, UTC, truncated to microseconds."""
 
     timestamp_text: str | None = None
     """timestamp as received, with all digits and the UTC offset."""
 
     extra: dict[str, str]
-    """Members that no other field holds, as JSON text by JSON Pointer from the envelope. Empty while the broker sends
-    documented members only.
+    """Members that no other field holds, as JSON text by JSON Pointer from the envelope. Empty while the brokerage
+    sends documented members only.
     """
 
 
@@ -140,28 +140,28 @@ class AccountRestrict(Record):
     """An account has been restricted."""
 
     event_id: str
-    """The broker's identifier of this event, never empty. A replay of the event has the same id."""
+    """The brokerage's identifier of this event, never empty. A replay of the event has the same id."""
 
     event_type: str
-    """The stream on which the broker pushed the event. Known values: ACCOUNT, FUNDING."""
+    """The stream on which the brokerage pushed the event. Known values: ACCOUNT, FUNDING."""
 
     biz_type: str
     """Type of the event. It is the same in every record of this topic."""
 
     position: str | None = None
-    """Replay cursor of the broker, null if the feed has none. Opaque: it has no order and no meaning outside the
-    broker.
+    """Replay cursor of the brokerage, null if the feed has none. Opaque: it has no order and no meaning outside the
+    brokerage.
     """
 
     event_time: datetime
-    """When the broker created the event, UTC, truncated to microseconds."""
+    """When the brokerage created the event, UTC, truncated to microseconds."""
 
     event_time_text: str
     """event_time as received, with all digits (up to nanoseconds) and the UTC offset."""
 
     account_id: str | None = None
-    """Account of the event: account_id of the payload, or account if the broker uses that name. Null if the event has
-    neither.
+    """Account of the event: account_id of the payload, or account if the brokerage uses that name. Null if the event
+    has neither.
     """
 
     client_request_id: str | None = None
@@ -171,17 +171,17 @@ class AccountRestrict(Record):
     """Account number, null until one is assigned."""
 
     restrict_infos: tuple[RestrictInfo, ...]
-    """The restrictions in the event. The broker documents them as those currently in effect."""
+    """The restrictions in the event. The brokerage documents them as those currently in effect."""
 
     timestamp: datetime | None = None
-    """When the broker created the payload, UTC, truncated to microseconds."""
+    """When the brokerage created the payload, UTC, truncated to microseconds."""
 
     timestamp_text: str | None = None
     """timestamp as received, with all digits and the UTC offset."""
 
     extra: dict[str, str]
-    """Members that no other field holds, as JSON text by JSON Pointer from the envelope. Empty while the broker sends
-    documented members only.
+    """Members that no other field holds, as JSON text by JSON Pointer from the envelope. Empty while the brokerage
+    sends documented members only.
     """
 
 
@@ -189,28 +189,28 @@ class AccountUnrestricted(Record):
     """A restriction of an account has been lifted."""
 
     event_id: str
-    """The broker's identifier of this event, never empty. A replay of the event has the same id."""
+    """The brokerage's identifier of this event, never empty. A replay of the event has the same id."""
 
     event_type: str
-    """The stream on which the broker pushed the event. Known values: ACCOUNT, FUNDING."""
+    """The stream on which the brokerage pushed the event. Known values: ACCOUNT, FUNDING."""
 
     biz_type: str
     """Type of the event. It is the same in every record of this topic."""
 
     position: str | None = None
-    """Replay cursor of the broker, null if the feed has none. Opaque: it has no order and no meaning outside the
-    broker.
+    """Replay cursor of the brokerage, null if the feed has none. Opaque: it has no order and no meaning outside the
+    brokerage.
     """
 
     event_time: datetime
-    """When the broker created the event, UTC, truncated to microseconds."""
+    """When the brokerage created the event, UTC, truncated to microseconds."""
 
     event_time_text: str
     """event_time as received, with all digits (up to nanoseconds) and the UTC offset."""
 
     account_id: str | None = None
-    """Account of the event: account_id of the payload, or account if the broker uses that name. Null if the event has
-    neither.
+    """Account of the event: account_id of the payload, or account if the brokerage uses that name. Null if the event
+    has neither.
     """
 
     client_request_id: str | None = None
@@ -220,17 +220,17 @@ class AccountUnrestricted(Record):
     """Account number, null until one is assigned."""
 
     restrict_infos: tuple[RestrictInfo, ...]
-    """The restrictions in the event. The broker does not document whether they are lifted or still in effect."""
+    """The restrictions in the event. The brokerage does not document whether they are lifted or still in effect."""
 
     timestamp: datetime | None = None
-    """When the broker created the payload, UTC, truncated to microseconds."""
+    """When the brokerage created the payload, UTC, truncated to microseconds."""
 
     timestamp_text: str | None = None
     """timestamp as received, with all digits and the UTC offset."""
 
     extra: dict[str, str]
-    """Members that no other field holds, as JSON text by JSON Pointer from the envelope. Empty while the broker sends
-    documented members only.
+    """Members that no other field holds, as JSON text by JSON Pointer from the envelope. Empty while the brokerage
+    sends documented members only.
     """
 
 
@@ -240,28 +240,28 @@ class AccountUpdate(Record):
     """
 
     event_id: str
-    """The broker's identifier of this event, never empty. A replay of the event has the same id."""
+    """The brokerage's identifier of this event, never empty. A replay of the event has the same id."""
 
     event_type: str
-    """The stream on which the broker pushed the event. Known values: ACCOUNT, FUNDING."""
+    """The stream on which the brokerage pushed the event. Known values: ACCOUNT, FUNDING."""
 
     biz_type: str
     """Type of the event. It is the same in every record of this topic."""
 
     position: str | None = None
-    """Replay cursor of the broker, null if the feed has none. Opaque: it has no order and no meaning outside the
-    broker.
+    """Replay cursor of the brokerage, null if the feed has none. Opaque: it has no order and no meaning outside the
+    brokerage.
     """
 
     event_time: datetime
-    """When the broker created the event, UTC, truncated to microseconds."""
+    """When the brokerage created the event, UTC, truncated to microseconds."""
 
     event_time_text: str
     """event_time as received, with all digits (up to nanoseconds) and the UTC offset."""
 
     account_id: str | None = None
-    """Account of the event: account_id of the payload, or account if the broker uses that name. Null if the event has
-    neither.
+    """Account of the event: account_id of the payload, or account if the brokerage uses that name. Null if the event
+    has neither.
     """
 
     account_number: str | None = None
@@ -277,14 +277,14 @@ class AccountUpdate(Record):
     """
 
     update_time: datetime | None = None
-    """When the broker applied this change, UTC, truncated to microseconds."""
+    """When the brokerage applied this change, UTC, truncated to microseconds."""
 
     update_time_text: str | None = None
     """update_time as received, with all digits and the UTC offset."""
 
     extra: dict[str, str]
-    """Members that no other field holds, as JSON text by JSON Pointer from the envelope. Empty while the broker sends
-    documented members only.
+    """Members that no other field holds, as JSON text by JSON Pointer from the envelope. Empty while the brokerage
+    sends documented members only.
     """
 
 
@@ -292,28 +292,28 @@ class Credit(Record):
     """A credit to an account has reached a new state."""
 
     event_id: str
-    """The broker's identifier of this event, never empty. A replay of the event has the same id."""
+    """The brokerage's identifier of this event, never empty. A replay of the event has the same id."""
 
     event_type: str
-    """The stream on which the broker pushed the event. Known values: ACCOUNT, FUNDING."""
+    """The stream on which the brokerage pushed the event. Known values: ACCOUNT, FUNDING."""
 
     biz_type: str
     """Type of the event. It is the same in every record of this topic."""
 
     position: str | None = None
-    """Replay cursor of the broker, null if the feed has none. Opaque: it has no order and no meaning outside the
-    broker.
+    """Replay cursor of the brokerage, null if the feed has none. Opaque: it has no order and no meaning outside the
+    brokerage.
     """
 
     event_time: datetime
-    """When the broker created the event, UTC, truncated to microseconds."""
+    """When the brokerage created the event, UTC, truncated to microseconds."""
 
     event_time_text: str
     """event_time as received, with all digits (up to nanoseconds) and the UTC offset."""
 
     account_id: str | None = None
-    """Account of the event: account_id of the payload, or account if the broker uses that name. Null if the event has
-    neither.
+    """Account of the event: account_id of the payload, or account if the brokerage uses that name. Null if the event
+    has neither.
     """
 
     contra_account: str | None = None
@@ -323,7 +323,7 @@ class Credit(Record):
     """The client's identifier of its request, null if it gave none."""
 
     credit_id: str | None = None
-    """The broker's identifier of the credit request."""
+    """The brokerage's identifier of the credit request."""
 
     amount: Decimal
     """Amount in currency, exact."""
@@ -341,14 +341,14 @@ class Credit(Record):
     """Reason as text if the request did not end as COMPLETED; null otherwise."""
 
     update_time: datetime | None = None
-    """When the broker applied this change, UTC, truncated to microseconds."""
+    """When the brokerage applied this change, UTC, truncated to microseconds."""
 
     update_time_text: str | None = None
     """update_time as received, with all digits and the UTC offset."""
 
     extra: dict[str, str]
-    """Members that no other field holds, as JSON text by JSON Pointer from the envelope. Empty while the broker sends
-    documented members only.
+    """Members that no other field holds, as JSON text by JSON Pointer from the envelope. Empty while the brokerage
+    sends documented members only.
     """
 
 
@@ -356,35 +356,35 @@ class Exchange(Record):
     """A currency exchange has reached a new state."""
 
     event_id: str
-    """The broker's identifier of this event, never empty. A replay of the event has the same id."""
+    """The brokerage's identifier of this event, never empty. A replay of the event has the same id."""
 
     event_type: str
-    """The stream on which the broker pushed the event. Known values: ACCOUNT, FUNDING."""
+    """The stream on which the brokerage pushed the event. Known values: ACCOUNT, FUNDING."""
 
     biz_type: str
     """Type of the event. It is the same in every record of this topic."""
 
     position: str | None = None
-    """Replay cursor of the broker, null if the feed has none. Opaque: it has no order and no meaning outside the
-    broker.
+    """Replay cursor of the brokerage, null if the feed has none. Opaque: it has no order and no meaning outside the
+    brokerage.
     """
 
     event_time: datetime
-    """When the broker created the event, UTC, truncated to microseconds."""
+    """When the brokerage created the event, UTC, truncated to microseconds."""
 
     event_time_text: str
     """event_time as received, with all digits (up to nanoseconds) and the UTC offset."""
 
     account_id: str | None = None
-    """Account of the event: account_id of the payload, or account if the broker uses that name. Null if the event has
-    neither.
+    """Account of the event: account_id of the payload, or account if the brokerage uses that name. Null if the event
+    has neither.
     """
 
     client_request_id: str | None = None
     """The client's identifier of its request, null if it gave none."""
 
     fx_id: str | None = None
-    """The broker's identifier of the request."""
+    """The brokerage's identifier of the request."""
 
     from_amount: Decimal
     """Amount to be exchanged, in from_currency, exact."""
@@ -408,8 +408,8 @@ class Exchange(Record):
     """Reason as text if the request did not end as COMPLETED; null otherwise."""
 
     extra: dict[str, str]
-    """Members that no other field holds, as JSON text by JSON Pointer from the envelope. Empty while the broker sends
-    documented members only.
+    """Members that no other field holds, as JSON text by JSON Pointer from the envelope. Empty while the brokerage
+    sends documented members only.
     """
 
 
@@ -417,28 +417,28 @@ class FeeDeduction(Record):
     """A fee deduction from an account has reached a new state."""
 
     event_id: str
-    """The broker's identifier of this event, never empty. A replay of the event has the same id."""
+    """The brokerage's identifier of this event, never empty. A replay of the event has the same id."""
 
     event_type: str
-    """The stream on which the broker pushed the event. Known values: ACCOUNT, FUNDING."""
+    """The stream on which the brokerage pushed the event. Known values: ACCOUNT, FUNDING."""
 
     biz_type: str
     """Type of the event. It is the same in every record of this topic."""
 
     position: str | None = None
-    """Replay cursor of the broker, null if the feed has none. Opaque: it has no order and no meaning outside the
-    broker.
+    """Replay cursor of the brokerage, null if the feed has none. Opaque: it has no order and no meaning outside the
+    brokerage.
     """
 
     event_time: datetime
-    """When the broker created the event, UTC, truncated to microseconds."""
+    """When the brokerage created the event, UTC, truncated to microseconds."""
 
     event_time_text: str
     """event_time as received, with all digits (up to nanoseconds) and the UTC offset."""
 
     account_id: str | None = None
-    """Account of the event: account_id of the payload, or account if the broker uses that name. Null if the event has
-    neither.
+    """Account of the event: account_id of the payload, or account if the brokerage uses that name. Null if the event
+    has neither.
     """
 
     contra_account: str | None = None
@@ -448,11 +448,11 @@ class FeeDeduction(Record):
     """The client's identifier of its request, null if it gave none."""
 
     fee_id: str | None = None
-    """The broker's identifier of the fee request; null if the broker sent instant_funding_id in its place."""
+    """The brokerage's identifier of the fee request; null if the brokerage sent instant_funding_id in its place."""
 
     instant_funding_id: str | None = None
-    """Identifier that most of the broker's samples have in place of fee_id. Its field table does not list it, and its
-    meaning is not documented.
+    """Identifier that most of the brokerage's samples have in place of fee_id. Its field table does not list it, and
+    its meaning is not documented.
     """
 
     amount: Decimal
@@ -471,14 +471,14 @@ class FeeDeduction(Record):
     """Reason as text if the request did not end as COMPLETED; null otherwise."""
 
     update_time: datetime | None = None
-    """When the broker applied this change, UTC, truncated to microseconds."""
+    """When the brokerage applied this change, UTC, truncated to microseconds."""
 
     update_time_text: str | None = None
     """update_time as received, with all digits and the UTC offset."""
 
     extra: dict[str, str]
-    """Members that no other field holds, as JSON text by JSON Pointer from the envelope. Empty while the broker sends
-    documented members only.
+    """Members that no other field holds, as JSON text by JSON Pointer from the envelope. Empty while the brokerage
+    sends documented members only.
     """
 
 
@@ -486,35 +486,35 @@ class InstantExchange(Record):
     """An instant currency exchange has reached a new state."""
 
     event_id: str
-    """The broker's identifier of this event, never empty. A replay of the event has the same id."""
+    """The brokerage's identifier of this event, never empty. A replay of the event has the same id."""
 
     event_type: str
-    """The stream on which the broker pushed the event. Known values: ACCOUNT, FUNDING."""
+    """The stream on which the brokerage pushed the event. Known values: ACCOUNT, FUNDING."""
 
     biz_type: str
     """Type of the event. It is the same in every record of this topic."""
 
     position: str | None = None
-    """Replay cursor of the broker, null if the feed has none. Opaque: it has no order and no meaning outside the
-    broker.
+    """Replay cursor of the brokerage, null if the feed has none. Opaque: it has no order and no meaning outside the
+    brokerage.
     """
 
     event_time: datetime
-    """When the broker created the event, UTC, truncated to microseconds."""
+    """When the brokerage created the event, UTC, truncated to microseconds."""
 
     event_time_text: str
     """event_time as received, with all digits (up to nanoseconds) and the UTC offset."""
 
     account_id: str | None = None
-    """Account of the event: account_id of the payload, or account if the broker uses that name. Null if the event has
-    neither.
+    """Account of the event: account_id of the payload, or account if the brokerage uses that name. Null if the event
+    has neither.
     """
 
     client_request_id: str | None = None
     """The client's identifier of its request, null if it gave none."""
 
     instant_exchange_id: str | None = None
-    """The broker's identifier of the request."""
+    """The brokerage's identifier of the request."""
 
     from_amount: Decimal
     """Amount to be exchanged, in from_currency, exact."""
@@ -535,8 +535,8 @@ class InstantExchange(Record):
     """Reason as text if the request did not end as COMPLETED; null otherwise."""
 
     extra: dict[str, str]
-    """Members that no other field holds, as JSON text by JSON Pointer from the envelope. Empty while the broker sends
-    documented members only.
+    """Members that no other field holds, as JSON text by JSON Pointer from the envelope. Empty while the brokerage
+    sends documented members only.
     """
 
 
@@ -546,35 +546,35 @@ class InstantFunding(Record):
     """
 
     event_id: str
-    """The broker's identifier of this event, never empty. A replay of the event has the same id."""
+    """The brokerage's identifier of this event, never empty. A replay of the event has the same id."""
 
     event_type: str
-    """The stream on which the broker pushed the event. Known values: ACCOUNT, FUNDING."""
+    """The stream on which the brokerage pushed the event. Known values: ACCOUNT, FUNDING."""
 
     biz_type: str
     """Type of the event. It is the same in every record of this topic."""
 
     position: str | None = None
-    """Replay cursor of the broker, null if the feed has none. Opaque: it has no order and no meaning outside the
-    broker.
+    """Replay cursor of the brokerage, null if the feed has none. Opaque: it has no order and no meaning outside the
+    brokerage.
     """
 
     event_time: datetime
-    """When the broker created the event, UTC, truncated to microseconds."""
+    """When the brokerage created the event, UTC, truncated to microseconds."""
 
     event_time_text: str
     """event_time as received, with all digits (up to nanoseconds) and the UTC offset."""
 
     account_id: str | None = None
-    """Account of the event: account_id of the payload, or account if the broker uses that name. Null if the event has
-    neither.
+    """Account of the event: account_id of the payload, or account if the brokerage uses that name. Null if the event
+    has neither.
     """
 
     client_request_id: str | None = None
     """The client's identifier of its request, null if it gave none."""
 
     instant_funding_id: str | None = None
-    """The broker's identifier of the request."""
+    """The brokerage's identifier of the request."""
 
     amount: Decimal
     """Amount in currency, exact."""
@@ -595,14 +595,14 @@ class InstantFunding(Record):
     """Reason as text if the request did not end as COMPLETED; null otherwise."""
 
     update_time: datetime | None = None
-    """When the broker applied this change, UTC, truncated to microseconds."""
+    """When the brokerage applied this change, UTC, truncated to microseconds."""
 
     update_time_text: str | None = None
     """update_time as received, with all digits and the UTC offset."""
 
     extra: dict[str, str]
-    """Members that no other field holds, as JSON text by JSON Pointer from the envelope. Empty while the broker sends
-    documented members only.
+    """Members that no other field holds, as JSON text by JSON Pointer from the envelope. Empty while the brokerage
+    sends documented members only.
     """
 
 
@@ -610,35 +610,35 @@ class Transfer(Record):
     """A deposit or withdrawal has reached a new state. COMPLETED is not final: a later status can be RETURNED."""
 
     event_id: str
-    """The broker's identifier of this event, never empty. A replay of the event has the same id."""
+    """The brokerage's identifier of this event, never empty. A replay of the event has the same id."""
 
     event_type: str
-    """The stream on which the broker pushed the event. Known values: ACCOUNT, FUNDING."""
+    """The stream on which the brokerage pushed the event. Known values: ACCOUNT, FUNDING."""
 
     biz_type: str
     """Type of the event. It is the same in every record of this topic."""
 
     position: str | None = None
-    """Replay cursor of the broker, null if the feed has none. Opaque: it has no order and no meaning outside the
-    broker.
+    """Replay cursor of the brokerage, null if the feed has none. Opaque: it has no order and no meaning outside the
+    brokerage.
     """
 
     event_time: datetime
-    """When the broker created the event, UTC, truncated to microseconds."""
+    """When the brokerage created the event, UTC, truncated to microseconds."""
 
     event_time_text: str
     """event_time as received, with all digits (up to nanoseconds) and the UTC offset."""
 
     account_id: str | None = None
-    """Account of the event: account_id of the payload, or account if the broker uses that name. Null if the event has
-    neither.
+    """Account of the event: account_id of the payload, or account if the brokerage uses that name. Null if the event
+    has neither.
     """
 
     client_request_id: str | None = None
     """The client's identifier of its request, null if it gave none."""
 
     transfer_id: str | None = None
-    """The broker's identifier of the transfer. Listed in the broker's field table, absent in its samples."""
+    """The brokerage's identifier of the transfer. Listed in the brokerage's field table, absent in its samples."""
 
     transfer_type: str | None = None
     """Payment method of the transfer. Known values: ACH, WIRE."""
@@ -668,7 +668,7 @@ class Transfer(Record):
     """Reason as text if the request did not end as COMPLETED; null otherwise."""
 
     update_time: datetime | None = None
-    """When the broker applied this change, UTC, truncated to microseconds."""
+    """When the brokerage applied this change, UTC, truncated to microseconds."""
 
     update_time_text: str | None = None
     """update_time as received, with all digits and the UTC offset."""
@@ -677,8 +677,8 @@ class Transfer(Record):
     """Fee to be collected, exact; only with transfer_type WIRE."""
 
     extra: dict[str, str]
-    """Members that no other field holds, as JSON text by JSON Pointer from the envelope. Empty while the broker sends
-    documented members only.
+    """Members that no other field holds, as JSON text by JSON Pointer from the envelope. Empty while the brokerage
+    sends documented members only.
     """
 
 
@@ -688,28 +688,28 @@ class VirtualAccountBcanUpdate(Record):
     """
 
     event_id: str
-    """The broker's identifier of this event, never empty. A replay of the event has the same id."""
+    """The brokerage's identifier of this event, never empty. A replay of the event has the same id."""
 
     event_type: str
-    """The stream on which the broker pushed the event. Known values: ACCOUNT, FUNDING."""
+    """The stream on which the brokerage pushed the event. Known values: ACCOUNT, FUNDING."""
 
     biz_type: str
     """Type of the event. It is the same in every record of this topic."""
 
     position: str | None = None
-    """Replay cursor of the broker, null if the feed has none. Opaque: it has no order and no meaning outside the
-    broker.
+    """Replay cursor of the brokerage, null if the feed has none. Opaque: it has no order and no meaning outside the
+    brokerage.
     """
 
     event_time: datetime
-    """When the broker created the event, UTC, truncated to microseconds."""
+    """When the brokerage created the event, UTC, truncated to microseconds."""
 
     event_time_text: str
     """event_time as received, with all digits (up to nanoseconds) and the UTC offset."""
 
     account_id: str | None = None
-    """Account of the event: account_id of the payload, or account if the broker uses that name. Null if the event has
-    neither.
+    """Account of the event: account_id of the payload, or account if the brokerage uses that name. Null if the event
+    has neither.
     """
 
     account_number: str | None = None
@@ -725,14 +725,14 @@ class VirtualAccountBcanUpdate(Record):
     """Decision of the exchange. Known values: SUCCESS (permission granted), FAILED (permission denied)."""
 
     update_time: datetime | None = None
-    """When the broker applied this change, UTC, truncated to microseconds."""
+    """When the brokerage applied this change, UTC, truncated to microseconds."""
 
     update_time_text: str | None = None
     """update_time as received, with all digits and the UTC offset."""
 
     extra: dict[str, str]
-    """Members that no other field holds, as JSON text by JSON Pointer from the envelope. Empty while the broker sends
-    documented members only.
+    """Members that no other field holds, as JSON text by JSON Pointer from the envelope. Empty while the brokerage
+    sends documented members only.
     """
 
 
@@ -757,7 +757,7 @@ class AccountFact(Record):
     """
 
     value: str
-    """The fact as the broker wrote it."""
+    """The fact as the brokerage wrote it."""
 
     biz_type: str
     """Type of that event."""
@@ -806,7 +806,7 @@ class RestrictionsState(Record):
     """All restrictions on the account as of one ACCOUNT_UPDATE."""
 
     codes: tuple[str, ...]
-    """Restriction codes in the broker's order; empty: no restriction. Known values: HK_STOCK_NO_TRADE,
+    """Restriction codes in the brokerage's order; empty: no restriction. Known values: HK_STOCK_NO_TRADE,
     HK_STOCK_LIQUIDATE_ONLY, US_STOCK_NO_TRADE, US_STOCK_LIQUIDATE_ONLY, CN_STOCK_NO_TRADE, CN_STOCK_LIQUIDATE_ONLY.
     """
 
@@ -845,16 +845,16 @@ class RestrictInfoState(Record):
 
 
 class RestrictInfosState(Record):
-    """One list of restrict infos as received. The broker documents it as the restrictions currently in effect, but its
-    ACCOUNT_UNRESTRICTED sample lists one. It does not document whether that one is lifted, so the list is stored with
-    its event type and not interpreted.
+    """One list of restrict infos as received. The brokerage documents it as the restrictions currently in effect, but
+    its ACCOUNT_UNRESTRICTED sample lists one. It does not document whether that one is lifted, so the list is stored
+    with its event type and not interpreted.
     """
 
     biz_type: str
     """ACCOUNT_RESTRICT or ACCOUNT_UNRESTRICTED: the type of the event with the list."""
 
     infos: tuple[RestrictInfoState, ...]
-    """The list in the broker's order."""
+    """The list in the brokerage's order."""
 
     event_time: datetime
     """Event time, truncated to microseconds."""
@@ -899,7 +899,7 @@ class RequestOutcome(Record):
     """Known values APPROVED, REJECTED."""
 
     request_id: str | None = None
-    """The broker's id of the request, null if the event has none."""
+    """The brokerage's id of the request, null if the event has none."""
 
     client_request_id: str | None = None
     """The client's id of the request, null if the event has none."""
@@ -929,7 +929,7 @@ class AccountState(Record):
     """Key of this record and of its typed records."""
 
     account_id: AccountFact | None = None
-    """The broker's account id, null until an event has it."""
+    """The brokerage's account id, null until an event has it."""
 
     account_number: AccountFact | None = None
     """Account number, null until an event has it."""
@@ -994,7 +994,7 @@ class MovementState(Record):
     """Key of its typed records."""
 
     account_id: str | None = None
-    """The broker's account id."""
+    """The brokerage's account id."""
 
     biz_type: str
     """TRANSFER, FEE_DEDUCTION, CREDIT, INSTANT_FUNDING, INSTANT_EXCHANGE or EXCHANGE."""
@@ -1005,14 +1005,14 @@ class MovementState(Record):
     """
 
     system_ids: dict[str, str]
-    """The broker's ids of the request by the broker's field name: transfer_id, fee_id, instant_funding_id, credit_id,
-    instant_exchange_id, fx_id. A placeholder such as 0 or N/A is no id. Of several values of one kind it has the newest
-    event's; the others have alias records.
+    """The brokerage's ids of the request by the brokerage's field name: transfer_id, fee_id, instant_funding_id,
+    credit_id, instant_exchange_id, fx_id. A placeholder such as 0 or N/A is no id. Of several values of one kind it has
+    the newest event's; the others have alias records.
     """
 
     type: str | None = None
-    """The broker's type of the movement: transfer_type (e.g. ACH, WIRE), fee type, credit type, instant funding type;
-    null for exchanges.
+    """The brokerage's type of the movement: transfer_type (e.g. ACH, WIRE), fee type, credit type, instant funding
+    type; null for exchanges.
     """
 
     direction: str | None = None
@@ -1122,7 +1122,7 @@ class TransferEvidence(Record):
     """The client's id of the request."""
 
     transfer_id: str | None = None
-    """The broker's id of the transfer."""
+    """The brokerage's id of the transfer."""
 
     transfer_type: str | None = None
     """E.g. ACH, WIRE."""
@@ -1137,7 +1137,7 @@ class TransferEvidence(Record):
     """Currency of amount."""
 
     reason: str | None = None
-    """The broker's reason as text."""
+    """The brokerage's reason as text."""
 
     completed_event_id: str | None = None
     """Id of the oldest COMPLETED event read before this one; null if there is none."""
@@ -1183,7 +1183,7 @@ class Alert(Record):
     """Key of the typed record."""
 
     account_id: str | None = None
-    """The broker's account id, null if the event has none."""
+    """The brokerage's account id, null if the event has none."""
 
     account_number: str | None = None
     """Account number, null if the event has none."""

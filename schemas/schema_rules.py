@@ -132,7 +132,7 @@ def _check_record(path: Path, key: str, record: Json, field_properties: set[str]
         if names.count(field.get("name")) > 1:
             raise ContractError(path, place, "occurs twice")
         if not str(field.get("name", "")).isidentifier() or keyword.iskeyword(field["name"]):
-            raise ContractError(path, place, "is not a Python identifier; put the broker's name into from")
+            raise ContractError(path, place, "is not a Python identifier; put the brokerage's name into from")
         union = field.get("type")
         if isinstance(union, list):
             if len(union) != 2 or union[0] != "null":  # noqa: PLR2004  (null and one more)

@@ -330,9 +330,9 @@ class RestrictInfoState(TypedDict):
 
 
 class RestrictInfosState(TypedDict):
-    """One list of restrict infos as received. The broker documents it as the restrictions currently in effect, but its
-    ACCOUNT_UNRESTRICTED sample lists one. It does not document whether that one is lifted, so the list is stored with
-    its event type and not interpreted.
+    """One list of restrict infos as received. The brokerage documents it as the restrictions currently in effect, but
+    its ACCOUNT_UNRESTRICTED sample lists one. It does not document whether that one is lifted, so the list is stored
+    with its event type and not interpreted.
     """
 
     biz_type: str

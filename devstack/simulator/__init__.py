@@ -1,7 +1,7 @@
-"""A simulator of the broker's event push, by the broker's public protocol. It is not the broker.
+"""A simulator of the brokerage's event push, by its public protocol. It is not the brokerage.
 
-From the broker's documents: the gRPC service and its messages, the signed metadata, the event shapes and status values,
-replay after a position.
+From the brokerage's documents: the gRPC service and its messages, the signed metadata, the event shapes and status
+values, replay after a position.
 
 Assumed, because no public document says it (each place in the code says so again): which end of the log a subscription
 without a position starts at, the ping period, the stream's lifetime, what follows an AuthError, NumOfConnExceed or

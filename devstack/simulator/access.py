@@ -1,4 +1,4 @@
-"""Who may subscribe: the signed metadata of a call, checked as the broker's Signature guide asks.
+"""Who may subscribe: the signed metadata of a call, checked as the brokerage's Signature guide asks.
 
 Assumed: the clock window (300 s), that a nonce may not come twice within it, the wording of refusals.
 """

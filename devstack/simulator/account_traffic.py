@@ -1,8 +1,9 @@
 """Account events with valid life cycles: restriction snapshots, restrictions, BCAN, info updates, closes.
 
-Three kinds of account, as the broker's pages have them: omnibus accounts (ACCOUNT_UPDATE), virtual accounts (BCAN) and
-client accounts (the rest). Assumed: the account numbers' form beyond the samples, restriction codes other than RISK,
-that RESTRICT lists what is in force and UNRESTRICTED what was lifted, that an account with something open isn't closed.
+Three kinds of account, as the brokerage's pages have them: omnibus accounts (ACCOUNT_UPDATE), virtual accounts (BCAN)
+and client accounts (the rest). Assumed: the account numbers' form beyond the samples, restriction codes other than
+RISK, that RESTRICT lists what is in force and UNRESTRICTED what was lifted, that an account with something open isn't
+closed.
 """
 
 from dataclasses import dataclass, field
@@ -95,7 +96,7 @@ class AccountTraffic:
         account = self.pick(self.clients)
         if self._rng.random() < 0.8:  # noqa: PLR2004  a share
             first, status = "request_id", "APPROVED"
-        else:  # the broker's own sample of a rejection has the key client_request_id twice
+        else:  # the brokerage's own sample of a rejection has the key client_request_id twice
             first, status = "client_request_id", "REJECTED"
         payload = (
             f'{{"{first}":"{self._request()}","account_id":"{account.account_id}","account_number":"{account.number}",'

@@ -9,7 +9,7 @@ EVENT_TYPES = (ACCOUNT, FUNDING)
 
 
 class Draft(NamedTuple):
-    """An event without an id: type, account and payload in the broker's format."""
+    """An event without an id: type, account and payload in the brokerage's format."""
 
     event_type: str
     biz_type: str
@@ -33,7 +33,7 @@ class Event(NamedTuple):
 
 
 class Moment:
-    """An event's time as the broker writes it: UTC with 3 or 9 fraction digits."""
+    """An event's time as the brokerage writes it: UTC with 3 or 9 fraction digits."""
 
     __slots__ = ("milliseconds", "nanoseconds")
     _second = -1

@@ -62,7 +62,7 @@ class FundingTraffic:
         draw = self._rng.random()
         direction = "DEPOSIT" if draw < 0.7 else "WITHDRAWAL"  # noqa: PLR2004  a share
         members = f'"client_request_id":"{self._key()}",'
-        if self._rng.random() < 0.5:  # noqa: PLR2004  in the broker's table of fields, but in none of its samples
+        if self._rng.random() < 0.5:  # noqa: PLR2004  in the brokerage's table of fields, but in none of its samples
             members += f'"transfer_id":"{self._key()}",'
         if self._rng.random() < 0.8:  # noqa: PLR2004  a share
             members += f'"transfer_type":"ACH","ach_relationship_id":"{self._key()}",'
@@ -82,7 +82,7 @@ class FundingTraffic:
         return Draft(FUNDING, "TRANSFER", account.account_id, payload, nanoseconds=True, documented_position=True)
 
     def fee(self, at: Moment) -> Draft:
-        # The broker's samples carry instant_funding_id where its table of fields says fee_id.
+        # The brokerage's samples carry instant_funding_id where its table of fields says fee_id.
         name = "fee_id" if self._rng.random() < 0.5 else "instant_funding_id"  # noqa: PLR2004  a share
         return self._charge("FEE_DEDUCTION", name, "SERVICE_FEE", at)
 
@@ -131,7 +131,7 @@ class FundingTraffic:
         source, target, from_amount, to_amount, rate = self._conversion()
         status, outcome = self._outcome()
         result = fx_rate = ""
-        if status == "COMPLETED":  # the broker sends rate and result only then
+        if status == "COMPLETED":  # the brokerage sends rate and result only then
             result, fx_rate = f'"to_amount":"{to_amount}",', f'"fx_rate":"{rate}",'
         payload = (
             f'{{"account_id":"{account}","client_request_id":"{self._key()}","fx_id":"{self._key()}",'

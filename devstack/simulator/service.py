@@ -23,7 +23,7 @@ DRAIN_POLL_S = 0.01
 
 @dataclass(frozen=True, slots=True)
 class StreamRules:
-    """Behaviour that the broker's documents leave open, or that a test changes."""
+    """Behaviour that the brokerage's documents leave open, or that a test changes."""
 
     from_newest: bool  # where a subscription without a position starts; otherwise at the oldest event
     ping_every_s: float

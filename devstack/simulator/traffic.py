@@ -1,4 +1,4 @@
-"""Draws the sequence of events of the simulated broker."""
+"""Draws the sequence of events of the simulated brokerage."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence

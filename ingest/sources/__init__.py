@@ -1,1 +1,1 @@
-"""Sources of events: the broker's push and files."""
+"""Sources of events: the brokerage's push and files."""

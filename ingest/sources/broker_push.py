@@ -1,4 +1,4 @@
-"""The broker's event push as a source: one stream for all event types, with reconnects until it is stopped."""
+"""The brokerage's event push as a source: one stream for all event types, with reconnects until it is stopped."""
 
 import logging
 import threading
@@ -42,7 +42,7 @@ _MAX_DETAIL: Final = 300
 
 
 class _End(NamedTuple):
-    """Why a stream ended: the metric's label, and the broker's words."""
+    """Why a stream ended: the metric's label, and the brokerage's words."""
 
     reason: str
     detail: str
@@ -52,8 +52,8 @@ class BrokerPush:
     """Subscribes, yields events, and subscribes again whenever the stream ends.
 
     Some ends raise OperatorActionRequired instead. A refused key or signature: a retry may lock the key. A message
-    above gRPC's size limit: the broker would send it again. A server that has never been trusted: a trusted one whose
-    certificate has expired is retried.
+    above gRPC's size limit: the brokerage would send it again. A server that has never been trusted: a trusted one
+    whose certificate has expired is retried.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class BrokerPush:
                 detail += f", through the proxy {proxy}"
             if end.reason == _REFUSED:
                 raise OperatorActionRequired(
-                    f"the broker refused the subscription ({detail}): check PIPELINE_APP_KEY, PIPELINE_APP_SECRET, "
+                    f"the brokerage refused the subscription ({detail}): check PIPELINE_APP_KEY, PIPELINE_APP_SECRET, "
                     "PIPELINE_SIGNATURE_ALGORITHM and this machine's clock"
                 )
             if end.reason == _UNTRUSTED and not self._last_message_s:
@@ -155,7 +155,7 @@ class BrokerPush:
                         log.warning("ignoring a message of unknown type %d without an event", message.type)
             except grpc.RpcError as error:
                 return _end_of(error, silent=stream.silent)
-            return _End("closed", "by the broker")
+            return _End("closed", "by the brokerage")
 
     def _connected(self, *, simulated: bool) -> None:
         if simulated and not self._accept_simulated:
@@ -170,7 +170,7 @@ class BrokerPush:
         self._health.ready()
 
     def _without_secrets(self, text: str) -> str:
-        """Shorten the broker's words and mask the key and secret, which it may echo."""
+        """Shorten the brokerage's words and mask the key and secret, which it may echo."""
         secret = self._settings.app_secret
         for word in (self._settings.app_key, secret.get_secret_value() if secret else None):
             if word:

@@ -1,6 +1,6 @@
 """Decodes a message of the push stream without loss, and classifies it.
 
-Source: the broker's Event Subscription Guide.
+Source: the brokerage's Event Subscription Guide.
 """
 
 from enum import Enum, auto

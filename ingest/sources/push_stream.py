@@ -1,4 +1,4 @@
-"""One subscription to the broker's push: channel, signed request, and a watch for silence."""
+"""One subscription to the brokerage's push: channel, signed request, and a watch for silence."""
 
 import math
 import threading
@@ -41,7 +41,7 @@ class PushStream:
     """
 
     def __init__(self, settings: Settings, positions: Mapping[str, str]) -> None:
-        """`positions`: event type -> position to resume after; the broker chooses the start of a type without one.
+        """`positions`: event type -> position to resume after; the brokerage chooses the start of a type without one.
 
         Raises OperatorActionRequired when target, key or secret is missing.
         """
@@ -103,7 +103,7 @@ def check_push_settings(settings: Settings) -> tuple[str, str, str]:
     values = {"PIPELINE_GRPC_TARGET": target, "PIPELINE_APP_KEY": key, "PIPELINE_APP_SECRET": secret}
     missing = [name for name, text in values.items() if not text]
     if missing:
-        raise OperatorActionRequired(f"{', '.join(missing)}: needed for the broker's event push")
+        raise OperatorActionRequired(f"{', '.join(missing)}: needed for the brokerage's event push")
     return target, key, secret
 
 

@@ -1,6 +1,6 @@
-"""The broker's request signature for gRPC calls.
+"""The brokerage's request signature for gRPC calls.
 
-Source: the broker's Signature guide and its published SDKs.
+Source: the brokerage's Signature guide and its published SDKs.
 
 Five parameters, sorted by name, become `name=value` pairs joined with "="; then "&" and the hex digest of the
 serialised request; the whole is percent-encoded and signed with HMAC, key = app secret + "&". Neither host nor path is
@@ -57,7 +57,7 @@ def signed_metadata(
 ) -> tuple[tuple[str, str], ...]:
     """Return the gRPC metadata of one call.
 
-    Nonce and timestamp must be new for each attempt: the broker rejects replays.
+    Nonce and timestamp must be new for each attempt: the brokerage rejects replays.
     """
     signature = sign(
         request, app_key=app_key, app_secret=app_secret, algorithm=algorithm, nonce=nonce, timestamp=timestamp

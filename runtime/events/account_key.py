@@ -18,7 +18,7 @@ Fees and credits name the account `account`. Their `contra_account` is the firm'
 """
 
 ACCOUNT_IDS: Final[tuple[AccountMember, ...]] = ("account_id", "account")
-"""Members that hold the broker's id of an account. The others are substitutes."""
+"""Members that hold the brokerage's id of an account. The others are substitutes."""
 
 
 def account_key(payload: Mapping[str, Any]) -> str | None:

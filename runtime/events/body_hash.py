@@ -14,8 +14,8 @@ from broker_events.schemas.invalid_event import InvalidEvent
 def body_hash(value: bytes) -> int:
     """Return a signed 64-bit hash of a payload's content, keyed by a secret of this process (ADR 0016).
 
-    Ignores the envelope, which the broker may change on a repeated push. Ignores whitespace, member order, escapes and
-    number notation. A value that is not an event has the hash of its bytes.
+    Ignores the envelope, which the brokerage may change on a repeated push. Ignores whitespace, member order, escapes
+    and number notation. A value that is not an event has the hash of its bytes.
     """
     native = extension.native
     found = None if native is None else native.body_hash(value)
