@@ -36,7 +36,7 @@ def test_a_note_is_small_json_and_anything_else_counts_as_none() -> None:
 
 def test_offsets_of_a_topic_that_was_created_again_are_refused() -> None:
     with pytest.raises(
-        OperatorActionRequired, match=r"broker\.raw was deleted and created again: .* of topic id a, not of b"
+        OperatorActionRequired, match=r"broker\.raw was deleted and created again: .* the topic id a, the topic has b"
     ):
         foreign_offsets("g", {RAW: Committed(7, OffsetNote("a"))}, {"broker.raw": "b"})
 
