@@ -41,9 +41,10 @@ def command(*, key: str, limit: int, as_json: bool) -> None:
       broker-events account 1234567890
       broker-events account 1234567890 --json | jq .state.restrictions.codes
     """
+    from broker_events.runtime.kafka.clients import answering
     from broker_events.runtime.settings import load_settings
 
-    state = CurrentState(load_settings())
+    state = CurrentState(answering(load_settings()))
     wanted, prefix = key.encode(), f"{key}/".encode()
     accounts = state.newest(state.partitions(ACCOUNTS, key), lambda record: record.key() == wanted, limit=1)
     alerts = state.newest(

@@ -43,9 +43,10 @@ def active(*, account: str | None, as_json: bool) -> None:
       broker-events alerts active --account 1234567890
       broker-events alerts active --json | jq -r .account_key
     """
+    from broker_events.runtime.kafka.clients import answering
     from broker_events.runtime.settings import load_settings
 
-    state = CurrentState(load_settings())
+    state = CurrentState(answering(load_settings()))
     fits = _of(account)
     _show(state.newest(state.partitions(ACTIVE, account), lambda _: True, fits=fits), "active alerts", as_json=as_json)
 
@@ -67,9 +68,10 @@ def list_(*, account: str | None, limit: int, as_json: bool) -> None:
       broker-events alerts list --account 1234567890
       broker-events alerts list --limit 1000 --json | jq -r 'select(.status == "FIRING") | .summary'
     """
+    from broker_events.runtime.kafka.clients import answering
     from broker_events.runtime.settings import load_settings
 
-    state = CurrentState(load_settings())
+    state = CurrentState(answering(load_settings()))
     _show(state.last(state.partitions("alerts", account), limit, _of(account)), "alerts", as_json=as_json)
 
 

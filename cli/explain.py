@@ -39,11 +39,13 @@ def command(*, event_id: str, account: str | None, as_json: bool) -> None:
     from broker_events.audit.event_trace import steps
     from broker_events.audit.explain import find_event
     from broker_events.cli.decoding import open_decoder
+    from broker_events.runtime.kafka.clients import answering
     from broker_events.runtime.process.logs import configure_logging
     from broker_events.runtime.settings import load_settings
 
     settings = load_settings()
     configure_logging(settings, "explain")
+    answering(settings)
     found = find_event(settings, event_id, account, open_decoder(settings))
     if not found:
         where = "any partition" if account is None else "the partition of that account key"

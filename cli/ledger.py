@@ -59,12 +59,14 @@ def command(
       broker-events ledger --json | jq -c 'select(.raw_offset)'
     """
     from broker_events.audit.ledger import audit_ranges, settled_ranges
+    from broker_events.runtime.kafka.clients import answering
     from broker_events.runtime.process.logs import configure_logging
     from broker_events.runtime.settings import load_settings
     from broker_events.schemas.catalog import RAW
 
     settings = load_settings()
     configure_logging(settings, "ledger")
+    answering(settings)
     chosen = chosen_partitions(settings, settings.topic(RAW), numbers)
     starts, ends = _offsets(settings, chosen, start, "--from"), _offsets(settings, chosen, end, "--to")
     ranges = settled_ranges(settings, chosen, starts, ends)

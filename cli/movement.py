@@ -39,9 +39,10 @@ def command(*, movement_id: str, account: str | None, as_json: bool) -> None:
       broker-events movement 1234567890/TRANSFER/req-1
       broker-events movement req-1 --account 1234567890 --json | jq .history
     """
+    from broker_events.runtime.kafka.clients import answering
     from broker_events.runtime.settings import load_settings
 
-    state = CurrentState(load_settings())
+    state = CurrentState(answering(load_settings()))
     full = _MOVEMENT_ID.fullmatch(movement_id)
     partitions = state.partitions(MOVEMENTS, account or (full[1] if full else None))
     wanted = movement_id.encode()

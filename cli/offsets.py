@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from broker_events.cli.output import plural
-from broker_events.runtime.kafka.clients import admin_client
+from broker_events.runtime.kafka.clients import admin_client, answering
 from broker_events.runtime.process.errors import OperatorActionRequired
 from broker_events.runtime.settings import load_settings
 
@@ -66,7 +66,7 @@ def accept(*, app: str, offsets: dict[tuple[str, int], int], reason: str, dry_ru
     from broker_events.runtime.consume.record import TopicPartition
     from broker_events.runtime.kafka.topic_reader import committed_offsets, end_offsets, first_offsets, topic_partitions
 
-    settings = load_settings()
+    settings = answering(load_settings())
     group, topics = settings.group(app), [settings.topic(name) for name in _sources(app)]
     partitions = [tp for topic in topics for tp in topic_partitions(settings, topic)]
     present = {tp: at for tp, at in committed_offsets(settings, group, partitions).items() if at is not None}

@@ -72,10 +72,11 @@ def list_(*, choice: Choice, limit: int | None, as_json: bool) -> None:
       broker-events quarantine list --reason unknown_biz_type --since "2h ago"
       broker-events quarantine list --json | jq -r 'select(.stage == "router") | .place'
     """
+    from broker_events.runtime.kafka.clients import answering
     from broker_events.runtime.quarantine.replay import read_recoveries
     from broker_events.runtime.settings import load_settings
 
-    settings = load_settings()
+    settings = answering(load_settings())
     found = sorted(read_chosen(settings, choice), key=lambda quarantined: quarantined.time_ms)
     shown = found[-limit:] if limit else found
     replayed = _replay_times(settings, read_recoveries(settings), shown)
@@ -108,15 +109,13 @@ def show(*, place: tuple[int, int] | None, choice: Choice, limit: int | None, va
       broker-events quarantine show --event-id 4711
       broker-events quarantine show --reason unknown_biz_type --limit 1 --value > event.json
     """
+    from broker_events.runtime.kafka.clients import answering
     from broker_events.runtime.settings import load_settings
 
-    settings = load_settings()
-    if place is not None:
-        found = iter([_read_one(settings, *place)])
-    elif choice == Choice():
+    if place is None and choice == Choice():
         raise click.UsageError("name a record, such as 3:17, or choose some, such as --reason bad_amount")
-    else:
-        found = islice(read_chosen(settings, choice), limit)
+    settings = answering(load_settings())
+    found = islice(read_chosen(settings, choice), limit) if place is None else iter([_read_one(settings, *place)])
     with reader_may_leave():
         for quarantined in found:
             write_lines([_value(quarantined)] if value_only else _description(quarantined))

@@ -85,7 +85,7 @@ def replay(
       broker-events quarantine replay --since 2026-01-31T09:30:00Z --until "2h ago" --yes
     """
     from broker_events.runtime.kafka.acls import verify_access
-    from broker_events.runtime.kafka.clients import admin_client
+    from broker_events.runtime.kafka.clients import admin_client, answering
     from broker_events.runtime.quarantine.replay import RECOVERIES, ROLE, Replay
     from broker_events.runtime.quarantine.writer import QUARANTINE
     from broker_events.runtime.schema_ids import resolve_schema_ids
@@ -96,6 +96,7 @@ def replay(
 
     settings, catalog = load_settings(), load_catalog()
     if dry_run:
+        answering(settings)
         plan = _plan(settings, catalog, choice, limit, include_rejected=include_rejected)
         _print(plan)
         click.echo(f"{plan.records} would be replayed")
@@ -105,7 +106,7 @@ def replay(
     if yes and choice == Choice() and limit is None and not everything:
         raise click.UsageError("--yes needs a filter such as --reason bad_amount, or --all")
     topics = [settings.topic(name) for name in (QUARANTINE, RAW, RECOVERIES)]
-    verify_access(admin_client(settings), settings, ROLE, topics)
+    verify_access(admin_client(answering(settings)), settings, ROLE, topics)
     schema_id = resolve_schema_ids(settings, catalog)[RECOVERIES]
     codec: Codec[QuarantineRecovery] = Codec(catalog.topics[RECOVERIES][0], schema_id)
     with Replay(settings, codec, note) as run:

@@ -77,6 +77,7 @@ def command(
     from broker_events.audit.repair import Repair
     from broker_events.audit.state_diff import DifferenceKind
     from broker_events.processors.projector import TABLES
+    from broker_events.runtime.kafka.clients import answering
     from broker_events.runtime.process.logs import configure_logging
     from broker_events.runtime.settings import load_settings
 
@@ -86,6 +87,7 @@ def command(
         raise click.UsageError("--emit-alerts deletes nothing: leave out --delete-extra")
     settings = load_settings()
     configure_logging(settings, "rebuild")
+    answering(settings)
     chosen = chosen_partitions(settings, settings.topic(TABLES[0]), numbers)
     repair = Repair(settings) if is_applied else None
     rebuild = Rebuild(settings)

@@ -43,8 +43,9 @@ def _checked_faults(context: click.Context, parameter: click.Parameter, texts: t
     "--seconds",
     type=click.FloatRange(min=0, min_open=True),
     envvar="DEMO_SECONDS",
-    help="Stop this many seconds after the first event.  [env: DEMO_SECONDS; default: until Ctrl-C; 20 for simulated"
-    " events without a terminal]",
+    show_envvar=True,
+    help="Stop this many seconds after the first event.  [default: until Ctrl-C; 20 for simulated events without a"
+    " terminal]",
 )
 @click.option("--seed", type=int, help="Seed of the simulator.  [default: 1; a new one with --cluster]")
 @click.option("--accounts", type=click.IntRange(min=3), default=200, show_default=True, help="Simulated accounts.")

@@ -48,6 +48,7 @@ def command(*, topic: str, start: str | None, follow: bool, key: str | None, lim
       broker-events tail raw --key 1234567890 --limit 10
       broker-events tail state.movements --latest
     """
+    from broker_events.runtime.kafka.clients import answering
     from broker_events.runtime.kafka.topic_reader import follow as read_on
     from broker_events.runtime.kafka.topic_reader import read_to_end, topic_partitions
     from broker_events.runtime.settings import load_settings
@@ -57,8 +58,9 @@ def command(*, topic: str, start: str | None, follow: bool, key: str | None, lim
     if latest and (follow or not _is_compacted(name)):
         raise click.UsageError("--latest needs a compacted topic, and no --follow")
     start = start or ("end" if follow else "beginning")
-    decode = _decoder(settings, name)
-    starts = _starts(settings, topic_partitions(settings, settings.topic(name)), start)
+    from_ms = None if start in ("beginning", "end") or start.isdecimal() else _time_ms(start)
+    decode = _decoder(answering(settings), name)
+    starts = _starts(settings, topic_partitions(settings, settings.topic(name)), start, from_ms)
     batches = read_on(settings, starts) if follow else read_to_end(settings, starts)
     if latest:
         batches = iter([_latest(batches)])
@@ -100,15 +102,15 @@ def _latest(batches: Iterator[list[KafkaRecord]]) -> list[KafkaRecord]:
     return [*found.values()]
 
 
-def _starts(settings: Settings, partitions: list[TopicPartition], start: str) -> Starts:
+def _starts(settings: Settings, partitions: list[TopicPartition], start: str, from_ms: int | None) -> Starts:
     """Offset to begin with in each partition."""
     from broker_events.runtime.kafka.topic_reader import end_offsets, first_offsets, offsets_at
 
     ends = end_offsets(settings, partitions)
     if start == "end":
         return ends
-    if start != "beginning" and not start.isdecimal():
-        return offsets_at(settings, partitions, _time_ms(start))
+    if from_ms is not None:
+        return offsets_at(settings, partitions, from_ms)
     offset = int(start) if start.isdecimal() else 0
     firsts = first_offsets(settings, partitions)
     return {tp: min(max(offset, first), ends[tp]) for tp, first in firsts.items()}

@@ -9,7 +9,7 @@ import click
 
 from broker_events.cli.output import plural
 from broker_events.runtime.kafka.acls import ROLES, Grant, grants, user
-from broker_events.runtime.kafka.clients import admin_client
+from broker_events.runtime.kafka.clients import admin_client, answering
 from broker_events.runtime.kafka.topics import apply_topics, diff_topics, plan_topics
 from broker_events.runtime.settings import load_settings
 from broker_events.schemas.catalog import load_catalog
@@ -64,7 +64,7 @@ def diff() -> None:
       broker-events topics diff
       broker-events topics diff || broker-events topics apply
     """
-    settings = load_settings()
+    settings = answering(load_settings())
     plans = plan_topics(load_catalog(), settings)
     differences = diff_topics(admin_client(settings), plans)
     for difference in differences:

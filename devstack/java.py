@@ -88,6 +88,7 @@ class JavaProgram:
         self._training = training
         self._full_jit = full_jit
         self._process: GuardedProcess | None = None
+        self._tool: subprocess.Popen[str] | None = None
 
     @property
     def pid(self) -> int | None:
@@ -123,13 +124,28 @@ class JavaProgram:
         return [str(JAVA), f"@{options}", main_class, *arguments]
 
     def run_tool(self, main_class: str, *arguments: str) -> None:
-        """Run another main class of the artifact to its end. Raises StackError with its output if it fails."""
+        """Run another main class of the artifact to its end; `stop` and `kill` end it, from another thread.
+
+        Raises StackError with its output if it fails.
+        """
         command = self.command(main_class, *arguments)
-        done = subprocess.run(
-            command, env=self.environment, capture_output=True, text=True, timeout=TOOL_S, check=False
-        )
-        if done.returncode != 0:
-            raise StackError(f"{main_class} of {self.artifact.title} failed:\n{done.stdout}{done.stderr}")
+        # In a session of its own: Ctrl-C on the terminal must end this process in order, not the tool.
+        with subprocess.Popen(
+            command,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        ) as tool:
+            self._tool = tool
+            try:
+                output, _ = tool.communicate(timeout=TOOL_S)
+            except subprocess.TimeoutExpired:
+                tool.kill()
+                raise StackError(f"{main_class} of {self.artifact.title} took longer than {TOOL_S:g} s") from None
+        if tool.returncode != 0:
+            raise StackError(f"{main_class} of {self.artifact.title} failed:\n{output}")
 
     def start(self, *arguments: str) -> None:
         """Start the program under a guard. Raises StackError when it already runs or cannot start."""
@@ -164,6 +180,7 @@ class JavaProgram:
 
     def stop(self, *, keep: bool = False) -> None:
         """End the program if it runs, and wait for its end; a temporary folder is removed unless `keep`."""
+        self._kill_tool()
         process, self._process = self._process, None
         if process is not None:
             process.stop()
@@ -174,9 +191,15 @@ class JavaProgram:
 
     def kill(self) -> None:
         """Kill the Java process (SIGKILL) and wait for its end; its data stays."""
+        self._kill_tool()
         process, self._process = self._process, None
         if process is not None:
             process.kill()
+
+    def _kill_tool(self) -> None:
+        if self._tool is not None:
+            self._tool.kill()
+            self._tool.wait()
 
 
 def aot_cache(artifact: Artifact) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import logging
 import os
 import re
@@ -273,6 +274,13 @@ class Settings(BaseSettings):
             raise ValueError("put user and password in SCHEMA_REGISTRY_BASIC_AUTH, not in the URL")
         return url
 
+    @field_validator("kafka_bootstrap_servers", "schema_registry_url", "grpc_target", "http_host")
+    @classmethod
+    def _is_not_blank(cls, address: str | None) -> str | None:
+        if address is not None and not address.strip():
+            raise ValueError("is empty")
+        return address
+
     @field_validator("kafka_bootstrap_servers", "grpc_target", "http_host")
     @classmethod
     def _address_without_password(cls, address: str | None) -> str | None:
@@ -337,7 +345,9 @@ def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 (each value is 
     except ValidationError as error:
         problem = "; ".join(_one_line(problem) for problem in error.errors())
     except pydantic_settings.SettingsError as error:  # KAFKA_EXTRA is not JSON
-        problem = f"{PREFIX}KAFKA_EXTRA: not valid JSON: {type(error.__cause__).__name__}"
+        cause = error.__cause__
+        where = f" at character {cause.pos + 1}" if isinstance(cause, json.JSONDecodeError) else ""
+        problem = f'{PREFIX}KAFKA_EXTRA: not valid JSON{where}; an example: {{"client.id": "router-0"}}'
     raise OperatorActionRequired(problem)  # here: the context of an error that is raised above would hold the values
 
 

@@ -263,7 +263,10 @@ class Registry:
             raise RegistryError(f"the registry at {self._url} cannot be reached: {error}") from error
 
     def _no_registry(self, answer: str, kind: type[RegistryError] = RegistryRefuses) -> RegistryError:
-        return kind(f"{self._url} answered with {answer}, not as a schema registry. Check the path of the URL")
+        return kind(
+            f"{self._url} answered with {answer}, not as a schema registry. Check the path of the URL "
+            "(Apicurio: /apis/ccompat/v7; Confluent and Karapace: none)"
+        )
 
 
 def _is_final(status: int) -> bool:

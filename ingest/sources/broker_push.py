@@ -24,11 +24,13 @@ _UNTRUSTED: Final = "untrusted"
 _OVERSIZED: Final = "oversized"
 _CONNECTION_LIMIT: Final = "connection_limit"
 _REFUSED_CODES: Final = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
+_INVALID: Final = grpc.StatusCode.INVALID_ARGUMENT.name.lower()
+_NO_TLS: Final = "WRONG_VERSION_NUMBER"
 # gRPC's texts for a server whose identity can't be verified.
 _DISTRUST: Final = (
     "CERTIFICATE_VERIFY_FAILED",
     "Hostname Verification Check failed",
-    "WRONG_VERSION_NUMBER",  # no TLS at all
+    _NO_TLS,
     "Failed to create security handshaker",  # no certificate in the CA file
 )
 _ENDED_BY: Final = {
@@ -105,7 +107,13 @@ class BrokerPush:
             if end.reason == _UNTRUSTED and not self._last_message_s:
                 raise OperatorActionRequired(
                     f"no trusted TLS connection to {self._settings.grpc_target} ({detail}): check PIPELINE_GRPC_TARGET "
-                    "and PIPELINE_GRPC_CA_LOCATION"
+                    f"and PIPELINE_GRPC_{'TLS: the server speaks no TLS' if _NO_TLS in detail else 'CA_LOCATION'}"
+                )
+            if end.reason == _INVALID:
+                raise OperatorActionRequired(
+                    f"the brokerage rejected the subscription ({detail}): check PIPELINE_GRPC_EVENT_TYPES, "
+                    f"now {','.join(self._settings.grpc_event_types)}, and the positions in ingest.cursors, "
+                    f"{dict(positions)}"
                 )
             if end.reason == _OVERSIZED:
                 raise OperatorActionRequired(

@@ -20,8 +20,12 @@ log = logging.getLogger(__name__)
 # The partitioner of Java clients; records without a key go to a random partition.
 PARTITIONER: Final = "murmur2_random"
 
+_PERSONS_PATIENCE_S: Final = 5.0
 _SAME_ERROR_S: Final = 5.0
 _ERRORS_KEPT: Final = 20
+# "HTTP" as the first four bytes of a response, which are its size.
+_HTTP_AS_SIZE: Final = "1213486160"
+_LOCAL: Final = "make demo and broker-events stack start a Kafka on this machine and print the lines to export"
 # Timeouts of the attempts to connect: short first, so that a wrong password is reported soon.
 _ATTEMPTS_S: Final = (1.0, 2.0, 5.0)
 
@@ -128,8 +132,23 @@ def admin_client(settings: Settings, stop: threading.Event | None = None) -> Adm
             raise _NoAnswer((exception.args[0] if reason is None else reason).str()) from None
 
     address = f"Kafka at {settings.kafka_bootstrap_servers}"
-    keep_trying(address, ask, settings.start_timeout_s, (_NoAnswer,), stop)
+    try:
+        keep_trying(address, ask, settings.start_timeout_s, (_NoAnswer,), stop)
+    except RestartRequired as error:
+        is_set = "kafka_bootstrap_servers" in settings.model_fields_set
+        named = "names it" if is_set else f"is not set, so the default counts; {_LOCAL}"
+        raise RestartRequired(f"{error}. Is it running? PIPELINE_KAFKA_BOOTSTRAP_SERVERS {named}") from None
     return admin
+
+
+def answering(settings: Settings) -> Settings:
+    """Return the settings once Kafka has answered. Without START_TIMEOUT_S, waits 5 s: a person is waiting.
+
+    Raises as `admin_client`.
+    """
+    is_set = "start_timeout_s" in settings.model_fields_set
+    admin_client(settings if is_set else settings.model_copy(update={"start_timeout_s": _PERSONS_PATIENCE_S}))
+    return settings
 
 
 class _NoAnswer(Exception):
@@ -145,6 +164,9 @@ def _raise_if_distrusted(error: KafkaError) -> None:
         settings = "PIPELINE_KAFKA_SSL_CA_LOCATION, and whether the certificate names the host of the address"
     elif "SSL alert" in text:
         settings = "PIPELINE_KAFKA_SSL_CERTIFICATE_LOCATION and _KEY_LOCATION"
+    elif _HTTP_AS_SIZE in text:
+        text = "an HTTP server answers, not Kafka"
+        settings = "PIPELINE_KAFKA_BOOTSTRAP_SERVERS"
     else:
         return
     raise OperatorActionRequired(f"Kafka connection: {text}; check {settings}")

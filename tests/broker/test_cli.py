@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
 
@@ -349,6 +350,64 @@ def test_quarantine_show_of_what_is_not_there(pipeline: Pipeline, place: str) ->
     done = pipeline.command("quarantine", "show", "--", place)
     assert done.returncode == 2
     assert "Error: " in done.stderr
+
+
+WAITED_FOR = (
+    "tail raw",
+    "account ACC-1",
+    "movement T-1",
+    "alerts active",
+    "alerts list",
+    "explain e",
+    "ledger",
+    "quarantine list",
+    "quarantine show 0:0",
+    "quarantine replay --dry-run",
+    "rebuild",
+    "topics diff",
+    "offsets accept router --reason test --dry-run",
+)
+
+
+def test_a_person_waits_5_s_for_kafka(pipeline: Pipeline) -> None:
+    def ended(command: str) -> tuple[int, str, str]:
+        done = pipeline.command(*command.split(), kafka_bootstrap_servers="127.0.0.1:1", start_timeout_s="")
+        return done.returncode, done.stdout, done.stderr.splitlines()[-1]
+
+    with ThreadPoolExecutor(4) as threads:
+        for command, (code, output, line) in zip(WAITED_FOR, threads.map(ended, WAITED_FOR), strict=True):
+            assert (code, output) == (70, ""), command
+            assert "Kafka at 127.0.0.1:1 did not answer within 5 s: " in line, command
+            assert line.endswith("Is it running? PIPELINE_KAFKA_BOOTSTRAP_SERVERS names it"), command
+
+
+def test_a_misspelt_command_is_guessed(pipeline: Pipeline) -> None:
+    done = pipeline.command("taill", "raw")
+    assert done.returncode == 2
+    assert "No such command 'taill'. Did you mean tail?" in done.stderr
+
+
+def test_a_time_is_read_before_kafka_is_asked(pipeline: Pipeline) -> None:
+    done = pipeline.command("tail", "raw", "--from", "yesterday", kafka_bootstrap_servers="127.0.0.1:1")
+    assert done.returncode == 2
+    assert "'yesterday' is none of" in done.stderr
+
+
+def test_an_http_server_is_not_taken_for_kafka(pipeline: Pipeline) -> None:
+    address = pipeline.settings.schema_registry_url.split("/")[2]
+    done = pipeline.command("tail", "raw", kafka_bootstrap_servers=address)
+    assert done.returncode == 2
+    assert "an HTTP server answers, not Kafka; check PIPELINE_KAFKA_BOOTSTRAP_SERVERS" in done.stderr
+
+
+def test_a_registry_url_without_its_path_says_which(pipeline: Pipeline) -> None:
+    url = "/".join(pipeline.settings.schema_registry_url.split("/")[:3])
+    done = pipeline.command("tail", "alerts", schema_registry_url=url)
+    assert done.returncode in (0, 2)  # no record, no schema
+    done = pipeline.command("schemas", "check", schema_registry_url=url)
+    assert done.returncode == 2
+    assert "PIPELINE_SCHEMA_REGISTRY_URL: " in done.stderr
+    assert "Apicurio: /apis/ccompat/v7" in done.stderr
 
 
 def test_without_kafka_a_command_ends_with_one_line(pipeline: Pipeline) -> None:

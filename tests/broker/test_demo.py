@@ -6,11 +6,13 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
-from demo_process import PARTS, Started, descendants, gone, marked, part, started
+from demo_process import CLEAN, PARTS, Started, descendants, gone, marked, part, started
 
 REPLAY_ONE = ("--all", "--limit", "1", "--include-rejected", "--yes")
 EVENTS = Path(__file__).parents[2] / "schemas" / "events"
@@ -120,6 +122,34 @@ def test_ctrl_c_ends_a_start_cleanly(tmp_path: Path, moment: str) -> None:
     assert code == 130, run.output
     assert "Traceback" not in run.output
     assert gone(processes, 20.0) == {}
+
+
+@pytest.mark.parametrize("after_s", [0.2, 0.4, 0.8, 1.2, 1.6, 2.0, 2.6, 3.5])
+def test_ctrl_c_on_a_terminal_ends_a_start_cleanly_at_every_moment(tmp_path: Path, after_s: float) -> None:
+    """A terminal signals the whole process group, so also the Java programs that the start runs."""
+    command = [sys.executable, "-m", "broker_events.cli", "run"]
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    environment = CLEAN | {"TMPDIR": str(temporary)}
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=environment,
+        text=True,
+        start_new_session=True,
+    ) as run:
+        time.sleep(after_s)
+        os.killpg(run.pid, signal.SIGINT)
+        output, _ = run.communicate(timeout=60)
+    assert run.returncode == 130, output
+    assert "Traceback" not in output
+    assert "failed" not in output
+    deadline = time.monotonic() + 20
+    while left := [*temporary.iterdir()]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
 
 
 def test_wrong_settings_of_a_process_stop_everything_and_say_why(tmp_path: Path) -> None:
