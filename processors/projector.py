@@ -101,6 +101,7 @@ class Projector(Processor):
         for table in self._tables.values():
             table.restore(numbers, kept)
         self._active.restore(numbers, kept)
+        self._alerted.clear()
 
     def process(self, batch: RecordBatch) -> None:
         flags: Counter[tuple[Flag, str]] = Counter()
@@ -115,7 +116,7 @@ class Projector(Processor):
                         typed, record, self._tables, self._writer, self._size_limit, self._max_skew_us
                     )
                 except InvalidEvent as problem:
-                    self._reject(record, problem)
+                    self._reject(record, problem, stops=problem.reason in _STOPPING)
                     continue
                 except RegistryError as error:
                     raise RestartRequired(f"looking up a schema: {error}") from None
@@ -134,10 +135,14 @@ class Projector(Processor):
         for (flag, biz_type), count in flags.items():
             self._counter_of(flag).labels(biz_type).inc(count)
 
-    def _reject(self, record: KafkaRecord, problem: InvalidEvent) -> None:
-        """Quarantine an invalid event, or one that the operator skips. Raises RecordFailed for any other."""
+    def refuse(self, record: KafkaRecord, problem: InvalidEvent) -> None:
+        """Stop: with other topic settings the record's state and alerts can be written."""
+        self._reject(record, problem, stops=True)
+
+    def _reject(self, record: KafkaRecord, problem: InvalidEvent, *, stops: bool) -> None:
+        """Quarantine an invalid event, unless it `stops` the worker and the operator doesn't skip it: RecordFailed."""
         audit: Headers = []
-        if problem.reason in _STOPPING:
+        if stops:
             tp, offset = partition_of(record), record.offset()
             if f"{tp.topic}:{tp.partition}:{offset}" not in self._skipped:
                 # The detail of an internal error may quote the record; its traceback is in the log.

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from broker_events.native import extension
 from broker_events.processors.app import run_worker
@@ -27,6 +27,9 @@ from broker_events.schemas.catalog import RAW, Catalog, load_catalog
 from broker_events.schemas.headers import RAW_OFFSET
 from broker_events.schemas.invalid_event import InvalidEvent, Reason
 from broker_events.schemas.oversized import marked
+
+if TYPE_CHECKING:
+    from broker_events.native._native import Writer
 
 log = logging.getLogger(__name__)
 
@@ -56,9 +59,7 @@ class Router(Processor):
         self._quarantine = quarantine
         self._transaction = transaction
         self._metrics = metrics
-        self._writer = transaction.writer(routing.topics, RAW_OFFSET)
-        if self._writer is not None:
-            log.info("native passthrough is on")
+        self._writer: Writer | None = None
         self._windows: dict[int, DuplicateWindow] = {}
         self._received_ms: list[int] = []
         self._latest_ms = 0  # time up to which a typed record is accepted
@@ -74,6 +75,10 @@ class Router(Processor):
         windows, restored = self._duplicates.windows(moved)
         self._duplicates.refuse_unless_fitting({tp: positions[tp] for tp in foreign}, windows)
         self._windows = kept | windows
+        self._received_ms.clear()
+        self._writer = self._transaction.writer(self._routing.topics, RAW_OFFSET)
+        if self._writer is not None:
+            log.info("native passthrough is on")
         took = time.monotonic() - started
         self._metrics.restored.labels("duplicates").inc(restored)
         self._metrics.restore_seconds.observe(took)
@@ -132,6 +137,9 @@ class Router(Processor):
             headers += kept_headers(record)
         self._transaction.produce(route.topic, typed, key, record.partition(), headers, at_ms)
         routed[route.biz_type] += 1
+
+    def refuse(self, record: KafkaRecord, problem: InvalidEvent) -> None:
+        self._quarantine.put(self._transaction, record, problem)
 
     def before_commit(self) -> None:
         """Do nothing: records are produced at once."""

@@ -41,6 +41,8 @@ class Reason(StrEnum):
     """An event with this id and another payload was typed before."""
     TOO_LARGE = "too_large"
     """An id, or a record derived from the event, exceeds its size limit."""
+    REFUSED = "refused"
+    """Kafka refuses the record derived from the event as invalid."""
     UNDECODABLE = "undecodable"
     """A projector cannot decode the typed record."""
     INTERNAL_ERROR = "internal_error"

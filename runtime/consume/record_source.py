@@ -20,23 +20,24 @@ from mode import Service
 
 from broker_events.runtime.consume.commit_rule import CommitRule
 from broker_events.runtime.consume.failed_record import MOST_ATTEMPTS, Attempts, RecordBlocks, RecordFailed
-from broker_events.runtime.consume.fetch import fetch_of
+from broker_events.runtime.consume.fetch import Fetched, fetch_of
 from broker_events.runtime.consume.lag import SourceLag
 from broker_events.runtime.consume.offset_note import OffsetNote
-from broker_events.runtime.consume.record import Part, Partitions, RecordBatch, TopicPartition
+from broker_events.runtime.consume.record import KafkaRecord, Part, Partitions, RecordBatch, TopicPartition
 from broker_events.runtime.consume.starting_offsets import foreign_offsets, start_offsets
 from broker_events.runtime.consume.topic_identity import TopicIdentity
 from broker_events.runtime.kafka.clients import consumer_config
 from broker_events.runtime.kafka.native_client import make_client
 from broker_events.runtime.kafka.topic_reader import Committed, consumers_commits
-from broker_events.runtime.kafka.transaction import Transaction
-from broker_events.runtime.process.errors import PipelineError, RestartRequired
+from broker_events.runtime.kafka.transaction import RecordRefused, Transaction
+from broker_events.runtime.process.errors import OperatorActionRequired, PipelineError, RestartRequired
 from broker_events.runtime.process.health import Health
 from broker_events.runtime.process.memory import give_back
 from broker_events.runtime.process.metrics import Metrics
 from broker_events.runtime.process.retry import keep_trying
 from broker_events.runtime.quarantine.writer import Quarantine
 from broker_events.runtime.settings import Settings
+from broker_events.schemas.invalid_event import InvalidEvent
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,8 @@ _IDLE_POLL_S: Final = 0.1
 _LINGER_S: Final = 0.003
 # With so many records a source doesn't trickle: they are committed without a rest.
 _WORTH_A_COMMIT: Final = 10
+# While Kafka refuses a record, each further attempt has this much fewer records, down to one.
+_NARROWS: Final = 8
 # After this time without a record, skipped markers are committed in a transaction of their own.
 _SETTLED_S: Final = 1.0
 _COMMITTED_TIMEOUT_S: Final = 10.0
@@ -71,6 +74,9 @@ class Processor(Protocol):
     def process(self, batch: RecordBatch) -> None:
         """Produce the outputs of the batch's records into the open transaction. The agent calls it for each batch."""
 
+    def refuse(self, record: KafkaRecord, problem: InvalidEvent) -> None:
+        """Quarantine a record whose output Kafka refuses, or raise RecordFailed; called instead of `process`."""
+
     def before_commit(self) -> None:
         """Produce buffered records: the open transaction is about to commit."""
 
@@ -88,7 +94,9 @@ class RecordSource(Service):
     The assignor is `range`. It is eager, so the generation can't change while a transaction commits; with a cooperative
     assignor Kafka would reject that commit. It assigns partition k of all topics to one worker.
     Outputs and offsets commit in one transaction, when `CommitRule` says so. Revoked partitions are committed inside
-    the revoke callback. `ended` resolves when the source has stopped, or raises what ended it; after an error the
+    the revoke callback. Where Kafka refuses an output for what it is, the source aborts, reads again from the committed
+    offsets with fewer records per transaction, and passes the single record that is refused to `Processor.refuse`.
+    `ended` resolves when the source has stopped, or raises what ended it; after an error the
     process must end.
     """
 
@@ -140,11 +148,14 @@ class RecordSource(Service):
         self._committed_at = 0.0  # monotonic
         self._committed: dict[TopicPartition, int] = {}  # at this worker's last commit or assignment
         self._attempts: dict[TopicPartition, Attempts] = {}  # at a record that stopped a worker, not yet passed
+        self._refused: dict[tuple[TopicPartition, int], InvalidEvent] = {}  # records whose output Kafka refuses
         self._leaving = False
         self._commit_rule = CommitRule(
             settings.commit_interval_ms / 1000, settings.transaction_records, settings.transaction_timeout_ms / 1000
         )
         self._read = 0  # records of the open transaction
+        self._given: dict[TopicPartition, int] = {}  # last offset of each partition in the open transaction
+        self._most_records = settings.transaction_records
         self._lag = SourceLag(self._consumer, metrics)
         self._identity = TopicIdentity(settings, topics)
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -160,16 +171,12 @@ class RecordSource(Service):
             while not self._is_to_stop():
                 self._health.beat()
                 patience_s = max(self._rest_s(), _LINGER_S) if self._transaction.is_open else _IDLE_POLL_S
-                fetched = self._fetch.fetch(patience_s, BATCH_RECORDS, BATCH_BYTES)
+                fetched = self._fetch.fetch(patience_s, min(BATCH_RECORDS, self._most_records), BATCH_BYTES)
                 await asyncio.sleep(0)  # lets other tasks run
-                for part in fetched.parts if fetched is not None else ():
-                    await self._process(part)
-                    if self._commit_is_due(part.partitions):
-                        self._commit()
-                if fetched is not None:
-                    self._step_over_markers(fetched.ends)
-                elif self._is_worth_a_commit():
-                    self._commit()
+                try:
+                    await self._take(fetched)
+                except RecordRefused as refused:
+                    self._narrow(refused)
                 if self._lag.is_due():
                     self._look_at_topics()
             self._health.not_ready("stopping")
@@ -183,6 +190,16 @@ class RecordSource(Service):
             else:
                 self.ended.set_result(None)
 
+    async def _take(self, fetched: Fetched | None) -> None:
+        for part in fetched.parts if fetched is not None else ():
+            await self._process(part)
+            if self._commit_is_due(part.partitions):
+                self._commit()
+        if fetched is not None:
+            self._step_over_markers(fetched.ends)
+        elif self._is_worth_a_commit():
+            self._commit()
+
     def _is_to_stop(self) -> bool:
         """Poll the stop event here: a task awaiting it can't run while a commit blocks the loop."""
         return self.should_stop or self._stop_asked.is_set() or self._quarantine.end_of_work is not None
@@ -192,7 +209,9 @@ class RecordSource(Service):
         partitions = part.partitions
         self._check_that_they_advance(partitions)
         self._transaction.begin()
-        batch = RecordBatch(partitions, asyncio.get_running_loop().create_future())
+        self._read += sum(map(len, partitions.values()))
+        self._given |= {tp: records[-1].offset() for tp, records in partitions.items()}
+        batch = RecordBatch(self._acceptable(partitions), asyncio.get_running_loop().create_future())
         await self._channel.put(batch)
         await batch.done
         self._quarantine.end_batch(partitions)
@@ -206,8 +225,46 @@ class RecordSource(Service):
             self._metrics.consumed.labels(topic).inc(count)
             self._metrics.consumed_bytes.labels(topic).inc(part.sizes[topic])
         self._metrics.batch_records.observe(counts.total())
-        self._read += counts.total()
         self._transaction.poll()
+
+    def _acceptable(self, partitions: Partitions) -> Partitions:
+        """Return the records whose output Kafka has not refused; pass the others to the processor's `refuse`."""
+        if not self._refused:
+            return partitions
+        left: dict[TopicPartition, list[KafkaRecord]] = {}
+        for tp, records in partitions.items():
+            for record in records:
+                if (problem := self._refused.get((tp, record.offset()))) is None:
+                    left.setdefault(tp, []).append(record)
+                else:
+                    self._processor.refuse(record, problem)
+        return left
+
+    def _narrow(self, refused: RecordRefused) -> None:
+        """Abort, and read again from the committed offsets until the refused record is alone in its transaction.
+
+        The state of what was read is restored: it contains the aborted records.
+        """
+        self._transaction.start_over()
+        given, read = self._given, self._read
+        if read > 1:
+            self._most_records = max(min(read, BATCH_RECORDS) // _NARROWS, 1)
+            log.warning("%s; reading again with at most %d records per transaction", refused, self._most_records)
+        else:
+            [at] = given.items()
+            if at in self._refused:
+                raise OperatorActionRequired(
+                    f"{refused}: it is the quarantine record. Compare the topics: broker-events topics diff"
+                )
+            log.warning("%s[%d]@%d: %s", *at[0], at[1], refused)
+            self._refused[at] = refused.problem
+        self._next_offsets.clear()
+        self._start_transaction_over()
+        self._restoring()
+        self._fetch.revoke()
+        self._consumer.unassign()
+        positions = {tp: self._committed[tp] for tp in self._assigned}
+        self._begin_at(positions, positions.keys() - given, set())
 
     def _check_that_they_advance(self, partitions: Partitions) -> None:
         """Raise RestartRequired for a batch that begins below its partition's position."""
@@ -235,7 +292,7 @@ class RecordSource(Service):
     def _commit_is_due(self, processed: Partitions) -> bool:
         age_s = time.monotonic() - self._transaction.opened_at
         at_end = self._rest_s() <= 0 and all(self._lag.is_at_end(tp, self._next_offsets[tp]) for tp in processed)
-        return self._commit_rule.is_due(age_s, self._read, at_end=at_end)
+        return self._read >= self._most_records or self._commit_rule.is_due(age_s, self._read, at_end=at_end)
 
     def _is_worth_a_commit(self) -> bool:
         """Whether an idle source has an open transaction to commit, or has skipped markers for `_SETTLED_S`."""
@@ -271,8 +328,10 @@ class RecordSource(Service):
             self._metrics.transactions.labels("failed").inc()
             raise
         self._committed.update(self._next_offsets)
+        self._refused = {at: problem for at, problem in self._refused.items() if at[1] >= self._committed[at[0]]}
+        self._most_records = min(self._most_records * 2, self._settings.transaction_records)
         self._next_offsets.clear()
-        self._read = 0
+        self._start_transaction_over()
         self._committed_at = time.monotonic()
         self._commit_rule.committed(self._committed_at - started)
         self._processor.after_commit()
@@ -280,17 +339,24 @@ class RecordSource(Service):
         self._metrics.transaction_seconds.observe(time.monotonic() - self._transaction.opened_at)
         self._metrics.commit_seconds.observe(time.monotonic() - started)
 
+    def _start_transaction_over(self) -> None:
+        self._read = 0
+        self._given = {}
+
     def _to_commit(self, tp: TopicPartition, offset: int) -> confluent_kafka.TopicPartition:
         """Return the offset with its note: the topic id, and the failed attempts at a record that is not passed yet."""
         failed_offset, attempts = self._attempts.get(tp, (None, None))
         note = OffsetNote(topic_id=self._identity.ids[tp.topic], failed_offset=failed_offset, attempts=attempts)
         return confluent_kafka.TopicPartition(*tp, offset, metadata=note.encode())
 
+    def _restoring(self) -> None:
+        self._health.beat(_RESTORE_LIMIT_S)
+        self._health.not_ready("restoring")
+
     def _on_assign(self, _: Consumer, assigned: list[confluent_kafka.TopicPartition]) -> None:
         if self._leaving:  # close() may deliver a pending assignment
             return
-        self._health.beat(_RESTORE_LIMIT_S)
-        self._health.not_ready("restoring")
+        self._restoring()
         # Blocks until the last owner's transaction has ended: its offsets are pending until then (KIP-447).
         wanted = [TopicPartition(tp.topic, tp.partition) for tp in assigned]
 
@@ -315,10 +381,17 @@ class RecordSource(Service):
         positions = start_offsets(self._settings, self._group, offsets, self._outputs, self._stop_asked)
         unmoved = {tp for tp, offset in positions.items() if self._committed.get(tp) == offset}
         self._assigned, self._committed = set(positions), positions
+        self._refused.clear()
         self._metrics.rebalances.labels("assigned").inc()
         self._metrics.assigned.set(len(positions))
+        self._begin_at(positions, unmoved, foreign - unmoved)
+
+    def _begin_at(
+        self, positions: Mapping[TopicPartition, int], unmoved: set[TopicPartition], foreign: set[TopicPartition]
+    ) -> None:
+        """Restore the state at these positions of all assigned partitions, and read from there."""
         self._lag.assign(positions)
-        self._processor.restore(positions, unmoved, foreign - unmoved)
+        self._processor.restore(positions, unmoved, foreign)
         give_back()
         self._fetch.assign(positions)
         self._consumer.assign([confluent_kafka.TopicPartition(*tp, offset) for tp, offset in positions.items()])

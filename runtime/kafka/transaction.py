@@ -16,6 +16,7 @@ from broker_events.runtime.kafka.native_client import make_client
 from broker_events.runtime.kafka.watchdog import Watchdog
 from broker_events.runtime.process.errors import Fenced, PipelineError, RestartRequired
 from broker_events.runtime.settings import Settings
+from broker_events.schemas.invalid_event import InvalidEvent, Reason
 
 if TYPE_CHECKING:
     from broker_events.native._native import Writer
@@ -27,6 +28,13 @@ _FENCED: Final = {
     KafkaError.PRODUCER_FENCED,
     KafkaError.INVALID_PRODUCER_EPOCH,
 }
+# Kafka refuses a record for what it is; another attempt would end the same way.
+_REFUSALS: Final = {
+    KafkaError.MSG_SIZE_TOO_LARGE: Reason.TOO_LARGE,
+    KafkaError.RECORD_LIST_TOO_LARGE: Reason.TOO_LARGE,
+    KafkaError.INVALID_TIMESTAMP: Reason.BAD_TIME,
+    KafkaError.INVALID_RECORD: Reason.REFUSED,
+}
 _ABORT_TIMEOUT_S: Final = 2.0
 # A call that exceeds its timeout by this much hangs. When a Kafka broker dies and leaves the metadata, librdkafka 2.16
 # may wait for it without limit (confluentinc/librdkafka#5511).
@@ -34,12 +42,24 @@ _HANGS_AFTER_S: Final = 2.0
 _TELLS_WITHIN_S: Final = 1.0
 
 
+class RecordRefused(RestartRequired):
+    """Kafka refuses a record of the open transaction for what it is. The transaction must be aborted.
+
+    One record can make Kafka refuse the batch that it was sent in.
+    """
+
+    def __init__(self, text: str, problem: InvalidEvent) -> None:
+        """`problem`: for quarantine."""
+        super().__init__(text)
+        self.problem = problem
+
+
 class Transaction:
     """The open transaction of one worker, identified by a transactional id that no other live worker has.
 
     It takes records of up to `size_factor` times `max_message_bytes`. Not thread-safe. The process must end after any
-    error raised here: Kafka aborts the transaction, and only a new process can know what is committed. If a call hangs,
-    the watchdog ends the process.
+    error raised here but RecordRefused: Kafka aborts the transaction, and only a new process can know what is
+    committed. If a call hangs, the watchdog ends the process.
     """
 
     def __init__(
@@ -54,14 +74,18 @@ class Transaction:
         self._committed_at: str | None = None  # UTC, for people
         self._timeout_s = settings.transaction_timeout_ms / 1000
         self._start_timeout_s = settings.start_timeout_s
-        config = producer_config(
+        self._config = producer_config(
             settings,
             transactional_id=transactional_id,
             transaction_timeout_ms=settings.transaction_timeout_ms,
             message_max_bytes=settings.max_message_bytes * size_factor,
         )
-        self._producer, self._client = make_client(Producer, config, native_passthrough=native_passthrough)
+        self._native_passthrough = native_passthrough
+        self._make_producer()
         self._watchdog = Watchdog()
+
+    def _make_producer(self) -> None:
+        self._producer, self._client = make_client(Producer, self._config, native_passthrough=self._native_passthrough)
 
     def init(self) -> None:
         """Fence an older worker of the same transactional id and let its open transaction end.
@@ -96,7 +120,8 @@ class Transaction:
         """Add a record to the open transaction; partition -1 lets the partitioner choose by key.
 
         `timestamp` is the record's create time in ms since the epoch, 0 for now; `delivered` gets the delivery report.
-        Blocks while the producer's queue is full. Raises RestartRequired if the record is rejected (too large).
+        Blocks while the producer's queue is full. Raises RecordRefused if this record is too large, or if Kafka has
+        refused an earlier one.
         """
         while True:
             try:
@@ -105,7 +130,7 @@ class Transaction:
             except BufferError:
                 self._serve(0.1)
             except KafkaException as error:
-                raise self._restart("produce", error) from None
+                raise self._restart("produce", self._first_error(error)) from None
             else:
                 self.records += 1
                 return
@@ -153,7 +178,8 @@ class Transaction:
         """Commit everything produced, and `offsets` (next offset to read) for the consumer `group` metadata.
 
         Calls `verify` after sending the offsets; nothing commits if it raises.
-        Survives Kafka outages that are shorter than the transaction timeout. Raises Fenced or RestartRequired.
+        Survives Kafka outages that are shorter than the transaction timeout. Raises Fenced, RecordRefused or
+        RestartRequired.
         """
         began = time.monotonic()
         if offsets:
@@ -189,11 +215,28 @@ class Transaction:
         if self.is_open:
             self.is_open = False
             try:
-                with self._watchdog.limit("abort_transaction", _ABORT_TIMEOUT_S + _HANGS_AFTER_S):
-                    self._producer.purge()
-                    self._producer.abort_transaction(_ABORT_TIMEOUT_S)
+                self._abort()
             except KafkaException as error:
                 log.warning("abort_transaction: %s; Kafka aborts it after its timeout", error)
+
+    def start_over(self) -> None:
+        """Abort the open transaction after RecordRefused, and go on with a new producer. Ask for `writer` again.
+
+        Kafka would reject the old producer's next record: the refused ones are missing in its sequence. Raises Fenced
+        or RestartRequired.
+        """
+        try:
+            self._abort()
+        except KafkaException as error:
+            raise self._restart("abort_transaction", error) from None
+        self.is_open = False
+        self._make_producer()
+        self.init()
+
+    def _abort(self) -> None:
+        with self._watchdog.limit("abort_transaction", _ABORT_TIMEOUT_S + _HANGS_AFTER_S):
+            self._producer.purge()
+            self._producer.abort_transaction(_ABORT_TIMEOUT_S)
 
     def _until_done(self, call: str, attempt: Callable[[float], Any], timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
@@ -226,6 +269,18 @@ class Transaction:
                 return found
         return None
 
+    def _first_error(self, exception: KafkaException) -> KafkaException:
+        """Return the error of a produce call, or the earlier one after which the transaction takes no record.
+
+        librdkafka names that one only where it refuses a commit.
+        """
+        if exception.args[0].code() == KafkaError._STATE:  # noqa: SLF001 (the public name of a client-side code)
+            try:
+                self._producer.commit_transaction(_TELLS_WITHIN_S)
+            except KafkaException as earlier:
+                return earlier
+        return exception
+
     def _restart(self, call: str, exception: KafkaException) -> PipelineError:
         error: KafkaError = exception.args[0]
         if error.code() == KafkaError._FATAL:  # noqa: SLF001 (the public name of a client-side code)
@@ -234,11 +289,9 @@ class Transaction:
             return self._fenced(call, error)
         if error.code() == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
             return refused(f"Write on transactional-id {self.transactional_id} ({error.str()})")
-        if error.code() == KafkaError.INVALID_TIMESTAMP:
-            return RestartRequired(
-                f"{call}: {error.str()} ({error.name()}): a record's time is too far from the cluster's. Compare the "
-                "clocks of this machine and of the bridge's with the cluster's"
-            )
+        if (reason := _REFUSALS.get(error.code())) is not None:
+            text = f"Kafka refuses the derived record: {error.str()} ({error.name()})"
+            return RecordRefused(f"{call}: {text}", InvalidEvent(reason, "", text))
         return RestartRequired(f"{call}: {error.str()} ({error.name()})")
 
     def _fenced(self, call: str, error: KafkaError) -> PipelineError:

@@ -50,9 +50,9 @@ class StateTable(Generic[R]):
     def restore(self, partitions: set[int], kept: set[int]) -> None:
         """Replace the held partitions by these. Reads all except `kept` from the topic, to its end.
 
-        Raises RestartRequired if changes are uncommitted, and Stopped if `stop` ended it early.
+        Raises RestartRequired if kept partitions have uncommitted changes, and Stopped if `stop` ended it early.
         """
-        if not all(states.is_settled for states in self._partitions.values()):
+        if not all(states.is_settled for number, states in self._partitions.items() if number in kept):
             raise RestartRequired(f"{self._topic} has changes that no transaction contains")
         started = time.monotonic()
         numbers = sorted(partitions - kept)

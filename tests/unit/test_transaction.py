@@ -9,9 +9,10 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 import broker_events.runtime.kafka.transaction
-from broker_events.runtime.kafka.transaction import Transaction
+from broker_events.runtime.kafka.transaction import RecordRefused, Transaction
 from broker_events.runtime.process.errors import Fenced, RestartRequired
 from broker_events.runtime.settings import Settings
+from broker_events.schemas.invalid_event import Reason
 
 
 class Queue:
@@ -66,6 +67,28 @@ def test_a_fatal_error_that_a_poll_meets(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(broker_events.runtime.kafka.transaction, "Producer", lambda _config: Unusable(1))
     with pytest.raises(Fenced, match="poll: another process has taken over the transactional id"):
         Transaction(Settings(), "broker.router.a").poll()
+
+
+class Refusing:
+    """A producer whose transaction has met a refused record: it names the record's error where a commit is tried."""
+
+    def begin_transaction(self) -> None:
+        pass
+
+    def produce(self, *_record: object) -> None:
+        raise KafkaException(KafkaError(KafkaError._STATE))
+
+    def commit_transaction(self, _timeout_s: float) -> None:
+        raise KafkaException(KafkaError(KafkaError.INVALID_TIMESTAMP, "too far", txn_requires_abort=True))
+
+
+def test_a_refused_record_is_known_at_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(broker_events.runtime.kafka.transaction, "Producer", lambda _config: Refusing())
+    transaction = Transaction(Settings(), "broker.router.a")
+    transaction.begin()
+    with pytest.raises(RecordRefused, match="produce: Kafka refuses the derived record: too far") as refused:
+        transaction.produce("topic", b"", b"")
+    assert refused.value.problem.reason is Reason.BAD_TIME
 
 
 @pytest.mark.parametrize("suspended_s", [0.0, 2.0], ids=["running", "suspended"])
