@@ -17,7 +17,7 @@ from broker_events.runtime.consume.record import KafkaRecord, KafkaRecords, Reco
 from broker_events.runtime.consume.record_source import Processor
 from broker_events.runtime.events.duplicate_window import DuplicateWindow
 from broker_events.runtime.kafka.clients import Headers
-from broker_events.runtime.kafka.topics import MOST_AHEAD_MS, typed_size_limit
+from broker_events.runtime.kafka.topics import typed_size_limit
 from broker_events.runtime.kafka.transaction import Transaction
 from broker_events.runtime.process.metrics import Metrics
 from broker_events.runtime.quarantine.reader import QuarantineReader
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NAME: Final = "router"
-# Kafka rejects a record further ahead of its clock, and with it the whole transaction; clocks may differ.
-_MOST_AHEAD_MS: Final = MOST_AHEAD_MS - 300_000
 
 
 class Router(Processor):
@@ -62,7 +60,6 @@ class Router(Processor):
         self._writer: Writer | None = None
         self._windows: dict[int, DuplicateWindow] = {}
         self._received_ms: list[int] = []
-        self._latest_ms = 0  # time up to which a typed record is accepted
         self._duplicate_keys = 0
 
     def restore(
@@ -87,9 +84,6 @@ class Router(Processor):
     def process(self, batch: RecordBatch) -> None:
         routed: Counter[str] = Counter()
         duplicates: Counter[str] = Counter()
-        self._latest_ms = round(time.time() * 1000) + _MOST_AHEAD_MS
-        if self._writer is not None:
-            self._writer.take_until(self._latest_ms)
         for tp, records in batch.partitions.items():
             self._received_ms.append(records[0].timestamp()[1])
             self._process_partition(tp.partition, records, routed, duplicates)
@@ -118,7 +112,8 @@ class Router(Processor):
     ) -> None:
         key, at_ms = record.key(), record.timestamp()[1]
         try:
-            if not 0 < at_ms <= self._latest_ms:
+            # A time too far ahead is for Kafka to refuse (`refuse`): this machine's clock may be wrong.
+            if at_ms <= 0:
                 raise InvalidEvent(Reason.BAD_TIME, "", f"no topic accepts the raw record's time {at_ms} ms")
             route, typed, has_kept = self._routing.type(record.value(), key, window)
         except InvalidEvent as problem:

@@ -17,7 +17,6 @@ use std::collections::HashMap;
 use std::ffi::{c_char, c_int, c_void, CStr, CString};
 use std::ptr::{null, null_mut};
 use std::slice::from_raw_parts;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -524,7 +523,6 @@ pub struct Writer {
     client: Py<Client>,
     topics: Vec<CString>,
     offset_header: CString,
-    latest_ms: AtomicI64,
 }
 
 #[pymethods]
@@ -533,20 +531,14 @@ impl Writer {
     #[new]
     fn new(client: Py<Client>, topics: Vec<String>, offset_header: String) -> PyResult<Self> {
         let topics = topics.into_iter().map(CString::new).collect::<Result<_, _>>()?;
-        Ok(Writer { client, topics, offset_header: CString::new(offset_header)?, latest_ms: AtomicI64::new(i64::MAX) })
-    }
-
-    /// Take no record with a later time (ms since the epoch): Kafka would reject it, and the transaction fails.
-    fn take_until(&self, latest_ms: i64) {
-        self.latest_ms.store(latest_ms, Ordering::Relaxed);
+        Ok(Writer { client, topics, offset_header: CString::new(offset_header)? })
     }
 }
 
 impl Writer {
-    /// Whether Kafka accepts this record's time. librdkafka would replace 0 by the current time.
+    /// Whether the record has a time. librdkafka would replace 0 by the current time.
     pub fn takes(&self, source: &Owned) -> bool {
-        let at_ms = FUNCTIONS.get().map_or(0, |kafka| source.timestamp(kafka).1);
-        at_ms > 0 && at_ms <= self.latest_ms.load(Ordering::Relaxed)
+        FUNCTIONS.get().is_some_and(|kafka| source.timestamp(kafka).1 > 0)
     }
 
     /// Produce a record with the partition and time of `source`. False if librdkafka rejects it, or if `source` has

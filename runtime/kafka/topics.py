@@ -35,7 +35,7 @@ _OVERHEAD_BYTES: Final = 1024
 _QUARANTINE_BYTES: Final = MAX_ID_BYTES + 8192
 _REQUEST_TIMEOUT_S: Final = 15.0
 # How far a record's time may be ahead of Kafka's clock: Kafka's default since 3.6.
-MOST_AHEAD_MS: Final = 3_600_000
+_MOST_AHEAD_MS: Final = 3_600_000
 # Settings that can't be altered without changing what consumers see.
 _FIXED: Final = ("partitions", "cleanup.policy")
 # Workers require these as planned, and `_AT_LEAST` at or above the plan.
@@ -95,7 +95,7 @@ def plan_topics(catalog: Catalog, settings: Settings) -> tuple[TopicPlan, ...]:
             # A derived record keeps the time of its source: Kafka must accept any age.
             "message.timestamp.type": "LogAppendTime" if topic.append_time else "CreateTime",
             "message.timestamp.before.max.ms": str(2**63 - 1),
-            "message.timestamp.after.max.ms": str(MOST_AHEAD_MS),
+            "message.timestamp.after.max.ms": str(_MOST_AHEAD_MS),
         }
         if topic.cleanup == "compact":
             # A reader that was away for a week still sees the tombstones.

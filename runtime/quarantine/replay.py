@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, Self
 
 from broker_events.runtime.consume.record import KafkaRecord
 from broker_events.runtime.kafka.clients import Headers
+from broker_events.runtime.kafka.cluster_clock import ClusterClock
 from broker_events.runtime.kafka.topic_reader import read_to_end, topic_partitions
 from broker_events.runtime.kafka.transaction import Transaction
 from broker_events.runtime.settings import Settings
@@ -92,6 +93,7 @@ class Replay:
         self._codec = codec
         self._note = note
         self._audit_topic = settings.topic(RECOVERIES)
+        self._max_skew_s = settings.max_clock_skew_s
         self._transaction = Transaction(settings, f"{settings.topic_prefix}.replay")
 
     def __enter__(self) -> Self:
@@ -104,14 +106,19 @@ class Replay:
     def send(self, batch: Iterable[Quarantined]) -> None:
         """Write the rejected records unchanged to their topic and partition, and commit.
 
-        Raises Fenced if another replay has started, otherwise OperatorActionRequired or RestartRequired.
+        Raises Fenced if another replay has started, otherwise OperatorActionRequired (also if this machine's clock is
+        not the cluster's) or RestartRequired.
         """
+        clock = ClusterClock(self._max_skew_s)
         self._transaction.begin()
         for quarantined in batch:
             event = quarantined.event
             headers = replay_headers(quarantined, self.recovery_id)
             self._transaction.produce(event.topic, event.value, event.key, event.partition, headers)
-            self._transaction.produce(self._audit_topic, self._codec.encode(self._audit(quarantined)), quarantined.name)
+            audit = self._codec.encode(self._audit(quarantined))
+            self._transaction.produce(self._audit_topic, audit, quarantined.name, delivered=clock.sent())
+        self._transaction.await_reports()
+        clock.verify()  # a replayed record's time is this machine's
         self._transaction.commit()
 
     def _audit(self, quarantined: Quarantined) -> QuarantineRecovery:

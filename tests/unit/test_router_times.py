@@ -1,4 +1,4 @@
-"""Both paths quarantine a raw record whose time a typed topic would reject."""
+"""The time of a raw record: only none at all is quarantined, whatever this machine's clock says."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ HOUR_MS = 3_600_000
 
 @pytest.mark.parametrize(
     ("at_ms", "is_typed"),
-    [(-HOUR_MS, True), (HOUR_MS // 2, True), (HOUR_MS, False), (48 * HOUR_MS, False), (None, False)],
+    [(-HOUR_MS, True), (HOUR_MS, True), (48 * HOUR_MS, True), (None, False)],
 )
-def test_a_record_ahead_of_time(at_ms: int | None, is_typed: bool) -> None:  # noqa: FBT001 (expected by the case)
+def test_a_record_ahead_of_this_machines_clock(at_ms: int | None, is_typed: bool) -> None:  # noqa: FBT001 (expected by the case)
     settings = Settings()
     routing = Routing(CATALOG.events, dict.fromkeys(CATALOG.topics, 7), settings.topic, 10**7)
     quarantine, transaction = Mock(), Mock(**{"writer.return_value": None})
