@@ -50,10 +50,11 @@ def accept(*, app: str, offsets: dict[tuple[str, int], int], reason: str, dry_ru
     """Accept offsets of a group that no worker has committed.
 
     A worker rejects offsets that it did not commit if they would repeat or skip records, and offsets of a topic that
-    was recreated. This command accepts the group's current offsets, or sets the given ones. Topics are named without
-    the prefix. Other partitions keep their offsets. Records before an offset are never processed; records from it on
-    are, even if their outputs exist. User and reason are stored with the offset until the next commit, and the worker
-    logs them. Stop all workers of the group first.
+    was recreated. This command accepts the group's current offsets, or sets the given ones. A topic without an offset
+    is read from its first record if the group has offsets of other topics. Topics are named without the prefix. Other
+    partitions keep their offsets. Records before an offset are never processed; records from it on are, even if their
+    outputs exist. User and reason are stored with the offset until the next commit, and the worker logs them. Stop all
+    workers of the group first.
 
     Exit codes: 0 set, 2 the group has members, an offset is outside its topic, or a permission is missing.
 
@@ -71,7 +72,9 @@ def accept(*, app: str, offsets: dict[tuple[str, int], int], reason: str, dry_ru
     partitions = [tp for topic in topics for tp in topic_partitions(settings, topic)]
     present = {tp: at for tp, at in committed_offsets(settings, group, partitions).items() if at is not None}
     given = {TopicPartition(settings.topic(topic), number): offset for (topic, number), offset in offsets.items()}
-    wanted: dict[TopicPartition, int] = given or present
+    numbers = {tp.partition for tp in present}
+    lost = [tp for tp in partitions if tp.partition in numbers and tp not in present]
+    wanted: dict[TopicPartition, int] = given or present | first_offsets(settings, lost)
     if unknown := sorted(wanted.keys() - {*partitions}):
         raise OperatorActionRequired(f"{unknown[0].topic}[{unknown[0].partition}]: {app}s read no such partition")
     firsts, ends = first_offsets(settings, wanted), end_offsets(settings, wanted)

@@ -146,6 +146,7 @@ class RecordSource(Service):
         self._next_offsets: dict[TopicPartition, int] = {}  # to be committed
         self._active_at = 0.0  # monotonic, time of the last batch
         self._committed_at = 0.0  # monotonic
+        self._unknown: dict[TopicPartition, int] = {}  # assigned without an offset; to be committed with the others
         self._committed: dict[TopicPartition, int] = {}  # at this worker's last commit or assignment
         self._attempts: dict[TopicPartition, Attempts] = {}  # at a record that stopped a worker, not yet passed
         self._refused: dict[tuple[TopicPartition, int], InvalidEvent] = {}  # records whose output Kafka refuses
@@ -171,7 +172,7 @@ class RecordSource(Service):
             while not self._is_to_stop():
                 self._health.beat()
                 patience_s = max(self._rest_s(), _LINGER_S) if self._transaction.is_open else _IDLE_POLL_S
-                fetched = self._fetch.fetch(patience_s, min(BATCH_RECORDS, self._most_records), BATCH_BYTES)
+                fetched = self._fetched(patience_s)
                 await asyncio.sleep(0)  # lets other tasks run
                 try:
                     await self._take(fetched)
@@ -189,6 +190,14 @@ class RecordSource(Service):
                 self.ended.set_exception(end_of_work)
             else:
                 self.ended.set_result(None)
+
+    def _fetched(self, patience_s: float) -> Fetched | None:
+        try:
+            return self._fetch.fetch(patience_s, min(BATCH_RECORDS, self._most_records), BATCH_BYTES)
+        except RestartRequired:
+            if self._assigned:  # an offset out of range may be that of a former topic
+                self._identity.verify(self._identity.ask())
+            raise
 
     async def _take(self, fetched: Fetched | None) -> None:
         for part in fetched.parts if fetched is not None else ():
@@ -295,9 +304,10 @@ class RecordSource(Service):
         return self._read >= self._most_records or self._commit_rule.is_due(age_s, self._read, at_end=at_end)
 
     def _is_worth_a_commit(self) -> bool:
-        """Whether an idle source has an open transaction to commit, or has skipped markers for `_SETTLED_S`."""
+        """Whether an idle source has an open transaction to commit, or for `_SETTLED_S` nothing but offsets."""
         settled = time.monotonic() - self._active_at > _SETTLED_S
-        return (self._transaction.is_open and self._rest_s() <= 0) or (settled and bool(self._next_offsets))
+        has_offsets = bool(self._next_offsets or self._unknown)
+        return (self._transaction.is_open and self._rest_s() <= 0) or (settled and has_offsets)
 
     def _rest_s(self) -> float:
         """How long a source whose events come one by one still rests before its next commit; 0 or less: no longer."""
@@ -318,7 +328,7 @@ class RecordSource(Service):
         self._attempts = {
             tp: attempts for tp, attempts in self._attempts.items() if self._next_offsets.get(tp, 0) <= attempts.offset
         }
-        offsets = [self._to_commit(tp, offset) for tp, offset in self._next_offsets.items()]
+        offsets = [self._to_commit(tp, offset) for tp, offset in (self._unknown | self._next_offsets).items()]
         asked = self._identity.ask()  # answered while the offsets are sent
         try:
             self._transaction.commit(
@@ -331,6 +341,7 @@ class RecordSource(Service):
         self._refused = {at: problem for at, problem in self._refused.items() if at[1] >= self._committed[at[0]]}
         self._most_records = min(self._most_records * 2, self._settings.transaction_records)
         self._next_offsets.clear()
+        self._unknown = {}
         self._start_transaction_over()
         self._committed_at = time.monotonic()
         self._commit_rule.committed(self._committed_at - started)
@@ -381,6 +392,7 @@ class RecordSource(Service):
         positions = start_offsets(self._settings, self._group, offsets, self._outputs, self._stop_asked)
         unmoved = {tp for tp, offset in positions.items() if self._committed.get(tp) == offset}
         self._assigned, self._committed = set(positions), positions
+        self._unknown = {tp: positions[tp] for tp, offset in offsets.items() if offset < 0}
         self._refused.clear()
         self._metrics.rebalances.labels("assigned").inc()
         self._metrics.assigned.set(len(positions))
@@ -403,6 +415,7 @@ class RecordSource(Service):
             self._commit()
         self._fetch.revoke()
         self._next_offsets.clear()
+        self._unknown = {}
         self._assigned.clear()
         self._metrics.rebalances.labels("revoked").inc()
         self._metrics.assigned.set(0)
@@ -446,8 +459,9 @@ class RecordSource(Service):
         self._attempts[tp] = Attempts(failed.offset, failed.attempt)
         try:
             self._transaction.begin()
+            offsets = self._unknown | {tp: self._committed[tp]}
             self._transaction.commit(
-                [self._to_commit(tp, self._committed[tp])], self._consumer.consumer_group_metadata()
+                [self._to_commit(*offset) for offset in offsets.items()], self._consumer.consumer_group_metadata()
             )
         except Exception as error:  # noqa: BLE001 (the first error is the one to report)
             self._transaction.abort()

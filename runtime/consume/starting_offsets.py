@@ -53,8 +53,8 @@ def start_offsets(
     """Return the offset to begin at by partition: the committed one, or 0 if the group has none (negative).
 
     `outputs`: topics that only this group writes, into the partition number that a record came from. Raises
-    OperatorActionRequired if starting would skip records (retention deleted them) or write them again (the group's
-    offsets expired, but its outputs exist): an operator must decide.
+    OperatorActionRequired if starting would skip records (retention deleted them), write them again (the group's
+    offsets expired, but its outputs exist), or if a topic has lost its offset alone: an operator must decide.
     """
     firsts, ends = first_offsets(settings, committed, stop), end_offsets(settings, committed, stop)
     for tp, offset in committed.items():
@@ -65,7 +65,16 @@ def start_offsets(
                 "unread records are gone. Find out what happened to them, then set the group's offset with "
                 "kafka-consumer-groups --reset-offsets"
             )
-    unread = {tp.partition for tp in committed} - {tp.partition for tp, offset in committed.items() if offset >= 0}
+    known = {tp.partition for tp, offset in committed.items() if offset >= 0}
+    # A worker commits an offset of every topic at once.
+    if lost := sorted(tp for tp, offset in committed.items() if offset < 0 and tp.partition in known):
+        topic, number = lost[0]
+        raise OperatorActionRequired(
+            f"{topic}[{number}]: the group {group} has offsets of other topics in this partition and none of this one: "
+            "the topic was deleted and created again, or this version is the first to read it. See "
+            "docs/how-to/runbook.md, A worker refuses its offsets"
+        )
+    unread = {tp.partition for tp in committed} - known
     for records in read_to_end(
         settings, {TopicPartition(topic, number): 0 for number in unread for topic in outputs}, stop=stop
     ):

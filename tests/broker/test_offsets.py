@@ -130,15 +130,48 @@ def test_an_offset_that_somebody_has_moved(pipeline: Pipeline, admin: AdminClien
         assert router.stop() == 0
 
 
-def test_a_topic_that_is_created_again_while_it_is_read(pipeline: Pipeline, admin: AdminClient) -> None:
-    [plan] = [plan for plan in plan_topics(load_catalog(), pipeline.settings) if plan.name.endswith(".raw")]
+def create_again(pipeline: Pipeline, admin: AdminClient, name: str) -> None:
+    """Delete a topic with its records and create it empty."""
+    [plan] = [plan for plan in plan_topics(load_catalog(), pipeline.settings) if plan.name.endswith(name)]
+    admin.delete_topics([plan.name])[plan.name].result()
+    eventually(lambda: plan.name not in admin.list_topics(timeout=10).topics)
+    admin.create_topics([NewTopic(plan.name, 1, 1, config=plan.config)])[plan.name].result()
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_raw_is_created_again(pipeline: Pipeline, admin: AdminClient, *, runs: bool) -> None:
     pipeline.produce_all("raw", [("ACC-1", credit(f"e{number}")) for number in range(5)])
     with pipeline.worker("router") as router:
         pipeline.wait_for("event.credit", 5)
-        admin.delete_topics([plan.name])[plan.name].result()
-        eventually(lambda: plan.name not in admin.list_topics(timeout=10).topics)
-        admin.create_topics([NewTopic(plan.name, 1, 1, config=plan.config)])[plan.name].result()
-        pipeline.produce_all("raw", [("ACC-1", credit(f"n{number}")) for number in range(50)])
-        assert router.wait() in (2, 70), router.log  # 70 where it was gone when the router asked
+        if not runs:
+            assert router.stop() == 0
+        create_again(pipeline, admin, ".raw")
+        pipeline.produce_all("raw", [("ACC-1", credit(f"n{number}")) for number in range(3)])
+        if runs:
+            assert router.wait() in (2, 70), router.log  # 70 where it was gone when the router asked
     assert "its source was deleted and created again" in refused(pipeline)  # Kafka deletes the offsets with the topic
     assert len(pipeline.read("event.credit")) == 5
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_a_typed_topic_is_created_again(pipeline: Pipeline, admin: AdminClient, *, runs: bool) -> None:
+    route(pipeline, 0, 5)
+    with pipeline.worker("projector") as projector:
+        pipeline.wait_for("state.movements", 5)
+        if not runs:
+            assert projector.stop() == 0
+        create_again(pipeline, admin, ".event.credit")
+        pipeline.produce_all("raw", [("ACC-1", credit(f"n{number}")) for number in range(3)])
+        with pipeline.worker("router"):
+            pipeline.wait_for("event.credit", 3)
+        if runs:
+            assert projector.wait() in (2, 70), projector.log
+    with pipeline.worker("projector") as projector:
+        assert projector.wait() == 2
+        assert "event.credit[0]: the group" in projector.log
+        assert "none of this one" in projector.log
+    done = pipeline.command("offsets", "accept", "projector", "--reason", "created again")
+    assert done.returncode == 0, done.stderr
+    with pipeline.worker("projector") as projector:
+        pipeline.wait_for("state.movements", 5 + 3)
+        assert projector.stop() == 0

@@ -18,7 +18,7 @@ from broker_events.runtime.consume.fetch import fetch_of
 from broker_events.runtime.consume.record import Part, TopicPartition
 from broker_events.runtime.consume.record_source import RecordSource
 from broker_events.runtime.kafka.native_client import make_client
-from broker_events.runtime.process.errors import RestartRequired
+from broker_events.runtime.process.errors import OperatorActionRequired, RestartRequired
 from broker_events.runtime.process.metrics import Metrics
 from broker_events.runtime.settings import Settings
 
@@ -48,6 +48,26 @@ def part(request: pytest.FixtureRequest) -> Any:
             consumer.close()
             return
     raise AssertionError("nothing came")
+
+
+@pytest.mark.parametrize("is_another", [True, False])
+def test_an_offset_out_of_range_may_be_that_of_a_former_topic(
+    monkeypatch: pytest.MonkeyPatch,
+    is_another: bool,  # noqa: FBT001 (a case)
+) -> None:
+    monkeypatch.setattr(record_source, "Consumer", Mock())
+    another = OperatorActionRequired("deleted and created again") if is_another else None
+    monkeypatch.setattr(record_source, "TopicIdentity", Mock(return_value=Mock(**{"verify.side_effect": another})))
+    parts: Any = Settings(), "router", ["t"], [], Mock(), Mock(), Mock(), Mock(), Metrics(), Mock(), Mock()
+
+    async def fetch() -> None:
+        source = RecordSource(*parts)
+        source._fetch = Mock(**{"fetch.side_effect": RestartRequired("offset out of range")})
+        source._assigned = {TP}
+        source._fetched(0.1)
+
+    with pytest.raises(OperatorActionRequired if is_another else RestartRequired):
+        asyncio.run(fetch())
 
 
 @pytest.mark.parametrize(("position", "refusal"), [(0, None), (1, "fetched offset 0, but everything below 1")])
