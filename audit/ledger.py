@@ -34,7 +34,7 @@ from broker_events.runtime.process.logs import configure_logging
 from broker_events.runtime.process.memory import collect_rarely
 from broker_events.runtime.quarantine.reader import QuarantineReader
 from broker_events.runtime.quarantine.writer import QUARANTINE
-from broker_events.runtime.schema_ids import SchemaLookup, open_registry, registry_problem, resolve_schema_ids
+from broker_events.runtime.schema_ids import registry_problem, resolve_schema_ids, schema_lookup
 from broker_events.runtime.settings import Settings
 from broker_events.schemas.catalog import RAW, ContractError, load_catalog
 from broker_events.schemas.codec import DecodeError, writer_schema
@@ -120,7 +120,7 @@ class Auditor:
         readable = (Readable(one, ids[one.topics[0].name], biz_type) for biz_type, one in catalog.events.items())
         self._read = EventReader(readable).read
         self._encode = None
-        self._registry = open_registry(settings)
+        self._lookup = schema_lookup(settings)
         self._contracts = dict(zip(names, catalog.events.values(), strict=True))
         if deep:
             routing = Routing(catalog.events, ids, settings.topic, typed_size_limit(settings))
@@ -184,7 +184,7 @@ class Auditor:
         """Return what makes typed values with this writer's schema; None for a schema that this version can't read."""
         contract = self._contracts[topic]
         try:
-            text = SchemaLookup(self._registry.schema_text)(schema_id)
+            text = self._lookup(schema_id)
             other = replace(contract, schema=writer_schema(schema_id, text, contract.schema or {}))
             reader = EventReader([Readable(other, schema_id, topic)])
             transcoder = Transcoder(other, schema_id)

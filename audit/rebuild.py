@@ -29,7 +29,7 @@ from broker_events.runtime.kafka.topics import derived_size_limit
 from broker_events.runtime.process.errors import OperatorActionRequired
 from broker_events.runtime.quarantine.reader import QuarantineReader
 from broker_events.runtime.quarantine.writer import QUARANTINE
-from broker_events.runtime.schema_ids import SchemaLookup, open_registry, registry_problem, resolve_schema_ids
+from broker_events.runtime.schema_ids import registry_problem, resolve_schema_ids, schema_lookup
 from broker_events.runtime.settings import Settings
 from broker_events.runtime.state.partition_state import PartitionState
 from broker_events.schemas.catalog import load_catalog
@@ -74,7 +74,7 @@ class Rebuild:
         self._max_skew_us = settings.max_clock_skew_us
         catalog = load_catalog()
         ids = resolve_schema_ids(settings, catalog)
-        lookup = SchemaLookup(open_registry(settings).schema_text)
+        lookup = schema_lookup(settings)
 
         def codec(topic: str) -> Codec[Any]:
             return Codec(catalog.topics[topic][0], ids[topic], lookup)

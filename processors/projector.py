@@ -27,7 +27,7 @@ from broker_events.runtime.process.errors import OperatorActionRequired, Restart
 from broker_events.runtime.process.metrics import Metrics
 from broker_events.runtime.process.operator import operator
 from broker_events.runtime.quarantine.writer import Quarantine
-from broker_events.runtime.schema_ids import SchemaLookup, open_registry
+from broker_events.runtime.schema_ids import schema_lookup
 from broker_events.runtime.settings import Settings
 from broker_events.runtime.state.state_table import StateTable
 from broker_events.schemas.catalog import Catalog, load_catalog
@@ -195,7 +195,7 @@ def source_uri(settings: Settings) -> str:
 def run(settings: Settings, stop: threading.Event, catalog: Catalog | None = None) -> None:
     """Run a projector until `stop` is set. Raises OperatorActionRequired, RestartRequired or RecordBlocks."""
     contracts = catalog or load_catalog()
-    lookup = SchemaLookup(open_registry(settings).schema_text, settings.transaction_timeout_ms / 3000)
+    lookup = schema_lookup(settings, settings.transaction_timeout_ms / 3000)
 
     def build(
         schema_ids: Mapping[str, int], quarantine: Quarantine, transaction: Transaction, metrics: Metrics

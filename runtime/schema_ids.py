@@ -32,6 +32,7 @@ T = TypeVar("T")
 _PATIENCE_S: Final = 3.5
 _PAUSES: Final = (1 / 7, 2 / 7, 4 / 7)
 _REST_S: Final = 60.0
+_KNOWN: Final = "quarantine"  # its schema is registered before any process starts
 
 # Errors that a restart does not fix, and the setting to check.
 _FOR_A_PERSON: Final = {
@@ -129,6 +130,12 @@ class SchemaLookup:
         except SchemaNotRegistered:
             self._rests_until = self._clock() + _REST_S
             raise
+
+
+def schema_lookup(settings: Settings, within_s: float = _PATIENCE_S) -> SchemaLookup:
+    """Return the lookup in the configured registry. Raises OperatorActionRequired."""
+    registry, subject = open_registry(settings), f"{settings.topic(_KNOWN)}-value"
+    return SchemaLookup(lambda schema_id: registry.schema_text(schema_id, subject), within_s)
 
 
 def _open(kind: Callable[[str, str | None, str | None, str | None], T], settings: Settings) -> T:

@@ -177,9 +177,18 @@ class Registry:
             )
         return schema_id
 
-    def schema_text(self, schema_id: int) -> str:
-        """Return the schema of an id as JSON text. Raises `SchemaNotRegistered` for an unknown id."""
-        schema = self._find(lambda: self._client.get_schema(schema_id))
+    def schema_text(self, schema_id: int, known_subject: str | None = None) -> str:
+        """Return the schema of an id as JSON text. Raises `SchemaNotRegistered` for an unknown id.
+
+        Some servers answer a lookup of an unknown id with an HTTP error that is not a registry's. If the registry then
+        has versions of `known_subject`, it works, and the id counts as unknown.
+        """
+        try:
+            schema = self._find(lambda: self._client.get_schema(schema_id))
+        except RegistryError as error:
+            if known_subject is None or not self._has(known_subject):
+                raise
+            raise SchemaNotRegistered(f"the registry works, but not for the schema id {schema_id}: {error}") from error
         if schema is None or schema.schema_str is None:
             raise SchemaNotRegistered(f"the registry at {self._url} has no schema with the id {schema_id}")
         return schema.schema_str
@@ -230,6 +239,12 @@ class Registry:
 
     def _level(self, subject: str) -> str | None:
         return self._find(lambda: self._client.get_compatibility(subject))
+
+    def _has(self, subject: str) -> bool:
+        try:
+            return bool(self._versions(subject))
+        except RegistryError:
+            return False
 
     def _versions(self, subject: str) -> list[int]:
         return self._find(lambda: self._client.get_versions(subject)) or []

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from broker_events.runtime.consume.record import KafkaRecord, TopicPartition, place_of
 from broker_events.runtime.kafka.topic_reader import read_to_end
 from broker_events.runtime.quarantine.writer import QUARANTINE
-from broker_events.runtime.schema_ids import SchemaLookup, open_registry, registry_problem
+from broker_events.runtime.schema_ids import registry_problem, schema_lookup
 from broker_events.runtime.settings import Settings
 from broker_events.schemas.catalog import Catalog
 from broker_events.schemas.codec import Codec, DecodeError
@@ -28,9 +28,7 @@ class QuarantineReader:
         """`schema_id`: registry id of the current schema of quarantine records."""
         self._settings = settings
         self._stage, self._topics = stage, topics
-        self._codec: Codec[QuarantinedEvent] = Codec(
-            catalog.topics[QUARANTINE][0], schema_id, SchemaLookup(open_registry(settings).schema_text)
-        )
+        self._codec: Codec[QuarantinedEvent] = Codec(catalog.topics[QUARANTINE][0], schema_id, schema_lookup(settings))
 
     def read(
         self,

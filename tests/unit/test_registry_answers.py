@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from broker_events.runtime.process.errors import OperatorActionRequired, PipelineError, RestartRequired
-from broker_events.runtime.schema_ids import open_registry, registry_problem, resolve_schema_ids
+from broker_events.runtime.schema_ids import open_registry, registry_problem, resolve_schema_ids, schema_lookup
 from broker_events.runtime.settings import Settings, load_settings
 from broker_events.schemas.catalog import load_catalog
-from broker_events.schemas.registry import RegistryError
+from broker_events.schemas.registry import RegistryError, SchemaNotRegistered
 
 READ_ONLY = b'{"error_code": 42205, "message": "Subject is in read-only mode"}'
 
@@ -68,3 +68,34 @@ def test_what_only_a_person_can_change(settings: Settings, ends_with: type[Pipel
     with pytest.raises(RegistryError) as asked:
         open_registry(settings).schema_text(1)
     assert type(registry_problem(asked.value)) is ends_with
+
+
+class KnowingOneSubject(Answering):
+    """A registry that answers for the subject of quarantine, and with `server.status` for every schema id."""
+
+    def do_GET(self) -> None:
+        if self.path.startswith("/subjects/broker.quarantine-value/versions") and self.server.works:
+            self.server.status, before = 200, self.server.status
+            self.server.body = b"[1]"
+            super().do_GET()
+            self.server.status, self.server.body = before, b"<html>not found</html>"
+        else:
+            super().do_GET()
+
+
+@pytest.mark.parametrize("works", [True, False])
+@pytest.mark.parametrize("status", [404, 400, 403, 500])
+def test_a_lookup_that_fails_for_one_id(status: int, *, works: bool) -> None:
+    """The record is at fault only where the registry answers for another schema."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), KnowingOneSubject) as server:
+        server.status, server.body, server.works = status, b"<html>not found</html>", works  # type: ignore[attr-defined]
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        settings = load_settings(schema_registry_url=f"http://127.0.0.1:{server.server_port}")
+        with pytest.raises(RegistryError) as raised:
+            schema_lookup(settings, within_s=0.01)(4711)
+        server.shutdown()
+        thread.join()
+    assert isinstance(raised.value, SchemaNotRegistered) == works
+    if works:
+        assert "the registry works, but not for the schema id 4711" in str(raised.value)
