@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import threading
 from array import array
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 from broker_events.processors.routing import Routing
-from broker_events.runtime.consume.record import TopicPartition
+from broker_events.runtime.consume.record import TopicPartition, partition_of
 from broker_events.runtime.consume.starting_offsets import refusal
 from broker_events.runtime.events.duplicate_window import DuplicateWindow, duplicate_window
-from broker_events.runtime.kafka.topic_reader import first_offsets, offsets_since, read_to_end
+from broker_events.runtime.kafka.topic_reader import end_offsets, first_offsets, offsets_since, read_to_end
 from broker_events.runtime.quarantine.reader import QuarantineReader
 from broker_events.runtime.quarantine.writer import QUARANTINE
 from broker_events.runtime.settings import Settings
@@ -101,10 +101,11 @@ class DuplicateRestore:
                 oldest_ms[number] = min(oldest_ms.get(number, time_ms), time_ms)
                 if not self._is_known(record.value(), windows[number]):
                     unknown[number].append(record.offset())
+        begins = {tp.partition: start for tp, start in starts.items()}
         ends = dict.fromkeys(unknown, -1)  # offset of the last record with an output
         at = {tp.partition: (tp, position) for tp, position in positions.items()}
         oldest_ms = {number: oldest_ms.get(number, 0) for number in unknown}
-        for number, offset in self._outputs(oldest_ms):
+        for number, offset in self._outputs(oldest_ms, begins):
             tp, position = at[number]
             if offset >= position:
                 raise refusal(
@@ -126,10 +127,10 @@ class DuplicateRestore:
             return False
         return window.body(event_id) == body
 
-    def _outputs(self, oldest_ms: Mapping[int, int]) -> Iterator[tuple[int, int]]:
-        """Yield partition number and raw offset of every typed or quarantined record since a time."""
-        for number, _, offset in self._typed(oldest_ms):
-            yield number, offset
+    def _outputs(self, oldest_ms: Mapping[int, int], begins: Mapping[int, int]) -> Iterator[tuple[int, int]]:
+        """Yield partition number and raw offset of the typed and quarantined records (see `_typed`)."""
+        for number, typed in self._typed(oldest_ms, begins).items():
+            yield from ((number, offset) for offset in typed)
         topic = self._settings.topic(QUARANTINE)
         times = {TopicPartition(topic, number): max(ms - CLOCKS_MS, 0) for number, ms in oldest_ms.items()}
         for _, event in self._rejected.read(offsets_since(self._settings, times, self._stop), self._stop):
@@ -163,27 +164,40 @@ class DuplicateRestore:
                 times.append(time_ms)
                 ids.append(event_id)
                 bodies.append(body)
-        typed: defaultdict[int, dict[int, int]] = defaultdict(dict)
-        for number, time_ms, offset in self._typed(oldest_ms):
-            typed[number][offset] = time_ms
+        typed = self._typed(oldest_ms, {tp.partition: start for tp, start in starts.items()})
         for number, of in events.items():
             window = windows[number] = duplicate_window(self._settings.duplicate_window)
-            done = typed[number]
+            done = typed.get(number, {})
             for offset, time_ms, event_id, body in zip(*of, strict=True):
                 if done.get(offset) == time_ms and window.body(event_id) is None:
                     window.remember(event_id, body)
         return counts
 
-    def _typed(self, oldest_ms: Mapping[int, int]) -> Iterator[tuple[int, int, int]]:
-        """Yield partition number, time and raw offset of every typed record since a time.
+    def _typed(self, oldest_ms: Mapping[int, int], begins: Mapping[int, int]) -> dict[int, dict[int, int]]:
+        """Return, by partition number, the raw offsets and times of typed records; more than those from `begins` on.
 
-        A typed record has the time of its raw record; one that comes from a deleted raw topic has another.
+        A typed record has the time of its raw record; one that comes from a deleted raw topic has another. So none is
+        before `oldest_ms`. One raw record with a time long ago must not make this read a whole topic: it reads back
+        from the end until a raw offset is below `begins`, because the router writes in the order of raw.
         """
+        typed: dict[int, dict[int, int]] = {number: {} for number in oldest_ms}
         times = {
             TopicPartition(topic, number): ms for topic in self._routing.topics for number, ms in oldest_ms.items()
         }
-        for records in read_to_end(self._settings, offsets_since(self._settings, times, self._stop), stop=self._stop):
-            for record in records:
-                offset = raw_offset(record.headers())
-                if offset is not None:
-                    yield record.partition(), record.timestamp()[1], offset
+        firsts = offsets_since(self._settings, times, self._stop)
+        ends, span = (
+            end_offsets(self._settings, times, self._stop),
+            2 * max(self._settings.duplicate_window, _LEAST_SPAN),
+        )
+        while firsts:
+            starts = {tp: max(first, ends[tp] - span) for tp, first in firsts.items()}
+            for records in read_to_end(self._settings, starts, ends, self._stop):
+                for record in records:
+                    offset = raw_offset(record.headers())
+                    if offset is not None:
+                        typed[record.partition()][offset] = record.timestamp()[1]
+                        if offset < begins[record.partition()]:
+                            firsts.pop(partition_of(record), None)
+            firsts = {tp: first for tp, first in firsts.items() if starts[tp] > first}
+            span *= _GROWTH
+        return typed

@@ -32,6 +32,7 @@ class Stored:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, count: int, typed: Collection[int], size: int = 10) -> None:
         self.settings = Settings(duplicate_window=size)
         self.read = 0
+        self.typed_read = 0
         self.quarantined: set[int] = set()
         self._values = [json.dumps(EVENT | {"id": f"e{number}"}).encode() for number in range(count)]
         raw = self.settings.topic(RAW)
@@ -48,6 +49,11 @@ class Stored:
         monkeypatch.setattr(duplicate_restore, "read_to_end", self._read_to_end)
         monkeypatch.setattr(duplicate_restore, "first_offsets", lambda _, partitions, __: dict.fromkeys(partitions, 0))
         monkeypatch.setattr(duplicate_restore, "offsets_since", self._offsets_since)
+        monkeypatch.setattr(
+            duplicate_restore,
+            "end_offsets",
+            lambda _, partitions, __: {tp: len(self.topics.get(tp.topic, ())) for tp in partitions},
+        )
 
     def _offsets_since(
         self, _: Settings, times_ms: Mapping[TopicPartition, int], __: threading.Event
@@ -67,6 +73,7 @@ class Stored:
         for tp, start in starts.items():
             found = self.topics.get(tp.topic, [])[start : None if ends is None else ends[tp]]
             self.read += len(found) if tp.topic == self.settings.topic(RAW) else 0
+            self.typed_read += len(found) if tp.topic != self.settings.topic(RAW) else 0
             yield found
 
     def window(self, position: int | None = None) -> DuplicateWindow:
@@ -91,6 +98,24 @@ class Stored:
 def test_an_event_without_a_typed_record_is_not_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is in quarantine, or an operator has moved the group's offset over it."""
     assert Stored(monkeypatch, 4, {0, 2, 3}).known() == [0, 2, 3]
+
+
+@pytest.mark.parametrize("old", [990, 995])
+def test_one_record_of_long_ago_does_not_make_it_read_a_whole_topic(monkeypatch: pytest.MonkeyPatch, old: int) -> None:
+    """Nor does it hide the typed record of that one, also where its topic has no other in the window's range."""
+    monkeypatch.setattr(duplicate_restore, "_LEAST_SPAN", 5)
+    stored = Stored(monkeypatch, 1000, {number for number in range(1000) if number % 2 == 0 or number in (old, 101)})
+    for records in stored.topics.values():
+        records[:] = [
+            Rec(index, record.value_, record.topic(), timestamp_=1, headers_=record.headers_)
+            if record.timestamp()[1] == 1000 + old
+            else record
+            for index, record in enumerate(records)
+        ]
+    known = stored.known()
+    assert old in known
+    assert len(known) >= 10
+    assert stored.typed_read < 100
 
 
 def test_typed_records_of_a_raw_topic_that_was_deleted_are_of_other_events(monkeypatch: pytest.MonkeyPatch) -> None:
