@@ -200,13 +200,15 @@ class RecordSource(Service):
             raise
 
     async def _take(self, fetched: Fetched | None) -> None:
+        is_idle = True
         for part in fetched.parts if fetched is not None else ():
+            is_idle = False
             await self._process(part)
             if self._commit_is_due(part.partitions):
                 self._commit()
         if fetched is not None:
             self._step_over_markers(fetched.ends)
-        elif self._is_worth_a_commit():
+        if is_idle and self._is_worth_a_commit():
             self._commit()
 
     def _is_to_stop(self) -> bool:
@@ -305,7 +307,7 @@ class RecordSource(Service):
 
     def _is_worth_a_commit(self) -> bool:
         """Whether an idle source has an open transaction to commit, or for `_SETTLED_S` nothing but offsets."""
-        settled = time.monotonic() - self._active_at > _SETTLED_S
+        settled = time.monotonic() - max(self._active_at, self._committed_at) > _SETTLED_S
         has_offsets = bool(self._next_offsets or self._unknown)
         return (self._transaction.is_open and self._rest_s() <= 0) or (settled and has_offsets)
 
