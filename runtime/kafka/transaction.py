@@ -40,6 +40,8 @@ _ABORT_TIMEOUT_S: Final = 2.0
 # may wait for it without limit (confluentinc/librdkafka#5511).
 _HANGS_AFTER_S: Final = 2.0
 _TELLS_WITHIN_S: Final = 1.0
+# confluent-kafka raises SystemError where a fatal error and a delivery report come in one call.
+_ClientError = (KafkaException, SystemError)
 
 
 class RecordRefused(RestartRequired):
@@ -70,7 +72,7 @@ class Transaction:
         self.is_open = False
         self.records = 0
         self.opened_at = 0.0
-        self._opened_at_s = 0.0  # Unix time
+        self._opened_at_s = 0.0  # by `_running_s`
         self._committed_at: str | None = None  # UTC, for people
         self._timeout_s = settings.transaction_timeout_ms / 1000
         self._start_timeout_s = settings.start_timeout_s
@@ -100,12 +102,12 @@ class Transaction:
         if not self.is_open:
             try:
                 self._producer.begin_transaction()
-            except KafkaException as error:
+            except _ClientError as error:
                 raise self._restart("begin_transaction", error) from None
             self.is_open = True
             self.records = 0
             self.opened_at = time.monotonic()
-            self._opened_at_s = time.time()
+            self._opened_at_s = _running_s()
 
     def produce(
         self,
@@ -129,7 +131,7 @@ class Transaction:
                 self._producer.produce(topic, value, key, partition, delivered, None, timestamp, headers)
             except BufferError:
                 self._serve(0.1)
-            except KafkaException as error:
+            except _ClientError as error:
                 raise self._restart("produce", self._first_error(error)) from None
             else:
                 self.records += 1
@@ -155,18 +157,14 @@ class Transaction:
         with self._watchdog.limit("flush", self._timeout_s + _HANGS_AFTER_S):
             try:
                 left = self._producer.flush(self._timeout_s)
-            except KafkaException as error:
+            except _ClientError as error:
                 raise self._restart("flush", error) from None
         if left:
             raise RestartRequired(f"flush: Kafka has not taken {left:,} records within {self._timeout_s:g} s")
 
     def await_reports(self) -> None:
         """Wait until the delivery reports of everything produced so far are in; `commit` raises what failed."""
-        # The client raises SystemError when a fatal error and a delivery report come in one flush.
-        with (
-            self._watchdog.limit("flush", self._timeout_s + _HANGS_AFTER_S),
-            suppress(KafkaException, SystemError),
-        ):
+        with self._watchdog.limit("flush", self._timeout_s + _HANGS_AFTER_S), suppress(*_ClientError):
             self._producer.flush(self._timeout_s)
 
     def commit(
@@ -216,7 +214,7 @@ class Transaction:
             self.is_open = False
             try:
                 self._abort()
-            except KafkaException as error:
+            except _ClientError as error:
                 log.warning("abort_transaction: %s; Kafka aborts it after its timeout", error)
 
     def start_over(self) -> None:
@@ -227,7 +225,7 @@ class Transaction:
         """
         try:
             self._abort()
-        except KafkaException as error:
+        except _ClientError as error:
             raise self._restart("abort_transaction", error) from None
         self.is_open = False
         self._make_producer()
@@ -244,8 +242,9 @@ class Transaction:
             while True:
                 try:
                     attempt(max(deadline - time.monotonic(), 0.1))
-                except KafkaException as error:
-                    if not error.args[0].retriable() or time.monotonic() >= deadline:
+                except _ClientError as error:
+                    is_final = isinstance(error, SystemError) or not error.args[0].retriable()
+                    if is_final or time.monotonic() >= deadline:
                         raise self._restart(call, error) from None
                     log.warning("%s: %s; retrying", call, error)
                     time.sleep(0.1)
@@ -255,7 +254,7 @@ class Transaction:
     def _serve(self, timeout_s: float) -> None:
         try:
             self._producer.poll(timeout_s)
-        except KafkaException as error:  # the producer has become unusable
+        except _ClientError as error:  # the producer has become unusable
             raise self._restart("poll", error) from None
 
     def _fatal_error(self) -> KafkaError | None:
@@ -263,26 +262,34 @@ class Transaction:
         deadline = time.monotonic() + _TELLS_WITHIN_S
         while time.monotonic() < deadline:
             try:
-                self._producer.poll(0.05)
+                with suppress(SystemError):
+                    self._producer.poll(0.05)
             except KafkaException as error:
                 found: KafkaError = error.args[0]
                 return found
         return None
 
-    def _first_error(self, exception: KafkaException) -> KafkaException:
+    def _first_error(self, exception: KafkaException | SystemError) -> KafkaException | SystemError:
         """Return the error of a produce call, or the earlier one after which the transaction takes no record.
 
         librdkafka names that one only where it refuses a commit.
         """
-        if exception.args[0].code() == KafkaError._STATE:  # noqa: SLF001 (the public name of a client-side code)
+        is_earlier = isinstance(exception, KafkaException) and exception.args[0].code() == KafkaError._STATE  # noqa: SLF001
+        if is_earlier:
             try:
                 self._producer.commit_transaction(_TELLS_WITHIN_S)
             except KafkaException as earlier:
                 return earlier
         return exception
 
-    def _restart(self, call: str, exception: KafkaException) -> PipelineError:
-        error: KafkaError = exception.args[0]
+    def _restart(self, call: str, exception: KafkaException | SystemError) -> PipelineError:
+        if isinstance(exception, SystemError):
+            fatal = self._fatal_error()
+            if fatal is None:
+                return RestartRequired(f"{call}: {exception}")
+            error = fatal
+        else:
+            error = exception.args[0]
         if error.code() == KafkaError._FATAL:  # noqa: SLF001 (the public name of a client-side code)
             error = self._fatal_error() or error
         if error.code() in _FENCED:
@@ -296,9 +303,7 @@ class Transaction:
 
     def _fenced(self, call: str, error: KafkaError) -> PipelineError:
         """Distinguish a successor from Kafka's own fencing of a producer whose transaction timed out."""
-        # The monotonic clock stands still while the machine is suspended, the broker's does not.
-        age_s = max(time.monotonic() - self.opened_at, time.time() - self._opened_at_s)
-        open_s = age_s if self.is_open else 0.0
+        open_s = _running_s() - self._opened_at_s if self.is_open else 0.0
         if open_s >= self._timeout_s:
             return RestartRequired(
                 f"{call}: the transaction was open for {open_s:.1f} s, and Kafka aborts it after {self._timeout_s:g} s"
@@ -308,3 +313,11 @@ class Transaction:
             f"{call}: another process has taken over the transactional id {self.transactional_id}; this one {last}"
             f" ({error.str()})"
         )
+
+
+def _running_s() -> float:
+    """Return seconds of a clock that nobody sets. As the broker's, it goes on while this machine is suspended.
+
+    Only Linux has it as BOOTTIME; the monotonic clock of macOS stands still.
+    """
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()

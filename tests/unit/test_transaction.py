@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
@@ -91,6 +92,32 @@ def test_a_refused_record_is_known_at_the_next_one(monkeypatch: pytest.MonkeyPat
     assert refused.value.problem.reason is Reason.BAD_TIME
 
 
+class Dazed(Unusable):
+    """confluent-kafka raises SystemError where a callback meets a second error."""
+
+    def poll(self, timeout_s: float) -> None:
+        super().poll(timeout_s)
+        raise SystemError("returned a result with an exception set")
+
+    def purge(self) -> None:
+        pass
+
+    def abort_transaction(self, _timeout_s: float) -> None:
+        raise SystemError("returned a result with an exception set")
+
+
+def test_a_system_error_of_the_client_hides_no_fatal_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(broker_events.runtime.kafka.transaction, "Producer", lambda _config: Dazed(3))
+    dazed = Transaction(Settings(), "broker.router.a")
+    with pytest.raises(Fenced, match="poll: another process has taken over"):
+        dazed.poll()
+    with pytest.raises(RestartRequired, match="poll: returned a result"):
+        dazed.poll()
+    dazed.is_open = True
+    dazed.abort()
+    assert not dazed.is_open
+
+
 @pytest.mark.parametrize("suspended_s", [0.0, 2.0], ids=["running", "suspended"])
 def test_a_producer_that_the_broker_fences_by_time_out_has_no_successor(
     monkeypatch: pytest.MonkeyPatch, suspended_s: float
@@ -101,7 +128,19 @@ def test_a_producer_that_the_broker_fences_by_time_out_has_no_successor(
     """
     monkeypatch.setattr(broker_events.runtime.kafka.transaction, "Producer", lambda _config: Unusable(1))
     stalled = Transaction(Settings(transaction_timeout_ms=2000), "broker.router.a")
-    stalled.is_open, stalled._opened_at_s = True, time.time() - 2.1
+    stalled.is_open, stalled._opened_at_s = True, broker_events.runtime.kafka.transaction._running_s() - 2.1
     stalled.opened_at = time.monotonic() - 2.1 + suspended_s
     with pytest.raises(RestartRequired, match=r"poll: the transaction was open for 2\.1 s, .* aborts it after 2 s"):
         stalled.poll()
+
+
+def test_a_clock_that_jumps_is_no_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    producer = Mock()
+    monkeypatch.setattr(broker_events.runtime.kafka.transaction, "Producer", lambda _config: producer)
+    fenced = Transaction(Settings(transaction_timeout_ms=2000), "broker.router.a")
+    fenced.begin()
+    now_s = time.time()
+    monkeypatch.setattr(time, "time", lambda: now_s + 3600)
+    producer.poll.side_effect = KafkaException(KafkaError(KafkaError._FENCED, fatal=True))
+    with pytest.raises(Fenced):
+        fenced.poll()
