@@ -16,10 +16,11 @@ from broker_events.processors.fold import TypedTopic, fold, typed_topics
 from broker_events.processors.rules import INDEX_KEYS, PROJECTIONS, Flag, active_change
 from broker_events.processors.rules.alerting import RULES
 from broker_events.runtime.consume.failed_record import RecordFailed
+from broker_events.runtime.consume.offset_moves import topic_ids
 from broker_events.runtime.consume.record import KafkaRecord, RecordBatch, TopicPartition, partition_of, place_of
 from broker_events.runtime.consume.record_source import Processor
 from broker_events.runtime.consume.starting_offsets import refusal
-from broker_events.runtime.kafka.clients import Headers
+from broker_events.runtime.kafka.clients import Headers, admin_client
 from broker_events.runtime.kafka.topic_reader import first_offsets
 from broker_events.runtime.kafka.topics import derived_size_limit
 from broker_events.runtime.kafka.transaction import Transaction
@@ -192,6 +193,26 @@ def source_uri(settings: Settings) -> str:
     return f"/{settings.topic_prefix}/{NAME}"
 
 
+def _skips(settings: Settings) -> tuple[str, ...]:
+    """Return the places of PROJECTOR_SKIP in the present topics, without the topic's id.
+
+    Raises OperatorActionRequired for one without an id: it would skip a record of a topic that is created again.
+    """
+    kept = []
+    places = [place.split(":") for place in settings.projector_skip]
+    topics = sorted({topic for topic, *_ in places})
+    ids = topic_ids(admin_client(settings), topics) if topics else {}
+    for topic, partition, offset, *topic_id in places:
+        place = f"{topic}:{partition}:{offset}"
+        if not topic_id:
+            raise OperatorActionRequired(f"PIPELINE_PROJECTOR_SKIP: {place} has no topic id: {place}:{ids[topic]}")
+        if topic_id == [ids[topic]]:
+            kept.append(place)
+        else:
+            log.warning("%s of PROJECTOR_SKIP has no effect: the topic was created again", ":".join([place, *topic_id]))
+    return tuple(kept)
+
+
 def run(settings: Settings, stop: threading.Event, catalog: Catalog | None = None) -> None:
     """Run a projector until `stop` is set. Raises OperatorActionRequired, RestartRequired or RecordBlocks."""
     contracts = catalog or load_catalog()
@@ -208,7 +229,8 @@ def run(settings: Settings, stop: threading.Event, catalog: Catalog | None = Non
             name: StateTable(settings, name, codec(name), metrics, stop, INDEX_KEYS.get(name)) for name in TABLES
         }
         active = ActiveAlerts(settings, metrics, stop)
-        return Projector(settings, typed, tables, codec(ALERTS), quarantine, transaction, metrics, active)
+        skipping = settings.model_copy(update={"projector_skip": _skips(settings)})
+        return Projector(skipping, typed, tables, codec(ALERTS), quarantine, transaction, metrics, active)
 
     sources = [settings.topic(contracts.events[biz_type].topics[0].name) for biz_type in PROJECTIONS]
     for place in settings.projector_skip:

@@ -58,13 +58,13 @@ _NOT_EXTRA: Final = {
 }
 
 
-_PLACE: Final = re.compile(r"[A-Za-z0-9._-]+:(0|[1-9][0-9]{0,8}):(0|[1-9][0-9]{0,17})")
+_PLACE: Final = re.compile(r"[A-Za-z0-9._-]+:(0|[1-9][0-9]{0,8}):(0|[1-9][0-9]{0,17})(:[A-Za-z0-9_-]{22})?")
 
 
 def checked_place(text: str) -> str:
-    """Return a record's place, which is TOPIC:PARTITION:OFFSET. Raises ValueError for any other text."""
+    """Return a record's place, TOPIC:PARTITION:OFFSET[:TOPIC_ID]. Raises ValueError for any other text."""
     if _PLACE.fullmatch(text) is None:
-        raise ValueError("must be TOPIC:PARTITION:OFFSET, such as broker.event.transfer:3:4711")
+        raise ValueError("must be TOPIC:PARTITION:OFFSET:TOPIC_ID, as the last log line of the projector has it")
     return text
 
 
@@ -174,7 +174,7 @@ class Settings(BaseSettings):
     )
     projector_skip: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated)] = Field(
         (),
-        description="typed records to quarantine if the projector can't process them: TOPIC:PARTITION:OFFSET, ...",
+        description="typed records to quarantine if they can't be processed: TOPIC:PARTITION:OFFSET:TOPIC_ID, ...",
     )
     projector_skip_reason: str | None = Field(
         None, description="why these records are skipped; stored in each quarantine record"

@@ -31,12 +31,13 @@ class RecordBlocks(PipelineError):
 
     exit_code = 3
 
-    def __init__(self, failed: RecordFailed) -> None:
+    def __init__(self, failed: RecordFailed, topic_id: str) -> None:
         topic, partition = failed.tp
         super().__init__(
             f"{failed.args[0]}. It failed after {MOST_ATTEMPTS} restarts too. It and all records behind it wait; "
             "nothing is lost. Start a build that can process it. To give up this one: broker-events projector --skip "
-            f"{topic}:{partition}:{failed.offset} --reason TEXT (docs/how-to/runbook.md#a-record-stops-the-projector)"
+            f"{topic}:{partition}:{failed.offset}:{topic_id} --reason TEXT "
+            "(docs/how-to/runbook.md#a-record-stops-the-projector)"
         )
 
 

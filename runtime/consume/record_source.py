@@ -456,7 +456,7 @@ class RecordSource(Service):
         tp, known = failed.tp, self._attempts.get(failed.tp)
         failed.attempt = 1 + (known.number if known is not None and known.offset == failed.offset else 0)
         if failed.attempt > MOST_ATTEMPTS:
-            return RecordBlocks(failed)
+            return RecordBlocks(failed, self._identity.ids[tp.topic])
         log.error("%s", failed)  # the commit may end the process
         self._attempts[tp] = Attempts(failed.offset, failed.attempt)
         try:

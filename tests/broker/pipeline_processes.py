@@ -19,8 +19,9 @@ from typing import Self, cast
 from confluent_kafka import Producer
 from kafka_cluster import KafkaCluster
 
+from broker_events.runtime.consume.offset_moves import topic_ids
 from broker_events.runtime.consume.record import KafkaRecord
-from broker_events.runtime.kafka.clients import Headers, producer_config
+from broker_events.runtime.kafka.clients import Headers, admin_client, producer_config
 from broker_events.runtime.kafka.topic_reader import read_to_end, topic_partitions
 from broker_events.runtime.settings import PREFIX, Settings
 from broker_events.schemas.codec import EventDecoder
@@ -227,6 +228,11 @@ class Pipeline:
 
         eventually(enough, lambda: f"{count} records in {topic}, got {len(records)}")
         return records
+
+    def place(self, topic: str, partition: int, offset: int) -> str:
+        """The place of a record (topic without prefix), as the option --skip takes it."""
+        admin, name = admin_client(self.settings), self.settings.topic(topic)
+        return f"{name}:{partition}:{offset}:{topic_ids(admin, [name])[name]}"
 
     def decode(self, record: KafkaRecord) -> Model:
         value = record.value()

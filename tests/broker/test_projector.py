@@ -232,8 +232,7 @@ def test_what_is_no_typed_event_can_be_skipped_and_the_flow_goes_on(pipeline: Pi
         record = pipeline.produce("event.credit", b"hello", key, partition)
         sent[record.partition(), record.offset()] = name, record
     send(pipeline, account, credit(f"{account}-after", account))
-    topic = pipeline.settings.topic("event.credit")
-    skip = ",".join(f"{topic}:{number}:{offset}" for number, offset in sent)
+    skip = ",".join(pipeline.place("event.credit", number, offset) for number, offset in sent)
     with pipeline.worker("projector", projector_skip=skip, projector_skip_reason="not ours") as projector:
         eventually(
             lambda: (
@@ -249,7 +248,7 @@ def test_what_is_no_typed_event_can_be_skipped_and_the_flow_goes_on(pipeline: Pi
     found = {}
     for quarantined in pipeline.read("quarantine"):
         event = pipeline.decode(quarantined)
-        if isinstance(event, QuarantinedEvent) and event.topic == topic:
+        if isinstance(event, QuarantinedEvent) and event.topic == pipeline.settings.topic("event.credit"):
             name, record = sent[event.partition, event.offset]
             assert (event.stage, event.value, event.key) == ("projector", record.value(), record.key()), name
             assert headers_of(quarantined)["skip_reason"] == "not ours"

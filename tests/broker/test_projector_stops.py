@@ -99,8 +99,13 @@ def test_it_stops_every_worker_until_a_build_can_process_it(pipeline: Pipeline) 
 def test_a_skipped_record_is_quarantined_alone_and_with_who_and_why(pipeline: Pipeline) -> None:
     push(pipeline, ACCOUNTS[BAD:])
     bad = pipeline.wait_for("event.account-update", len(ACCOUNTS))[BAD]
-    place = f"{bad.topic()}:{bad.partition()}:{bad.offset()}"
-    with projector(pipeline, "a", "--skip", place, "--skip", f"{bad.topic()}:0:0", "--reason", REASON) as worker:
+    place, good = (pipeline.place("event.account-update", 0, offset) for offset in (bad.offset(), 0))
+    code, log = run_to_its_end(pipeline, "a", "--skip", place.rpartition(":")[0], "--reason", REASON)
+    assert (code, place in log) == (2, True), log
+    former = f"{place.rpartition(':')[0]}:{'x' * 22}"
+    code, log = run_to_its_end(pipeline, "a", "--skip", former, "--reason", REASON)
+    assert (code, f"{former} of PROJECTOR_SKIP has no effect" in log) == (70, True), log
+    with projector(pipeline, "a", "--skip", place, "--skip", good, "--reason", REASON) as worker:
         pipeline.wait_for("alerts", len(ACCOUNTS) - 1)
         assert worker.stop() == 0
     assert alerted(pipeline) == [account for account in ACCOUNTS if account != ACCOUNTS[BAD]], "0:0 can be processed"

@@ -220,7 +220,7 @@ def test_it_is_counted_with_the_unmoved_offset_until_the_attempts_are_used_up(gr
     ended = worker.fail(17)
     assert isinstance(ended, RecordBlocks)
     assert (ended.exit_code, worker.commits) == (3, [])
-    assert f"--skip {TOPIC}:0:17 --reason" in str(ended)
+    assert f"--skip {TOPIC}:0:17:id --reason" in str(ended)
 
 
 def test_the_count_is_of_one_record(group: Callable[..., Group]) -> None:
