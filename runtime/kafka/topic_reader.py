@@ -126,7 +126,8 @@ def read_to_end(
 
     `ends` defaults to the current high watermarks. An open transaction, or a committed one without all its markers,
     holds the read-committed end back. Its records belong to the result, so this waits until it has ended. Raises
-    RestartRequired if that takes longer than any live transaction may, and Stopped once `stop` is set.
+    OperatorActionRequired if that takes longer than any live transaction may, RestartRequired if nothing comes for
+    another reason, and Stopped once `stop` is set.
     """
     ends = end_offsets(settings, starts, stop) if ends is None else ends
     firsts = first_offsets(settings, starts, stop)
@@ -157,6 +158,7 @@ def read_to_end(
                 last_progress = time.monotonic()
                 yield records
             elif time.monotonic() - last_progress > _STALL_LIMIT_S:
+                _refuse_open_transaction(settings, {tp: ends[tp] for tp in unfinished}, stop)
                 raise RestartRequired(f"reading {sorted(unfinished)} to the end: no progress for {_STALL_LIMIT_S:g} s")
     finally:
         consumer.close()
@@ -175,6 +177,20 @@ def read_back(settings: Settings, partitions: Iterable[TopicPartition]) -> Itera
         yield [record for records in read_to_end(settings, starts, left) for record in records]
         ends |= starts
         size *= 4
+
+
+def _refuse_open_transaction(
+    settings: Settings, ends: Mapping[TopicPartition, int], stop: threading.Event | None
+) -> None:
+    """Raise OperatorActionRequired if an open transaction is before one of these ends."""
+    latest = dict.fromkeys(ends, OffsetSpec.latest())
+    for tp, begin in sorted(_offsets(settings, latest, stop, IsolationLevel.READ_COMMITTED).items()):
+        if begin < ends[tp]:
+            raise OperatorActionRequired(
+                f"{tp.topic}[{tp.partition}]: the transaction that began at offset {begin} has not ended for "
+                f"{_STALL_LIMIT_S:g} s, and nothing behind it can be read. See docs/how-to/runbook.md, An open "
+                "transaction blocks a reader"
+            )
 
 
 def follow(settings: Settings, starts: Mapping[TopicPartition, int]) -> Iterator[list[KafkaRecord]]:
@@ -211,7 +227,10 @@ def _consume(consumer: Consumer, group: str) -> tuple[list[KafkaRecord], dict[To
 
 
 def _offsets(
-    settings: Settings, specs: Mapping[TopicPartition, OffsetSpec], stop: threading.Event | None
+    settings: Settings,
+    specs: Mapping[TopicPartition, OffsetSpec],
+    stop: threading.Event | None,
+    isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
 ) -> dict[TopicPartition, int]:
     wanted = {confluent_kafka.TopicPartition(*tp): spec for tp, spec in specs.items()}
     if not wanted:
@@ -223,9 +242,7 @@ def _offsets(
         admin = AdminClient(client_config(settings))
         # Connect and learn the leaders first: librdkafka would retry only after 1 or 3 s.
         admin.list_topics(timeout=_OFFSETS_TIMEOUT_S)
-        futures = admin.list_offsets(
-            wanted, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=_OFFSETS_TIMEOUT_S
-        )
+        futures = admin.list_offsets(wanted, isolation_level=isolation, request_timeout=_OFFSETS_TIMEOUT_S)
         found = {TopicPartition(tp.topic, tp.partition): future.result().offset for tp, future in futures.items()}
         # While one Kafka broker answers, librdkafka reports no error for another: its partitions have this offset.
         if silent := [tp for tp, offset in found.items() if offset == confluent_kafka.OFFSET_INVALID]:
