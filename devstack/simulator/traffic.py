@@ -10,8 +10,6 @@ from broker_events.devstack.simulator.faults import Fault, FaultKind, Trigger
 from broker_events.devstack.simulator.funding_traffic import FundingTraffic
 from broker_events.devstack.simulator.malformed import MalformedTraffic
 
-MIN_ACCOUNTS = 3  # one of each kind
-
 
 class Traffic:
     """Events one after another: the same seed, accounts and malformed faults give the same ones.
