@@ -39,3 +39,18 @@ def test_all_that_was_pushed_is_there_once_through_faults_and_kills(
         value = values[event["id"]]
         assert value == text or value.endswith(b',"simulated":true,"payload":' + text + b"}")
     assert {headers_of(record).get("simulated") for record in records} == {"true"}
+
+
+def test_a_subscription_that_is_rejected_names_its_settings(
+    cluster: KafkaCluster, topic_prefix: str, tmp_path: Path
+) -> None:
+    settings = with_topics(cluster, topic_prefix)
+    consent = ("--yes-write-simulated-events-to", topic_prefix)
+    with simulator() as port:
+        with BridgeProcess(settings, tmp_path, *consent, port=port, grpc_event_types="FOO") as bridge:
+            assert bridge.wait() == 2
+        assert "unknown event type FOO): check PIPELINE_GRPC_EVENT_TYPES, now FOO" in bridge.output
+        with BridgeProcess(settings, tmp_path, *consent, port=port, grpc_tls=True) as bridge:
+            assert bridge.wait() == 2
+        assert "check PIPELINE_GRPC_TARGET and PIPELINE_GRPC_TLS: the server speaks no TLS" in bridge.output
+        assert "ssl_transport_security" not in bridge.output
