@@ -54,6 +54,7 @@ _NARROWS: Final = 8
 # After this time without a record, skipped markers are committed in a transaction of their own.
 _SETTLED_S: Final = 1.0
 _COMMITTED_TIMEOUT_S: Final = 10.0
+_LEAVE_LIMIT_S: Final = 2.0
 # Below max.poll.interval.ms, after which the group assigns the partitions to another member.
 _RESTORE_LIMIT_S: Final = 290.0
 
@@ -93,6 +94,8 @@ class RecordSource(Service):
 
     The assignor is `range`. It is eager, so the generation can't change while a transaction commits; with a cooperative
     assignor Kafka would reject that commit. It assigns partition k of all topics to one worker.
+    The instance id is the group's static member (KIP-345): a killed worker that starts again gets its partitions back
+    at once, without a rebalance. One that stops leaves the group, so that others get them.
     Outputs and offsets commit in one transaction, when `CommitRule` says so. Revoked partitions are committed inside
     the revoke callback. Where Kafka refuses an output for what it is, the source aborts, reads again from the committed
     offsets with fewer records per transaction, and passes the single record that is refused to `Processor.refuse`.
@@ -132,6 +135,7 @@ class RecordSource(Service):
             settings,
             group_id=self._group,
             client_id=f"{self._group}.{settings.instance_id}",
+            group_instance_id=settings.instance_id,
             partition_assignment_strategy="range",
             session_timeout_ms=settings.session_timeout_ms,
             heartbeat_interval_ms=settings.session_timeout_ms // 5,
@@ -471,9 +475,17 @@ class RecordSource(Service):
         return failed
 
     def _leave_group(self) -> None:
+        """Leave the group, so that others get the partitions now and not after the session timeout.
+
+        A static member that only closes stays in the group; one that unsubscribes leaves it, and has no id then.
+        """
         self._leaving = True
         try:
             self._fetch.close()
+            self._consumer.unsubscribe()
+            deadline = time.monotonic() + _LEAVE_LIMIT_S
+            while self._consumer.memberid() and time.monotonic() < deadline:
+                self._consumer.poll(0.02)
         finally:
             self._consumer.close()
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
-from broker_events.runtime.process.errors import OperatorActionRequired, RestartRequired
+from broker_events.runtime.process.errors import Fenced, OperatorActionRequired, RestartRequired
 from broker_events.runtime.process.retry import keep_trying
 from broker_events.runtime.settings import Settings
 
@@ -175,8 +175,11 @@ def _raise_if_distrusted(error: KafkaError) -> None:
 def raise_if_hopeless(error: KafkaError, topic: str | None, group: str) -> None:
     """Log an error that librdkafka recovers from; raise for any other.
 
-    `topic`: the topic of the error, if any. Raises OperatorActionRequired for missing ACLs, otherwise RestartRequired.
+    `topic`: the topic of the error, if any. Raises OperatorActionRequired for missing ACLs, Fenced if another member of
+    the group has taken over the instance id, otherwise RestartRequired.
     """
+    if _FENCED_MEMBER in error.str():  # a fatal error has a code of its own
+        raise Fenced(f"another process has taken over the instance id in the group {group} ({error.str()})")
     if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
         raise refused(f"Read on topic {topic} ({error.str()})")
     if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
@@ -193,6 +196,7 @@ def refused(what: str) -> OperatorActionRequired:
     )
 
 
+_FENCED_MEMBER: Final = KafkaError(KafkaError.FENCED_INSTANCE_ID).str()
 _HOPELESS: Final = {
     KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001 (the public names of client-side codes)
     KafkaError._MAX_POLL_EXCEEDED,  # noqa: SLF001

@@ -27,6 +27,7 @@ _FENCED: Final = {
     KafkaError._FENCED,  # noqa: SLF001 (the public name of a client-side code)
     KafkaError.PRODUCER_FENCED,
     KafkaError.INVALID_PRODUCER_EPOCH,
+    KafkaError.FENCED_INSTANCE_ID,
 }
 # Kafka refuses a record for what it is; another attempt would end the same way.
 _REFUSALS: Final = {
