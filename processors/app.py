@@ -86,7 +86,8 @@ def run_worker(
             settings, settings.transactional_id(name), DERIVED_SIZE_FACTOR, native_passthrough=native_passthrough
         )
         codec: Codec[QuarantinedEvent] = Codec(catalog.topics[QUARANTINE][0], schema_ids[QUARANTINE])
-        quarantine = Quarantine(settings, name, codec, metrics, health)
+        biz_types = {settings.topic(event.topics[0].name): biz_type for biz_type, event in catalog.events.items()}
+        quarantine = Quarantine(settings, name, codec, metrics, health, biz_types)
         processor = build(schema_ids, quarantine, transaction, metrics)
         app = PipelineApp(settings.group(name), broker="kafka://", store="memory://", autodiscover=False)
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 from broker_events.native import extension
@@ -20,6 +21,7 @@ from broker_events.runtime.kafka.clients import Headers
 from broker_events.runtime.kafka.topics import typed_size_limit
 from broker_events.runtime.kafka.transaction import Transaction
 from broker_events.runtime.process.metrics import Metrics
+from broker_events.runtime.quarantine.oldest import OldestUnreplayed
 from broker_events.runtime.quarantine.reader import QuarantineReader
 from broker_events.runtime.quarantine.writer import QUARANTINE, Quarantine, internal_error
 from broker_events.runtime.settings import Settings
@@ -49,8 +51,10 @@ class Router(Processor):
         quarantine: Quarantine,
         transaction: Transaction,
         metrics: Metrics,
+        oldest: OldestUnreplayed,
     ) -> None:
         self._routing = routing
+        self._oldest = oldest
         for biz_type in routing.biz_types:  # rate() needs an initial 0
             metrics.without_account_id.labels(biz_type)
         self._duplicates = duplicates
@@ -76,6 +80,7 @@ class Router(Processor):
         self._writer = self._transaction.writer(self._routing.topics, RAW_OFFSET)
         if self._writer is not None:
             log.info("native passthrough is on")
+        self._oldest.assign(tp.partition for tp in positions)
         took = time.monotonic() - started
         self._metrics.restored.labels("duplicates").inc(restored)
         self._metrics.restore_seconds.observe(took)
@@ -156,13 +161,17 @@ class Router(Processor):
 def run(settings: Settings, stop: threading.Event, catalog: Catalog | None = None) -> None:
     """Run a router until `stop` is set. Raises OperatorActionRequired or RestartRequired."""
     contracts = catalog or load_catalog()
+    resources = ExitStack()
 
     def build(
         schema_ids: Mapping[str, int], quarantine: Quarantine, transaction: Transaction, metrics: Metrics
     ) -> Router:
         routing = Routing(contracts.events, schema_ids, settings.topic, typed_size_limit(settings))
         rejected = QuarantineReader(settings, contracts, schema_ids[QUARANTINE], NAME, {settings.topic(RAW)})
-        return Router(routing, DuplicateRestore(settings, routing, rejected, stop), quarantine, transaction, metrics)
+        duplicates = DuplicateRestore(settings, routing, rejected, stop)
+        oldest = resources.enter_context(OldestUnreplayed(settings, rejected, metrics))
+        return Router(routing, duplicates, quarantine, transaction, metrics, oldest)
 
     outputs = [settings.topic(contract.topics[0].name) for contract in contracts.events.values()]
-    run_worker(settings, NAME, contracts, [settings.topic(RAW)], outputs, build, stop, native_passthrough=True)
+    with resources:
+        run_worker(settings, NAME, contracts, [settings.topic(RAW)], outputs, build, stop, native_passthrough=True)

@@ -43,6 +43,8 @@ _NEEDS: Final[Mapping[str, tuple[_Need, ...]]] = {
         (TOPIC, "event.*", "Read Write"),
         # Rejected records are not in the typed topics: read to restore deduplication.
         (TOPIC, "quarantine", "Read Write"),
+        # Which rejected records wait for a replay.
+        (TOPIC, "quarantine.recoveries", "Read"),
         (GROUP, "router", "Read"),
         (TRANSACTIONAL_ID, "router.*", "Write"),
         _READER,

@@ -19,6 +19,7 @@ from prometheus_client import (
     Info,
     PlatformCollector,
     ProcessCollector,
+    disable_created_metrics,
 )
 from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -27,6 +28,9 @@ _NAMESPACE: Final = "broker_events"
 _LATENCY_S: Final = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _DURATION_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _SIZES: Final = (1, 10, 100, 500, 1000, 2000, 5000, 10_000, 20_000)
+
+
+disable_created_metrics()  # type: ignore[no-untyped-call] # one more series per counter, which nothing reads
 
 
 class Latency(Collector):
@@ -120,17 +124,23 @@ class Metrics:
         )
 
         # every worker
-        self.quarantined = self._counter("quarantined", "Quarantined records", "stage", "reason")
+        self.quarantined = self._counter("quarantined", "Quarantined records", "stage", "reason", "biz_type")
         self.quarantine_limit_exceeded = self._gauge(
             "quarantine_limit_exceeded", "1 while quarantine exceeds the QUARANTINE_LIMIT settings"
+        )
+        self.quarantine_oldest = self._gauge(
+            "quarantine_oldest_timestamp_seconds",
+            "Time of the oldest quarantined record that a replay may type and nobody has replayed; 0: none",
         )
         self.consumed = self._counter("consumed", "Records consumed", "topic")
         self.consumed_bytes = self._counter("consumed_bytes", "Bytes of the values of records consumed", "topic")
         self.transactions = self._counter("transactions", "Transactions, by result", "result")
         for result in ("committed", "failed"):  # a rate needs an initial 0
             self.transactions.labels(result)
-        self.transaction_seconds = self._duration("transaction_seconds", "Time from begin to commit")
-        self.commit_seconds = self._duration("commit_seconds", "Time of the commit alone")
+        self.transaction_seconds = self._duration(
+            "transaction_seconds", "Time from the begin of a transaction to its commit"
+        )
+        self.commit_seconds = self._duration("commit_seconds", "Time to commit a transaction")
         self.batch_records = Histogram(
             "batch_records", "Records in a batch", namespace=_NAMESPACE, buckets=_SIZES, registry=self.registry
         )
@@ -142,7 +152,7 @@ class Metrics:
         )
         self.lag_seconds = self._gauge("lag_seconds", "Age of the oldest unread record", "topic")
         self.assigned = self._gauge("assigned_partitions", "Partitions assigned to this worker")
-        self.rebalances = self._counter("rebalances", "Changes of the assignment", "kind")
+        self.rebalances = self._counter("rebalances", "Changes of the partitions assigned to this worker", "kind")
         self.restored = self._counter("restored_records", "Records read to restore state", "table")
         self.restore_seconds = self._duration("restore_seconds", "Time to restore state after an assignment")
 

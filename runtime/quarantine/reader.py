@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Generator, Mapping
 
 from broker_events.runtime.consume.record import KafkaRecord, TopicPartition, place_of
 from broker_events.runtime.kafka.topic_reader import read_to_end
@@ -36,7 +36,7 @@ class QuarantineReader:
         stop: threading.Event | None = None,
         *,
         ends: Mapping[TopicPartition, int] | None = None,
-    ) -> Iterator[tuple[KafkaRecord, QuarantinedEvent]]:
+    ) -> Generator[tuple[KafkaRecord, QuarantinedEvent]]:
         """Yield records from the start offsets to `ends`, by default the current ends. Logs and skips undecodable ones.
 
         Raises what `read_to_end` raises, and the error of `registry_problem` for a registry failure.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections import Counter
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 QUARANTINE: Final = "quarantine"
 _DETAIL: Final = 1000
 _UNKNOWN: Final = (None, None, None)
+_OTHER: Final = "other"
 # The value is not JSON, so the event's id and types cannot be read.
 _UNREADABLE: Final = {Reason.NO_VALUE, Reason.NOT_UTF8, Reason.NOT_JSON}
 
@@ -40,21 +42,32 @@ class Quarantine:
     """
 
     def __init__(
-        self, settings: Settings, stage: str, codec: Codec[QuarantinedEvent], metrics: Metrics, health: Health
+        self,
+        settings: Settings,
+        stage: str,
+        codec: Codec[QuarantinedEvent],
+        metrics: Metrics,
+        health: Health,
+        biz_types: Mapping[str, str],
     ) -> None:
+        """`biz_types`: the biz_type of each typed topic (Kafka name); they bound the label of the metric."""
         self._topic = settings.topic(QUARANTINE)
         self._stage = stage
         self._codec = codec
         self._metrics = metrics
         self._health = health
+        self._biz_types = biz_types
+        self._known = frozenset(biz_types.values())
         for reason in Reason:  # a rate needs an initial 0
-            metrics.quarantined.labels(stage, reason.value)
+            for biz_type in (*self._known, _OTHER):
+                metrics.quarantined.labels(stage, reason.value, biz_type)
         self._worker = f"{stage}/{version('broker-events')}"
         self._limit = QuarantineLimit(
             settings.quarantine_limit_share, settings.quarantine_limit_records, settings.quarantine_limit_consecutive
         )
         self._stops = settings.quarantine_limit_action == "stop"
-        self._rejected: dict[TopicPartition, dict[int, Reason]] = {}  # in this batch, by offset
+        # Of this batch, by offset: reason and biz_type.
+        self._rejected: dict[TopicPartition, dict[int, tuple[Reason, str]]] = {}
         self._is_exceeded = False
         # The error that ends the worker after its next commit.
         self.end_of_work: QuarantineLimitExceeded | None = None
@@ -87,17 +100,21 @@ class Quarantine:
         }
         own = [*(audit or []), (SIMULATED, b"true")] if SIMULATED in by_name else audit
         transaction.produce(self._topic, self._codec.encode(quarantined), key, record.partition(), own)
-        self._rejected.setdefault(partition_of(record), {})[record.offset()] = problem.reason
+        counted = self._biz_types.get(record.topic(), biz_type)  # a typed record is not JSON
+        self._rejected.setdefault(partition_of(record), {})[record.offset()] = (
+            problem.reason,
+            counted if counted in self._known else _OTHER,
+        )
 
     def end_batch(self, partitions: Partitions) -> None:
         """Count the rejected records of a processed batch, and raise or clear the alarm of `QuarantineLimit`."""
         rejected: list[int] = []
         first = 0
         for tp, records in partitions.items():
-            if (reasons := self._rejected.pop(tp, None)) is not None:
-                for reason, count in Counter(reasons.values()).items():
-                    self._metrics.quarantined.labels(self._stage, reason).inc(count)
-                rejected += [first + index for index, record in enumerate(records) if record.offset() in reasons]
+            if (found := self._rejected.pop(tp, None)) is not None:
+                for (reason, biz_type), count in Counter(found.values()).items():
+                    self._metrics.quarantined.labels(self._stage, reason, biz_type).inc(count)
+                rejected += [first + index for index, record in enumerate(records) if record.offset() in found]
             first += len(records)
         exceeded = self._limit.count(sum(map(len, partitions.values())), rejected)
         self._health.alarm(exceeded)

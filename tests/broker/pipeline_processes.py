@@ -98,13 +98,15 @@ class Worker:
             return error.code, error.read().decode()
 
     def metric(self, name: str, **labels: str) -> float:
-        """Value of one series, 0 where there is none."""
-        inside = ",".join(f'{label}="{value}"' for label, value in sorted(labels.items()))
-        series = f"broker_events_{name}{{{inside}}}" if labels else f"broker_events_{name}"
+        """Sum of the series that have these labels, 0 where there is none."""
+        wanted = {f'{label}="{value}"' for label, value in labels.items()}
+        total = 0.0
         for line in self.get("/metrics")[1].splitlines():
-            if line.startswith(series + " "):
-                return float(line.rpartition(" ")[2])
-        return 0.0
+            series, _, value = line.rpartition(" ")
+            full_name, _, inside = series.partition("{")
+            if full_name == f"broker_events_{name}" and wanted <= {*inside.removesuffix("}").split(",")}:
+                total += float(value)
+        return total
 
     def is_ready(self) -> bool:
         return self.get("/ready")[0] == 200

@@ -36,7 +36,7 @@ STATE = {topic for topic in TOPICS if topic.startswith("state.")}
 ALERTS = {"alerts", "alerts.active"}
 READS = {
     "bridge": {"ingest.cursors"},
-    "router": {"raw", "quarantine"} | EVENTS,
+    "router": {"raw", "quarantine", "quarantine.recoveries"} | EVENTS,
     "projector": EVENTS | STATE | {"alerts.active"},
     "topics": set[str](),
     "operator": {*TOPICS},

@@ -97,7 +97,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Mock]:
 
     def project(records: list[Update], typed: dict[str, TypedTopic], **settings: Any) -> Mock:
         transaction, chosen = Mock(), Settings(**settings)
-        quarantine = Quarantine(chosen, "projector", CODECS["quarantine"], Metrics(), Health())
+        quarantine = Quarantine(chosen, "projector", CODECS["quarantine"], Metrics(), Health(), {})
         tables: Any = {name: {0: PartitionState(CODECS[name])} for name in projector_module.TABLES}
         projector = Projector(chosen, typed, tables, CODECS["alerts"], quarantine, transaction, Metrics(), Mock())
         try:

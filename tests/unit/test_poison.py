@@ -63,7 +63,7 @@ class Pipeline:
         self._window = duplicate_window(100)
         self.tables = {name: {0: PartitionState[Any](CODECS[name])} for name in ("state.accounts", "state.movements")}
         self._quarantine = Quarantine(
-            Settings(), "projector", Codec(CATALOG.topics[QUARANTINE][0], 1), Metrics(), Health(10)
+            Settings(), "projector", Codec(CATALOG.topics[QUARANTINE][0], 1), Metrics(), Health(10), {}
         )
 
     def put(self, event: dict[str, Any], *, ascii_only: bool = False) -> str:

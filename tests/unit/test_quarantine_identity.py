@@ -7,6 +7,9 @@ from unittest.mock import Mock
 
 import pytest
 
+from broker_events.runtime.consume.record import TopicPartition
+from broker_events.runtime.process.health import Health
+from broker_events.runtime.process.metrics import Metrics
 from broker_events.runtime.quarantine.writer import Quarantine
 from broker_events.runtime.settings import Settings
 from broker_events.schemas.invalid_event import InvalidEvent, Reason
@@ -29,6 +32,38 @@ NOTHING = (None, None, None)
 def test_id_and_types(value: bytes | None, expected: tuple[str | None, ...]) -> None:
     codec: Any = Mock()
     record: Any = Mock(**{"headers.return_value": [], "timestamp.return_value": (1, 1), "value.return_value": value})
-    Quarantine(Settings(), "router", codec, Mock(), Mock()).put(Mock(), record, InvalidEvent(Reason.BAD_AMOUNT, ""))
+    quarantine = Quarantine(Settings(), "router", codec, Mock(), Mock(), {})
+    quarantine.put(Mock(), record, InvalidEvent(Reason.BAD_AMOUNT, ""))
     event = codec.encode.call_args.args[0]
     assert (event["event_id"], event["event_type"], event["biz_type"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("topic", "value", "label"),
+    [
+        ("raw", b'{"id":"e1","payload":{"biz_type":"ACCOUNT_UPDATE"}}', "ACCOUNT_UPDATE"),
+        ("raw", b'{"id":"e1","payload":{"biz_type":"made up, by millions"}}', "other"),
+        ("raw", b"not JSON", "other"),
+        ("event.account-update", b"\0Avro", "ACCOUNT_UPDATE"),
+    ],
+)
+def test_the_counter_names_a_biz_type_of_the_catalog_alone(topic: str, value: bytes, label: str) -> None:
+    metrics, codec = Metrics(), Mock()
+    record: Any = Mock(
+        **{"headers.return_value": [], "timestamp.return_value": (1, 1), "value.return_value": value},
+        **{"topic.return_value": topic, "partition.return_value": 0, "offset.return_value": 7},
+    )
+    biz_types = {"event.account-update": "ACCOUNT_UPDATE", "event.credit": "CREDIT"}
+    quarantine = Quarantine(Settings(), "router", codec, metrics, Health(), biz_types)
+    counted = {"stage": "router", "reason": "bad_amount", "biz_type": label}
+    assert metrics.registry.get_sample_value("broker_events_quarantined_total", counted) == 0
+    quarantine.put(Mock(), record, InvalidEvent(Reason.BAD_AMOUNT, ""))
+    quarantine.end_batch({TopicPartition(topic, 0): [record]})
+    assert metrics.registry.get_sample_value("broker_events_quarantined_total", counted) == 1
+    shown = {
+        sample.labels["biz_type"]
+        for family in metrics.registry.collect()
+        for sample in family.samples
+        if sample.name == "broker_events_quarantined_total"
+    }
+    assert shown == {"ACCOUNT_UPDATE", "CREDIT", "other"}

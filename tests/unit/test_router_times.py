@@ -33,7 +33,7 @@ def test_a_record_ahead_of_this_machines_clock(at_ms: int | None, is_typed: bool
     settings = Settings()
     routing = Routing(CATALOG.events, dict.fromkeys(CATALOG.topics, 7), settings.topic, 10**7)
     quarantine, transaction = Mock(), Mock(**{"writer.return_value": None})
-    router = Router(routing, Mock(), quarantine, transaction, Mock())
+    router = Router(routing, Mock(), quarantine, transaction, Mock(), Mock())
     router._windows = {0: duplicate_window(10)}
     time_ms = 0 if at_ms is None else round(time.time() * 1000) + at_ms
     record: Any = Rec(3, EVENT, settings.topic(RAW), timestamp_=time_ms)
