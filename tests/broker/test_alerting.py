@@ -65,5 +65,5 @@ def test_a_stalled_bridge_pages_and_its_recovery_resolves(
 
             assert monitoring.statuses("BrokerEventsWorkerMissing", role="bridge") == ["firing", "resolved"]
             notice = next(n for n in monitoring.notified if n["labels"]["alertname"] == "BrokerEventsBridgeSilent")
-            assert f"The bridge {target} has heard nothing from the broker for " in notice["annotations"]["summary"]
+            assert f"The bridge {target} has heard nothing from the brokerage for " in notice["annotations"]["summary"]
             assert notice["labels"]["severity"] == "page"

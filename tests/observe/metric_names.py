@@ -13,7 +13,7 @@ from broker_events.runtime.process.metrics import Metrics
 _SELECTOR: Final = re.compile(r"\b((?:broker_events|process|python)_\w+)(?:\{([^}]*)\})?")
 _LABEL: Final = re.compile(r"(\w+)\s*(?:=~|!~|!=|=)")
 # Added by Prometheus to everything that it scrapes.
-_TARGET: Final = {"job", "instance"}
+_TARGET: Final = {"namespace", "job", "instance"}
 _WORKER_INFO: Final = {"role", "instance_id", "version"}
 _SUFFIXES: Final = {
     "counter": ("_total",),
