@@ -47,9 +47,48 @@ def test_a_query_reads_what_exists(title: str, query: str) -> None:
     assert not missing(query), title
 
 
+@pytest.mark.parametrize(("title", "query"), QUERIES)
+def test_a_query_asks_for_the_releases_that_are_chosen(title: str, query: str) -> None:
+    for match in re.finditer(r"\b(?:broker_events[_:]|process_|ALERTS\b)[\w:]*", query):
+        selector = query[match.end() :].partition("}")[0]
+        assert 'namespace=~"$namespace",job=~"$release"' in selector, title
+    assert not re.search(r"\b(on|ignoring) \((?!namespace, job)", query), title
+
+
+def test_what_rules_record_is_recorded() -> None:
+    rules = (ROOT / "helm" / "rules" / "broker-events.yaml").read_text(encoding="utf-8")
+    recorded = {*re.findall(r"record: (\S+)", rules)}
+    assert {*re.findall(r"broker_events:[\w:]+", json.dumps([query for _, query in QUERIES]))} <= recorded
+
+
+def test_namespace_release_and_instance_are_chosen_above() -> None:
+    variables = {variable["name"]: variable for variable in BOARD["templating"]["list"]}
+    assert [*variables] == ["datasource", "namespace", "release", "instance"]
+    for name, label in {"namespace": "namespace", "release": "job", "instance": "instance"}.items():
+        assert variables[name]["definition"].endswith(f", {label})")
+        assert not missing(variables[name]["definition"].removeprefix("label_values(").rpartition(",")[0])
+    used = {*re.findall(r"\$\{?(\w+)", json.dumps(BOARD))}
+    assert used == {*variables, "__rate_interval", "__all"}
+
+
+def test_links_lead_to_runbook_and_logs() -> None:
+    runbook, logs = BOARD["links"]
+    page = runbook["url"].partition("/blob/main/")[2]
+    assert (ROOT / page).exists()
+    assert "${namespace:regex}" in logs["url"]
+
+
+def test_titles_are_unlike_each_other() -> None:
+    titles = [panel["title"] for panel in PANELS if panel["type"] != "row"]
+    assert len(titles) == len({*titles})
+
+
 def test_the_queries_are_valid(tmp_path: Path) -> None:
     rules = [
-        {"record": f"q:{number}", "expr": query.replace("$__rate_interval", "1m")}
+        {
+            "record": f"q:{number}",
+            "expr": re.sub(r'"\$(\w+)"', '"prod|staging"', query).replace("$__rate_interval", "1m"),
+        }
         for number, (_, query) in enumerate(QUERIES)
     ]
     file = tmp_path / "queries.yaml"
