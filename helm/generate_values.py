@@ -26,6 +26,8 @@ _OF_THE_BRIDGE: Final = ("grpc_", "app_", "signature_")
 # A user name may be a plain value, or a key of the secret that holds the password.
 _PLAIN_OR_SECRET: Final = frozenset({"kafka_sasl_username", "app_key"})
 
+# Values that only the wrong map can hold; Helm's refusal quotes them.
+_GOES_TO: Final = {name: {"const": f"nothing here: it goes under {name}"} for name in ("secrets", "files")}
 _SECRET: Final = {"$ref": "#/$defs/keyOfSecret"}
 _FILE: Final = {"$ref": "#/$defs/keyOfSecretOrConfigMap"}
 
@@ -41,8 +43,10 @@ def settings_definitions() -> dict[str, Json]:
         kind = _one_type(described)
         if kind.get("format") == "path":
             maps["files"][name] = _FILE
+            maps["settings"][name] = _GOES_TO["files"]
         elif kind.get("format") == "password":
             maps["secrets"][name] = _SECRET
+            maps["settings"][name] = _GOES_TO["secrets"]
         else:
             maps["settings"][name] = kind
             if name in _PLAIN_OR_SECRET:

@@ -36,6 +36,9 @@ labels:
 
 {{- define "broker-events.image" -}}
 {{- with .Values.image -}}
+{{- if eq .tag "latest" -}}
+{{- fail "image.tag: latest is another image tomorrow; name a version, or set image.digest" -}}
+{{- end -}}
 {{- if .digest -}}
 {{ .repository }}@{{ .digest }}
 {{- else -}}

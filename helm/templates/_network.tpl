@@ -38,7 +38,11 @@ spec:
   egress:
     - {{ with $policy.dns.to }}to:
         {{- toYaml . | nindent 8 }}
-      {{ end }}ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]
+      {{ end }}ports:
+        {{- range $policy.dns.ports }}
+        - {port: {{ . }}, protocol: UDP}
+        - {port: {{ . }}, protocol: TCP}
+        {{- end }}
     {{- $kafka := list -}}
     {{- range splitList "," $values.settings.kafka_bootstrap_servers -}}
     {{- $kafka = append $kafka (include "broker-events.port" (dict "address" (trim .)) | int) -}}

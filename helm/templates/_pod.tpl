@@ -72,6 +72,24 @@ volumes:
               - {key: {{ $file.key | quote }}, path: {{ $name }}}
         {{- end }}
   {{- end }}
+  {{- with $pod.extraVolumes }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}
+
+{{- /* Annotations of what has pods that run on. */ -}}
+{{- define "broker-events.workloadAnnotations" -}}
+{{- with .Values.workloadAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- /* The list items of sidecars. dict "root" $ "part" ... */ -}}
+{{- define "broker-events.sidecars" -}}
+{{- with (include "broker-events.podValues" . | fromJson).extraContainers }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{- /* What every container of the program has. dict as of podSpec, and "args" */ -}}
@@ -91,5 +109,8 @@ volumeMounts:
   - {name: tmp, mountPath: /tmp}
   {{- with include "broker-events.files" . | fromJson }}
   - {name: files, mountPath: /etc/broker-events, readOnly: true}
+  {{- end }}
+  {{- with $pod.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
   {{- end }}
 {{- end }}

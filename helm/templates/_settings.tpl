@@ -27,7 +27,30 @@ dict "root" $ "part" .Values.router "fixed" (dict "instance_id" "...")
 {{- range $name, $_ := include "broker-events.files" . | fromJson -}}
 {{- $_ := set $environment (printf "PIPELINE_%s" (upper $name)) (printf "/etc/broker-events/%s" $name) -}}
 {{- end -}}
+{{- include "broker-events.checkKafka" (dict "environment" $environment "secrets" (include "broker-events.secrets" . | fromJson)) -}}
 {{- toJson $environment -}}
+{{- end }}
+
+{{- /* Fail where the program would end with exit code 2. dict "environment" {PIPELINE_...: text} "secrets" {name: ...} */ -}}
+{{- define "broker-events.checkKafka" -}}
+{{- $environment := .environment -}}
+{{- $protocol := dig "PIPELINE_KAFKA_SECURITY_PROTOCOL" "PLAINTEXT" $environment -}}
+{{- $sasl := list "mechanism" "username" "password" -}}
+{{- if contains "SASL" $protocol -}}
+{{- range $sasl -}}
+{{- $name := printf "kafka_sasl_%s" . -}}
+{{- if not (or (hasKey $environment (printf "PIPELINE_%s" (upper $name))) (hasKey $.secrets $name)) -}}
+{{- fail (printf "kafka_security_protocol: %s needs %s.%s" $protocol (ternary "secrets" "settings" (eq . "password")) $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $certificate := hasKey $environment "PIPELINE_KAFKA_SSL_CERTIFICATE_LOCATION" -}}
+{{- if ne $certificate (hasKey $environment "PIPELINE_KAFKA_SSL_KEY_LOCATION") -}}
+{{- fail "files.kafka_ssl_certificate_location and files.kafka_ssl_key_location: a client certificate needs both" -}}
+{{- end -}}
+{{- if and (not (contains "SSL" $protocol)) (or $certificate (hasKey $environment "PIPELINE_KAFKA_SSL_CA_LOCATION")) -}}
+{{- fail (printf "kafka_security_protocol: %s has no use for files.kafka_ssl_...; is it to be SSL or SASL_SSL?" $protocol) -}}
+{{- end -}}
 {{- end }}
 
 {{- define "broker-events.secrets" -}}

@@ -66,8 +66,11 @@ def pods(manifests: tuple[Manifest, ...]) -> Iterator[tuple[Manifest, Manifest]]
     for manifest in manifests:
         if manifest["kind"] == "Pod":
             yield manifest["metadata"], manifest["spec"]
-        elif "template" in manifest.get("spec", {}):
-            yield manifest["spec"]["template"]["metadata"], manifest["spec"]["template"]["spec"]
+            continue
+        spec = manifest.get("spec", {})
+        spec = spec.get("jobTemplate", {}).get("spec", spec)  # a CronJob's
+        if "template" in spec:
+            yield spec["template"]["metadata"], spec["template"]["spec"]
 
 
 def containers(spec: Manifest) -> list[Manifest]:

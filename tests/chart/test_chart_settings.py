@@ -160,7 +160,7 @@ def test_scaling_by_lag(component: str, replicas: int, topic: str | None) -> Non
     assert (spec["minReplicaCount"], spec["maxReplicaCount"]) == (2, replicas)
     (trigger,) = spec["triggers"]
     assert trigger["metadata"] == {
-        "bootstrapServers": "kafka-0.example.com:9093, kafka-1.example.com:9093",
+        "bootstrapServers": "kafka-0.example.com:9093,kafka-1.example.com:9093",
         "consumerGroup": f"broker.{component}",
         "lagThreshold": "20000",
         "offsetResetPolicy": "earliest",
@@ -180,12 +180,26 @@ def test_scaling_by_lag(component: str, replicas: int, topic: str | None) -> Non
         ('settings.partitions="8"', "got string, want integer"),
         ("settings.partitions=0", "minimum: got 0, want 1"),
         ('settings.log_level="LOUD"', "value must be one of 'DEBUG', 'INFO', 'WARNING', 'ERROR'"),
-        ('settings.kafka_sasl_password="hush"', "additional properties 'kafka_sasl_password' not allowed"),
+        ('settings.kafka_sasl_password="hush"', "value must be 'nothing here: it goes under secrets'"),
+        ('settings.kafka_ssl_ca_location="/ca.pem"', "value must be 'nothing here: it goes under files'"),
+        ('bridge.settings={"grpc_target": "p:443", "app_secret": "hush"}', "it goes under secrets"),
+        ('settings.kafka_security_protocol="SASL_SSL"', "SASL_SSL needs settings.kafka_sasl_mechanism"),
+        (
+            (
+                'router.settings={"kafka_security_protocol": "SASL_SSL", "kafka_sasl_mechanism": "PLAIN", '
+                '"kafka_sasl_username": "u"}'
+            ),
+            "SASL_SSL needs secrets.kafka_sasl_password",
+        ),
+        ('files={"kafka_ssl_key_location": {"secret": "a", "key": "k"}}', "a client certificate needs both"),
+        ('files={"kafka_ssl_ca_location": {"secret": "a", "key": "k"}}', "PLAINTEXT has no use for files.kafka_ssl_"),
+        ('command={"args": ["ledger"], "name": "Ledger 1"}', "does not match pattern"),
+        ('ledger={"enabled": true, "args": []}', "minItems: got 0, want 1"),
         ('settings.instance_id="router-0"', "additional properties 'instance_id' not allowed"),
         ('router.secrets={"app_secret": {"name": "push", "key": "secret"}}', "'app_secret' not allowed"),
         ('secrets={"kafka_sasl_password": "hush"}', "got string, want object"),
         ('files={"kafka_ssl_ca_location": {"secret": "a", "configMap": "b", "key": "c"}}', "'oneOf' failed"),
-        ('image.tag="latest"', "'not' failed"),
+        ('image.tag="latest"', "image.tag: latest is another image tomorrow; name a version"),
         ("bridge.replicas=2", "additional properties 'replicas' not allowed"),
         ("pod.terminationGracePeriodSeconds=5", "minimum: got 5, want 15"),
         ('pod.extraEnv=[{"name": "PIPELINE_PARTITIONS", "value": "9"}]', "'not' failed"),
@@ -205,6 +219,10 @@ def test_scaling_by_lag(component: str, replicas: int, topic: str | None) -> Non
 )
 def test_wrong_values_are_refused(setting: str, said: str) -> None:
     assert said in refusal(MINIMAL, setting)
+
+
+def test_a_refusal_never_quotes_a_secret() -> None:
+    assert "hush" not in refusal(MINIMAL, 'settings.kafka_sasl_password="hush"')
 
 
 def test_the_bridge_finds_the_simulator() -> None:

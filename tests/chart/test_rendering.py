@@ -15,11 +15,13 @@ import go_tools
 import kubernetes_validate
 import pytest
 import yaml
+from command_line import parse
 from manifests import (
     FULL,
     HELM,
     MINIMAL,
     NAMESPACE,
+    RELEASE,
     SIMULATOR,
     VALUES,
     WORKERS,
@@ -32,6 +34,7 @@ from manifests import (
     rendered,
     selects,
 )
+from prometheus_tools import promtool
 
 from broker_events.runtime.process.lifecycle import STOP_LIMIT_S
 
@@ -223,12 +226,132 @@ def test_a_changed_setting_restarts_whom_it_concerns() -> None:
     assert checksum("router", 'projector.settings.log_level="DEBUG"') == checksum("router")
 
 
-def test_rules_and_board_are_the_files_that_compose_mounts() -> None:
-    rule = of_kind(rendered(FULL), "PrometheusRule")[0]
-    assert rule["spec"] == yaml.safe_load((HELM / "rules/broker-events.yaml").read_text(encoding="utf-8"))
-    board = next(m for m in of_kind(rendered(FULL), "ConfigMap") if m["metadata"]["name"].endswith("-dashboard"))
-    written = (HELM / "boards/broker-events.json").read_text(encoding="utf-8")
-    assert board["data"]["broker-events.json"].strip() == written.strip()
+RULES = yaml.safe_load((HELM / "rules/broker-events.yaml").read_text(encoding="utf-8"))
+RELEASED = f'namespace="{NAMESPACE}",job="{RELEASE}-broker-events"'
+SERIES = re.compile(r"\b(?:broker_events[_:]|process_)[\w:]+")
+
+
+def groups(*settings: str) -> dict[str, list[dict[str, Any]]]:
+    (rule,) = of_kind(rendered(FULL, *settings), "PrometheusRule")
+    return {group["name"]: group["rules"] for group in rule["spec"]["groups"]}
+
+
+def test_the_rules_ask_for_this_release_alone() -> None:
+    found, (written,) = groups()["broker-events"], RULES["groups"]
+    for rule, original in zip(found, written["rules"], strict=True):
+        expression = rule["expr"]
+        for match in SERIES.finditer(expression):
+            assert expression[match.end() :].startswith(f"{{{RELEASED}"), expression
+        cronjob = f'namespace="{NAMESPACE}",cronjob="{RELEASE}-broker-events-ledger"'
+        bare = expression.replace(f"{{{RELEASED}}}", "").replace(f"{RELEASED},", "")
+        assert bare.replace(cronjob, 'cronjob=~".+-ledger"') == original["expr"]
+        assert {**rule, "expr": ""} == {**original, "expr": ""}
+
+
+def test_the_rules_of_a_release_are_valid(tmp_path: Path) -> None:
+    file = tmp_path / "rules.yaml"
+    (rule,) = of_kind(rendered(FULL), "PrometheusRule")
+    file.write_text(yaml.safe_dump(rule["spec"]), encoding="utf-8")
+    done = promtool("check", "rules", file)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (("router.autoscaling.minReplicas=4",), {"bridge": 1, "router": 4, "projector": 2}),
+        (
+            ("router.autoscaling.enabled=false", "router.replicas=3", "projector.enabled=false"),
+            {"bridge": 1, "router": 3, "projector": 0},
+        ),
+    ],
+)
+def test_the_expected_workers_are_those_of_the_release(settings: tuple[str, ...], expected: dict[str, int]) -> None:
+    labels = {"namespace": NAMESPACE, "job": f"{RELEASE}-broker-events"}
+    assert groups(*settings)["broker-events-expected"] == [
+        {"record": "broker_events:expected_workers", "expr": f"vector({count})", "labels": {**labels, "role": role}}
+        for role, count in expected.items()
+    ]
+
+
+def test_alerts_and_board_lead_to_the_runbook_that_is_set() -> None:
+    url = "https://wiki.example.com/runbook"
+    setting = f'monitoring.runbookUrl="{url}"'
+    for rule in groups(setting)["broker-events"]:
+        if "alert" in rule:
+            assert rule["annotations"]["runbook_url"] == f"{url}#{rule['alert'].lower()}"
+    assert f'"{url}"' in board(setting)
+    assert "github.com" not in board(setting)
+
+
+def board(*settings: str) -> str:
+    (found,) = [
+        m for m in of_kind(rendered(FULL, *settings), "ConfigMap") if m["metadata"]["name"].endswith("-dashboard")
+    ]
+    return str(found["data"]["broker-events.json"])
+
+
+def test_the_board_is_the_file_that_compose_mounts() -> None:
+    assert board().strip() == (HELM / "boards/broker-events.json").read_text(encoding="utf-8").strip()
+
+
+def test_targets_are_named_by_release_and_pod() -> None:
+    (monitor,) = of_kind(rendered(FULL), "ServiceMonitor")
+    (endpoint,) = monitor["spec"]["endpoints"]
+    by_target = {each["targetLabel"]: each for each in endpoint["relabelings"]}
+    assert by_target["job"]["replacement"] == f"{RELEASE}-broker-events"
+    assert by_target["instance"]["sourceLabels"] == ["__meta_kubernetes_pod_name"]
+    assert endpoint["scrapeTimeout"] == "10s"
+    assert endpoint["metricRelabelings"]
+
+
+def test_a_ledger_runs_every_night() -> None:
+    (found,) = of_kind(rendered(FULL), "CronJob")
+    assert found["metadata"]["name"] == f"{RELEASE}-broker-events-ledger"
+    assert not of_kind(rendered(MINIMAL), "CronJob")
+    spec = found["spec"]["jobTemplate"]["spec"]
+    assert spec["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"] == [1, 2, 3]
+    (container,) = spec["template"]["spec"]["containers"]
+    assert container["args"][0] == "ledger"
+    names = {entry["name"]: entry for entry in container["env"]}
+    assert names["PIPELINE_KAFKA_SASL_PASSWORD"]["valueFrom"]["secretKeyRef"]["name"] == "kafka-operator"
+
+
+def test_a_command_is_a_job_of_its_own() -> None:
+    assert [m["metadata"]["name"] for m in of_kind(rendered(MINIMAL), "Job")] == [f"{RELEASE}-broker-events-setup"]
+    manifests = rendered(MINIMAL, 'command.args=["quarantine", "replay", "--all", "--yes"]', 'command.name="replay"')
+    job = named(manifests, "Job", "command")
+    assert job["metadata"]["name"] == f"{RELEASE}-broker-events-replay"
+    kubernetes_validate.validate(job, "1.34", strict=True)
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    parse(container["args"])
+    labels = job["spec"]["template"]["metadata"]["labels"]
+    policy = named(manifests, "NetworkPolicy", "command")["spec"]
+    assert selects(policy["podSelector"]["matchLabels"], labels)
+    assert "ingress" not in policy
+
+
+def test_a_secret_s_change_can_restart_every_workload() -> None:
+    for manifest in of_kind(rendered(FULL), "StatefulSet", "Deployment"):
+        assert manifest["metadata"]["annotations"] == {"reloader.stakater.com/auto": "true"}
+
+
+def test_volumes_and_sidecars_are_added() -> None:
+    sidecar = '{"name": "agent", "image": "agent:1.2.3"}'
+    settings = [
+        'pod.extraVolumes=[{"name": "vault", "csi": {"driver": "secrets-store.csi.k8s.io", "readOnly": true}}]',
+        'pod.extraVolumeMounts=[{"name": "vault", "mountPath": "/vault", "readOnly": true}]',
+        f"projector.pod.extraContainers=[{sidecar}]",
+    ]
+    manifests = rendered(MINIMAL, *settings)
+    for _, spec in pods(manifests):
+        assert "vault" in [volume["name"] for volume in spec["volumes"]]
+        for container in containers(spec):
+            if container["name"] != "agent":
+                assert "/vault" in [mount["mountPath"] for mount in container["volumeMounts"]]
+    for component, count in {"router": 1, "projector": 2}.items():
+        spec = named(manifests, "StatefulSet", component)["spec"]["template"]["spec"]
+        assert len(spec["containers"]) == count
 
 
 def test_every_pod_has_a_network_policy_of_its_own() -> None:
@@ -250,7 +373,8 @@ def test_every_pod_has_a_network_policy_of_its_own() -> None:
         (MINIMAL, "router", [{53}, {9092}, {8081}]),
         (MINIMAL, "bridge", [{53}, {9092}, {8081}, {443}]),
         (SIMULATOR, "bridge", [{53}, {9092}, {8080}, {7010}]),
-        (FULL, "projector", [{53}, {9093}, {443}]),
+        (FULL, "projector", [{5353}, {9093}, {443}]),
+        (FULL, "command", [{5353}, {9093}, {443}]),
     ],
     ids=lambda value: value.stem if isinstance(value, Path) else None,
 )
