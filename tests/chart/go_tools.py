@@ -33,6 +33,9 @@ class GoTool:
 
 HELM: Final = GoTool("helm", "helm.sh/helm/v4/cmd/helm", "v4.3.1", ("version", "--short"), "v4.")
 KUBE_SCORE: Final = GoTool("kube-score", "github.com/zegl/kube-score/cmd/kube-score", "v1.20.0", ("version",), "")
+ACTIONLINT: Final = GoTool(
+    "actionlint", "github.com/rhysd/actionlint/cmd/actionlint", "v1.7.12", ("-version",), "v1.7."
+)
 _SMALL: Final = ("-trimpath", "-ldflags=-s -w")
 
 

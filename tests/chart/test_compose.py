@@ -14,6 +14,7 @@ import pytest
 import yaml
 from command_line import parse
 from manifests import FULL, HELM, named, rendered
+from prometheus_tools import promtool, tool
 
 from broker_events.runtime.process.lifecycle import STOP_LIMIT_S
 from broker_events.runtime.settings import PREFIX, Settings, load_settings
@@ -26,6 +27,7 @@ JOBS: Final = {"topics", "schemas"}
 WORKERS: Final = {"bridge", "router", "projector"}
 OURS: Final = JOBS | WORKERS | {"simulator"}
 OTHERS: Final = {"kafka", "registry", "prometheus", "alertmanager", "grafana", "kafka-ui"}
+ORDER: Final = ["bridge", "router", "projector"].index
 HTTP_PORT: Final = 9464  # the image's
 
 
@@ -142,8 +144,37 @@ def test_targets_are_named_as_on_kubernetes() -> None:
     (endpoint,) = monitor["spec"]["endpoints"]
     config = yaml.safe_load((ROOT / "deploy/prometheus.yml").read_text(encoding="utf-8"))
     (job,) = config["scrape_configs"]
-    assert endpoint["relabelings"][0] == {"targetLabel": "job", "replacement": job["job_name"]}
-    assert endpoint["relabelings"][1]["targetLabel"] == job["relabel_configs"][0]["target_label"] == "component"
+    here = {each["target_label"] for each in job["relabel_configs"]} | {"job"}
+    there = {each["targetLabel"] for each in endpoint["relabelings"]} | {"namespace"}  # the operator sets it
+    assert here == there
+
+
+def test_the_expected_workers_are_those_that_compose_starts() -> None:
+    config = yaml.safe_load((ROOT / "deploy/prometheus.yml").read_text(encoding="utf-8"))
+    (job,) = config["scrape_configs"]
+    (namespace,) = [each["replacement"] for each in job["relabel_configs"] if each["target_label"] == "namespace"]
+    file = next(Path(m["source"]) for m in services()["prometheus"]["volumes"] if m["target"] in config["rule_files"])
+    (group,) = yaml.safe_load(file.read_text(encoding="utf-8"))["groups"]
+    labels = [rule["labels"] for rule in group["rules"]]
+    assert labels == [
+        {"namespace": namespace, "job": job["job_name"], "role": role} for role in sorted(WORKERS, key=ORDER)
+    ]
+    assert {rule["record"] for rule in group["rules"]} == {"broker_events:expected_workers"}
+
+
+def test_prometheus_and_alertmanager_take_their_files(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [tool("amtool"), "check-config", ROOT / "deploy/alertmanager.yml"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    text = (ROOT / "deploy/prometheus.yml").read_text(encoding="utf-8")
+    config = tmp_path / "prometheus.yml"
+    config.write_text(
+        text.replace("/etc/prometheus/rules", str(HELM / "rules")).replace("/etc/prometheus", str(ROOT / "deploy")),
+        encoding="utf-8",
+    )
+    checked = promtool("check", "config", config)
+    assert checked.returncode == 0, checked.stderr
 
 
 def test_rules_and_board_are_the_charts() -> None:
