@@ -6,17 +6,14 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Final, NamedTuple
 
-from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
-
 from broker_events.processors.projector import NAME
+from broker_events.runtime.consume.offset_moves import group_members
 from broker_events.runtime.consume.record import TopicPartition
-from broker_events.runtime.kafka.clients import Headers, admin_client, refused
+from broker_events.runtime.kafka.clients import Headers, admin_client
 from broker_events.runtime.kafka.topic_reader import committed_offsets
 from broker_events.runtime.kafka.topics import DERIVED_SIZE_FACTOR
 from broker_events.runtime.kafka.transaction import Transaction
 from broker_events.runtime.process.errors import OperatorActionRequired
-from broker_events.runtime.process.retry import keep_trying
 from broker_events.runtime.settings import Settings
 
 ROLE: Final = "repairer"
@@ -51,7 +48,7 @@ class Repair:
 
     def refuse_if_live(self) -> None:
         """Raise OperatorActionRequired while a projector runs."""
-        members = _members(self._admin, self._settings, self._group)
+        members = group_members(self._admin, self._settings, self._group)
         if members:
             raise OperatorActionRequired(
                 f"the group {self._group} has {members} members. Stop every projector (scale to 0, or SIGTERM) and run "
@@ -88,20 +85,3 @@ class Repair:
             raise OperatorActionRequired(
                 "a projector has committed since the tables were compared: run the repair again"
             )
-
-
-def _members(admin: AdminClient, settings: Settings, group: str) -> int:
-    """Return the number of members of a group, 0 for a group that no consumer has ever joined."""
-
-    def ask() -> int:
-        try:
-            described = admin.describe_consumer_groups([group], request_timeout=_REQUEST_TIMEOUT_S)[group].result()
-        except KafkaException as error:
-            if error.args[0].code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
-                raise refused(f"Describe on group {group}") from None
-            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-                return 0
-            raise
-        return len(described.members)
-
-    return keep_trying(f"the group {group}", ask, settings.start_timeout_s, (KafkaException,))

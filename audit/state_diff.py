@@ -151,10 +151,13 @@ def _comparable(content: Any) -> Any:  # noqa: ANN401 (any part of a record)
     return [_comparable(item) for item in content] if isinstance(content, list) else content
 
 
+_PLACES: Final = {"typed_offset", "source_topic", "source_partition", "source_offset"}
+
+
 def _without_offsets(content: Any) -> Any:  # noqa: ANN401 (any part of a record)
     """Return the record without what a copy of the typed topics changes."""
     if isinstance(content, dict):
-        return {name: _without_offsets(member) for name, member in content.items() if name != "typed_offset"}
+        return {name: _without_offsets(member) for name, member in content.items() if name not in _PLACES}
     return [_without_offsets(item) for item in content] if isinstance(content, list) else content
 
 

@@ -34,6 +34,7 @@ COMMANDS: Final = {
     "ledger": "broker_events.cli.ledger",
     "explain": "broker_events.cli.explain",
     "rebuild": "broker_events.cli.rebuild",
+    "copy": "broker_events.cli.copy",
 }
 
 

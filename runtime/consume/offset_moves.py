@@ -13,6 +13,8 @@ from broker_events.runtime.consume.record import TopicPartition
 from broker_events.runtime.kafka.clients import refused
 from broker_events.runtime.process.errors import OperatorActionRequired, RestartRequired
 from broker_events.runtime.process.operator import operator
+from broker_events.runtime.process.retry import keep_trying
+from broker_events.runtime.settings import Settings
 
 _HAS_MEMBERS = {KafkaError.NON_EMPTY_GROUP, KafkaError.UNKNOWN_MEMBER_ID}
 _FORBIDDEN = {KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError.TOPIC_AUTHORIZATION_FAILED}
@@ -50,3 +52,20 @@ def accept_offsets(
         if error.code() in _FORBIDDEN:
             raise refused(f"Read on group {group} ({error.str()})") from None
         raise RestartRequired(f"setting offsets of the group {group}: {error.str()}") from None
+
+
+def group_members(admin: AdminClient, settings: Settings, group: str) -> int:
+    """Return the number of members of a group, 0 for a group that no consumer has ever joined."""
+
+    def ask() -> int:
+        try:
+            described = admin.describe_consumer_groups([group], request_timeout=_REQUEST_TIMEOUT_S)[group].result()
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+                raise refused(f"Describe on group {group}") from None
+            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return 0
+            raise
+        return len(described.members)
+
+    return keep_trying(f"the group {group}", ask, settings.start_timeout_s, (KafkaException,))

@@ -87,6 +87,22 @@ _NEEDS: Final[Mapping[str, tuple[_Need, ...]]] = {
         (TRANSACTIONAL_ID, "rebuild", "Write"),
         _READER,
     ),
+    # On the source: Read, the groups, ingest.*. On the copy: Write, the group of the projectors, copy.
+    "copier": (
+        _VERIFY,
+        (TOPIC, "raw", "Read Write"),
+        (TOPIC, "event.*", "Read"),
+        (TOPIC, "ingest.cursors", "Read Write"),
+        (TOPIC, "state.*", "Read Write"),
+        (TOPIC, "alerts", "Read Write"),
+        (TOPIC, "alerts.active", "Read Write"),
+        (GROUP, "router", "Describe"),
+        (GROUP, "projector", "Read"),
+        (TRANSACTIONAL_ID, "ingest.*", "Write"),
+        (TRANSACTIONAL_ID, "replay", "Write"),
+        (TRANSACTIONAL_ID, "copy", "Write"),
+        _READER,
+    ),
     "subscriber": (
         (TOPIC, "event.*", "Read"),
         (TOPIC, "alerts", "Read"),

@@ -42,6 +42,7 @@ READS = {
     "operator": {*TOPICS},
     "replayer": {"quarantine", "quarantine.recoveries"},
     "repairer": EVENTS | STATE | ALERTS | {"raw", "quarantine"},
+    "copier": EVENTS | STATE | ALERTS | {"raw", "ingest.cursors"},
     "subscriber": EVENTS | ALERTS | STATE,
 }
 WRITES = {
@@ -50,6 +51,7 @@ WRITES = {
     "projector": STATE | ALERTS | {"quarantine"},
     "replayer": {"raw", "quarantine.recoveries"},
     "repairer": STATE | ALERTS,
+    "copier": STATE | ALERTS | {"raw", "ingest.cursors"},
 }
 ALERTING = envelope(
     "restricted",

@@ -1,0 +1,72 @@
+"""`broker-events copy`."""
+
+from __future__ import annotations
+
+import threading
+from typing import Final
+
+import click
+
+_EVERY_S: Final = 1.0
+
+
+@click.command("copy")
+@click.option("--to-prefix", required=True, metavar="PREFIX", help="TOPIC_PREFIX of the copy.")
+@click.option("--partitions", type=click.IntRange(min=1), help="Partition count of the copy.  [default: PARTITIONS]")
+@click.option("--bootstrap", metavar="ADDRESSES", help="Kafka of the copy.  [default: KAFKA_BOOTSTRAP_SERVERS]")
+@click.option("--follow", is_flag=True, help="Go on copying raw as it grows, until Ctrl-C.")
+@click.option("--finish", is_flag=True, help="Copy the rest and hand over to the copy's workers.")
+def command(*, to_prefix: str, partitions: int | None, bootstrap: str | None, follow: bool, finish: bool) -> None:
+    """Copy a pipeline to another prefix, cluster or partition count.
+
+    Copies raw with keys, headers and times, each record exactly once, while the pipeline runs. An interrupted copy
+    continues after its last commit. The topics of the copy must exist. Both clusters take the same security settings,
+    and both pipelines use the same schema registry.
+
+    --finish ends the move. Stop the bridges, let routers and projectors read to the end, and stop them. It then fences
+    the bridges, copies the rest of raw, all alerts, states and cursors, waits for the copy's routers, and lets the
+    copy's projectors begin behind the events that the states already hold. After that, start the copy's projectors
+    and bridges: no event is lost or doubled, and no alert is raised twice. docs/how-to/runbook.md has the steps.
+
+    Exit codes: 0 copied, 2 workers of the source run or have records left, a topic or permission is missing.
+
+    \b
+    Examples:
+      broker-events copy --to-prefix wide --partitions 48 --follow
+      broker-events copy --to-prefix wide --partitions 48 --finish
+      broker-events copy --to-prefix broker --bootstrap kafka-b:9092
+    """
+    import sys
+
+    from broker_events.ingest.pipeline_copy import PipelineCopy
+    from broker_events.runtime.process.lifecycle import run_process
+    from broker_events.runtime.settings import load_settings
+
+    if follow and finish:
+        raise click.UsageError("--follow and --finish exclude each other")
+    source = load_settings()
+    changes = {"topic_prefix": to_prefix, "partitions": partitions, "kafka_bootstrap_servers": bootstrap}
+    target = type(source).model_validate(
+        source.model_dump() | {name: value for name, value in changes.items() if value is not None}
+    )
+    if (target.topic_prefix, target.kafka_bootstrap_servers) == (source.topic_prefix, source.kafka_bootstrap_servers):
+        raise click.UsageError("--to-prefix names the pipeline itself")
+
+    def work(stop: threading.Event) -> None:
+        copy = PipelineCopy(source, target, stop)
+        try:
+            if copy.is_finished:
+                click.echo(f"{to_prefix} was finished before: nothing to do")
+                return
+            if finish:
+                copy.finish()
+                click.echo(f"finished: start the projectors and bridges of {to_prefix}")
+                return
+            copied = copy.copy_raw()
+            while follow and not stop.wait(_EVERY_S):
+                copied += copy.copy_raw()
+            click.echo(f"{copied:,} raw records copied")
+        finally:
+            copy.close()
+
+    sys.exit(run_process(source, "copy", work))
