@@ -1,9 +1,10 @@
 """Copies a pipeline's topics into those of another prefix, cluster or partition count, each record once.
 
 raw and alerts are copied in order, with key and headers; raw keeps its timestamps, alerts get the time at which Kafka
-appends them. Of the tables, the latest value of each key is copied. Every record goes to the partition of its account, which the copy's partition count decides. The positions are cursors of the
-copy (`ingest.cursors`) and commit in the transaction of the records, so an interrupted copy continues after its last
-commit. Typed topics and quarantine are not copied: the copy's routers write them from raw.
+appends them. Of the tables, the latest value of each key is copied. Every record goes to the partition of its account,
+which the copy's partition count decides. The positions are cursors of the copy (`ingest.cursors`) and commit in the
+transaction of the records, so an interrupted copy continues after its last commit. Typed topics and quarantine are not
+copied: the copy's routers write them from raw.
 """
 
 from __future__ import annotations
