@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 @click.command("account")
 @click.argument("key")
-@click.option("--limit", type=click.IntRange(min=1), default=10, show_default=True, help="Movements, newest first.")
+@click.option("--limit", type=click.IntRange(min=1), default=10, show_default=True, help="Show the newest N movements.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(*, key: str, limit: int, as_json: bool) -> None:
-    """Show what holds now for an account.
+    """Show the current state of an account.
 
-    KEY is the account key. Reads its partition of state.accounts, state.movements and alerts.active, from the end
-    backwards. Prints state, restrictions, active alerts and the movements that changed last. Accounts are not masked.
+    KEY is the account key. Reads its partition of state.accounts, state.movements and alerts.active from the end
+    backwards. Prints state, restrictions, active alerts and the latest movements. Accounts are not masked.
 
     Exit codes: 0 found, 1 not found.
 

@@ -13,7 +13,7 @@ from broker_events.cli.output import aligned, json_line, printable, reader_may_l
 if TYPE_CHECKING:
     from broker_events.schemas.models import Alert
 
-_account: Final = click.option("--account", metavar="KEY", help="Only alerts of this account key: reads its partition.")
+_account: Final = click.option("--account", metavar="KEY", help="Show only alerts of this account key.")
 _json: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON document per alert.")
 
 
@@ -36,7 +36,7 @@ def active(*, account: str | None, as_json: bool) -> None:
 
     Reads alerts.active. Prints time, status, rule, account and summary, newest first. Accounts are not masked.
 
-    Exit codes: 0 success, also without any.
+    Exit codes: 0 success, also if there are none.
 
     \b
     Examples:
@@ -53,7 +53,7 @@ def active(*, account: str | None, as_json: bool) -> None:
 
 @command.command("list")
 @_account
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Alerts, newest first.")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Show the newest N alerts.")
 @_json
 def list_(*, account: str | None, limit: int, as_json: bool) -> None:
     """Show the newest alerts, FIRING and RESOLVED.
@@ -61,7 +61,7 @@ def list_(*, account: str | None, limit: int, as_json: bool) -> None:
     Reads the topic alerts from the end backwards. Prints time, status, rule, account and summary. Accounts are not
     masked.
 
-    Exit codes: 0 success, also without any.
+    Exit codes: 0 success, also if there are none.
 
     \b
     Examples:

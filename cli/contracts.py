@@ -40,12 +40,11 @@ def command() -> None:
 def new(name: str, sample: Any, root: Path) -> None:  # noqa: ANN401 (click types no open file)
     """Write the folder of the event type NAME from one event.
 
-    NAME becomes the topic's name: fee-forecast gives the topic event.fee-forecast. The folder gets the contract, the
-    schema, the event as accepted sample with its record, and two rejected samples. Types are proposed from the one
-    event: text that looks like a time or an amount gets that type, and every field may be null. Correct types and docs
-    before you merge.
+    NAME becomes the topic's name: fee-forecast gives the topic event.fee-forecast. Writes the contract, the schema,
+    the event as an accepted sample with its record, and two rejected samples. Infers types from this event: text that
+    looks like a time or an amount gets that type, and every field is nullable. Correct types and docs before you merge.
 
-    Exit codes: 0 written, 2 the event is not valid, or the name or its biz_type is taken.
+    Exit codes: 0 written, 2 the event is not valid, or the name or the event's biz_type is in use.
 
     \b
     Examples:

@@ -14,21 +14,22 @@ _EVERY_S: Final = 1.0
 @click.option("--to-prefix", required=True, metavar="PREFIX", help="TOPIC_PREFIX of the copy.")
 @click.option("--partitions", type=click.IntRange(min=1), help="Partition count of the copy.  [default: PARTITIONS]")
 @click.option("--bootstrap", metavar="ADDRESSES", help="Kafka of the copy.  [default: KAFKA_BOOTSTRAP_SERVERS]")
-@click.option("--follow", is_flag=True, help="Go on copying raw as it grows, until Ctrl-C.")
-@click.option("--finish", is_flag=True, help="Copy the rest and hand over to the copy's workers.")
+@click.option("--follow", is_flag=True, help="Keep copying new raw records until Ctrl-C.")
+@click.option("--finish", is_flag=True, help="Copy the rest and hand over to the workers of the copy.")
 def command(*, to_prefix: str, partitions: int | None, bootstrap: str | None, follow: bool, finish: bool) -> None:
     """Copy a pipeline to another prefix, cluster or partition count.
 
-    Copies raw with keys, headers and times, each record exactly once, while the pipeline runs. An interrupted copy
-    continues after its last commit. The topics of the copy must exist. Both clusters take the same security settings,
-    and both pipelines use the same schema registry.
+    Reads raw and writes it to the copy with keys, headers and timestamps, each record exactly once, while the pipeline
+    runs. An interrupted copy continues after its last commit. The topics of the copy must exist. Both clusters use the
+    same security settings, and both pipelines the same schema registry.
 
-    --finish ends the move. Stop the bridges, let routers and projectors read to the end, and stop them. It then fences
-    the bridges, copies the rest of raw, all alerts, states and cursors, waits for the copy's routers, and lets the
-    copy's projectors begin behind the events that the states already hold. After that, start the copy's projectors
-    and bridges: no event is lost or doubled, and no alert is raised twice. docs/how-to/runbook.md has the steps.
+    --finish completes the move. Before, stop the bridges, let routers and projectors read to the end, and stop them.
+    --finish fences the bridges, copies the rest of raw, all alerts, states and cursors, and waits for the routers of
+    the copy. It then sets the offsets of the copy's projectors to the end of the typed topics, because the copied
+    states include those events. Afterwards start the projectors and bridges of the copy: no event is lost or
+    duplicated, and no alert is raised twice. docs/how-to/runbook.md has the steps.
 
-    Exit codes: 0 copied, 2 workers of the source run or have records left, a topic or permission is missing.
+    Exit codes: 0 copied, 2 workers of the source run or have unprocessed records, or a topic or permission is missing.
 
     \b
     Examples:

@@ -24,13 +24,13 @@ _MOVEMENT_ID: Final = re.compile(
 @click.command("movement")
 @click.argument("movement_id", metavar="ID")
 @click.option("--account", metavar="KEY", help="Account key of the movement: read only its partition.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document per movement.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(*, movement_id: str, account: str | None, as_json: bool) -> None:
     """Show the current state of a movement of money.
 
-    ID is a movement id (ACCOUNT/BIZ_TYPE/ID), a client_request_id, or the brokerage's id such as transfer_id. Reads
-    state.movements from the end backwards and stops at the ID. Without an account, an ID that is not there costs a
-    read of the whole topic.
+    ID is a movement id (ACCOUNT/BIZ_TYPE/ID), a client_request_id, or a brokerage's id such as transfer_id. Reads
+    state.movements from the end backwards and stops at the ID. If the ID does not exist and no account is given, the
+    command reads the whole topic.
 
     Exit codes: 0 found, 1 not found.
 

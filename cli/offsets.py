@@ -25,7 +25,7 @@ def command() -> None:
     \b
     Examples:
       broker-events offsets accept projector --reason "upgrade from 0.1.0" --dry-run
-      broker-events offsets accept router raw:3:4711 --reason "4700 to 4710 were never ours, ticket 17"
+      broker-events offsets accept router raw:3:4711 --reason "4700 to 4710 were test data, ticket 17"
     """
 
 
@@ -44,7 +44,7 @@ def _offsets(
 @command.command("accept")
 @click.argument("app", type=click.Choice(["router", "projector"]))
 @click.argument("offsets", nargs=-1, callback=_offsets, metavar="[TOPIC:PARTITION:OFFSET]...")
-@click.option("--reason", required=True, help="Reason, which the worker logs when it starts there.")
+@click.option("--reason", required=True, help="Reason. The worker logs it when it starts at the offset.")
 @click.option("--dry-run", is_flag=True, help="Show the offsets without setting them.")
 def accept(*, app: str, offsets: dict[tuple[str, int], int], reason: str, dry_run: bool) -> None:
     """Accept offsets of a group that no worker has committed.
@@ -52,9 +52,9 @@ def accept(*, app: str, offsets: dict[tuple[str, int], int], reason: str, dry_ru
     A worker rejects offsets that it did not commit if they would repeat or skip records, and offsets of a topic that
     was recreated. This command accepts the group's current offsets, or sets the given ones. A topic without an offset
     is read from its first record if the group has offsets of other topics. Topics are named without the prefix. Other
-    partitions keep their offsets. Records before an offset are never processed; records from it on are, even if their
-    outputs exist. User and reason are stored with the offset until the next commit, and the worker logs them. Stop all
-    workers of the group first.
+    partitions keep their offsets. Records before an offset are never processed. Records from the offset onward are
+    processed, even if their outputs exist. User and reason are stored with the offset until the next commit, and the
+    worker logs them. Stop all workers of the group first.
 
     Exit codes: 0 set, 2 the group has members, an offset is outside its topic, or a permission is missing.
 

@@ -31,7 +31,7 @@ _NO_ALERTS: Final = "no alert was written: look with --emit-alerts for those tha
 
 @click.command("rebuild")
 @choosing_partitions
-@click.option("--apply", "is_applied", is_flag=True, help="Write what differs. Fails while a projector runs.")
+@click.option("--apply", "is_applied", is_flag=True, help="Write the differences. Fails while a projector runs.")
 @click.option(
     "--delete-extra",
     is_flag=True,
@@ -41,7 +41,7 @@ _NO_ALERTS: Final = "no alert was written: look with --emit-alerts for those tha
     "--emit-alerts",
     "emits_alerts",
     is_flag=True,
-    help="Show alerts missing from the topic alerts instead of the tables; with --apply write them.",
+    help="Instead of the tables, show the alerts missing from the topic alerts; with --apply write them.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document per table, partition and difference.")
 def command(
@@ -49,19 +49,20 @@ def command(
 ) -> None:
     """Recompute the state tables, compare them and repair them.
 
-    Reads the typed topics up to the projector's committed offsets and computes state.accounts, state.movements and
-    alerts.active by the projector's rules. Without --apply it writes nothing, and the pipeline may run. A key that
-    changed during the read is "moving". A key whose events retention has deleted is "unjudged" and never repaired. An
-    "extra" key has no event: state of another cluster, or a missed removal. It stays unless --delete-extra is given.
-    An "unfolded" event is one that this version cannot apply and that no projector has quarantined; --apply then writes
-    nothing for its partition.
+    Reads the typed topics up to the projectors' committed offsets and computes state.accounts, state.movements and
+    alerts.active by the projector's rules. Without --apply it writes nothing, and the pipeline may run.
+
+    A key that changed during the read is "moving". A key whose events retention has deleted is "unjudged" and never
+    repaired. A key without any event is "extra": copied from another pipeline, or not deleted when it should have been.
+    It is kept unless --delete-extra is given. An event that this version cannot apply, and that no projector has
+    quarantined, is "unfolded"; --apply then writes nothing for its partition.
 
     A repair writes state and no alerts. --emit-alerts compares the alerts that the events raise by this version's
     rules with the topic alerts. A transition that a projector alerted under another event is not missing. With --apply
     it writes the missing ones, with the headers recovery_id and recovered_by (OS user and host), and updates
     alerts.active where the condition still holds. Repair the tables first.
 
-    Exit codes: 0 equal or repaired; 1 different, extra keys left, alerts missing, or events unfolded; 2 a projector
+    Exit codes: 0 equal or repaired; 1 different, extra keys kept, alerts missing, or events unfolded; 2 a projector
     runs, its group has no offsets, or --apply with unfolded events. At most 100 keys per table and partition are
     listed. Memory: twice the tables of one partition.
 

@@ -91,11 +91,11 @@ def command(
     from the event push that PIPELINE_GRPC_TARGET names.
 
     With --cluster it uses the cluster that PIPELINE_KAFKA_BOOTSTRAP_SERVERS and PIPELINE_SCHEMA_REGISTRY_URL name;
-    without, it ignores them. Before simulated events go to that cluster it asks for the topic prefix. It refuses where
-    the topics hold records that no simulator wrote.
+    otherwise it ignores these settings. It asks for the topic prefix before it writes simulated events to that
+    cluster, and refuses if the topics hold records that are not simulated.
 
-    Ctrl-C stops it in order and prints a summary. A second Ctrl-C stops it at once. The summary compares received,
-    raw, typed, quarantined and duplicate records, and the alerts with those that the simulator caused.
+    Ctrl-C stops all processes cleanly and prints a summary. A second Ctrl-C stops at once. The summary compares
+    received, raw, typed, quarantined and duplicate records, and the alerts with those that the simulator caused.
 
     Exit codes: 0 balanced, 1 not balanced, 130 interrupted before the summary; otherwise that of the failed process.
 

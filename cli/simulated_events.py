@@ -16,7 +16,7 @@ consent_option: Final = click.option(
     OPTION,
     "simulated_to",
     metavar="PREFIX",
-    help="Write simulated events to the topics of this prefix, without a question.",
+    help="Write simulated events to the topics of this prefix without asking for confirmation.",
 )
 
 
