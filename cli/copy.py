@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import Final
 
 import click
+
+log = logging.getLogger(__name__)
 
 _EVERY_S: Final = 1.0
 
@@ -64,6 +67,8 @@ def command(*, to_prefix: str, partitions: int | None, bootstrap: str | None, fo
                 click.echo(f"finished: start the projectors and bridges of {to_prefix}")
                 return
             copied = copy.copy_raw()
+            if follow:
+                log.info("raw is copied to its current end; following, Ctrl-C ends it")
             while follow and not stop.wait(_EVERY_S):
                 copied += copy.copy_raw()
             click.echo(f"{copied:,} raw records copied")
