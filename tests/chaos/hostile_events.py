@@ -29,6 +29,7 @@ from broker_events.devstack.simulator import simulator  # noqa: E402
 from broker_events.devstack.simulator.event import Event  # noqa: E402
 from broker_events.devstack.simulator.event_log import EventLog  # noqa: E402
 from broker_events.devstack.simulator.traffic import Traffic  # noqa: E402
+from broker_events.schemas.headers import SIMULATED  # noqa: E402
 
 HOSTILE = "hostile"
 POSITION = "<position>"  # stands for the position, which the log gives
@@ -143,7 +144,7 @@ class Hostile:
             biz_type=biz_type,
             account="" if len(key.encode()) > MAX_ID_BYTES else key,
             timestamp=at if isinstance(at, str) else "",
-            payload=self._spell(payload if is_inner else envelope),
+            payload=self._spell(payload if is_inner else {**envelope, SIMULATED: True}),
             documented_position=True,
             malformed=f"{HOSTILE}:{why}" if why else HOSTILE,
         )
