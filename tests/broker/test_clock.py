@@ -1,6 +1,5 @@
 """A bridge whose clock is wrong, or becomes wrong, on a real Kafka."""
 
-import os
 import subprocess
 from pathlib import Path
 
@@ -8,26 +7,13 @@ import pytest
 from bridge_process import BridgeProcess, eventually, raw_records, with_topics
 from kafka_cluster import KafkaCluster
 from test_ingest_file import line
-
-# Python runs it at start: the machine's clock is off by what the file says, from when the file is there.
-CLOCK = """
-import os, time
-own, own_ns = time.time, time.time_ns
-def off():
-    try:
-        return float(open(os.environ["CLOCK_FILE"]).read() or 0)
-    except FileNotFoundError:
-        return 0.0
-time.time = lambda: own() + off()
-time.time_ns = lambda: own_ns() + int(off() * 1e9)
-"""
+from wrong_clock import wrong_clock
 
 
 @pytest.fixture
 def clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "sitecustomize.py").write_text(CLOCK)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
-    monkeypatch.setenv("CLOCK_FILE", str(tmp_path / "clock"))
+    for name, value in wrong_clock(tmp_path / "clock").items():
+        monkeypatch.setenv(name, value)
     return tmp_path / "clock"
 
 

@@ -4,6 +4,9 @@
 between; MARKER is the file that says it has. The former does again after the restart what was already written, the
 latter never writes it. `revoke-without-commit`: after its first commits, MARKER says so, it keeps a transaction open,
 gives partitions back with it, and commits when their next owner has long begun with the same records.
+
+A projector with one of these has a wrong rule: `alert-lost` and `alert-doubled` every tenth time, `amount-changed` by
+10^-18, `muted-by-future` orders updates by their own time alone, `exact-spelling` reads only documented codes.
 """
 
 from __future__ import annotations
@@ -13,18 +16,22 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
 
 from broker_events.cli.main import main
+from broker_events.processors import fold
+from broker_events.processors.rules import account, liquidate_only, transfer_returned
 from broker_events.runtime.consume import record_source
 from broker_events.runtime.consume.commit_rule import CommitRule
 from broker_events.runtime.consume.record_source import RecordSource
 from broker_events.runtime.kafka.transaction import Transaction
 
 FLAW, MARKER = sys.argv[1], Path(sys.argv[2])
+RULES = ("alert-lost", "alert-doubled", "amount-changed", "muted-by-future", "exact-spelling")
 # Well after the start: every partition has had a commit; well after the rebalance: the next owner has one too.
 HOLDS_AFTER_S, COMMITS_AFTER_S = 2.0, 4.0
 
@@ -101,7 +108,36 @@ def not_while_held_open(self: RecordSource) -> bool:
     return not is_held and worth_a_commit(self)
 
 
-if FLAW == "revoke-without-commit":
+def with_flaw(name: str) -> None:
+    """Put the wrong rule in place of the right one."""
+    alert_records, fire, turns = fold._alert_records, transfer_returned.fire, count(1)
+
+    def flawed_records(*arguments: Any) -> tuple[list[Any], int]:
+        alerts, size = alert_records(*arguments)
+        return (alerts * (2 if name == "alert-doubled" else 0), size) if next(turns) % 10 == 0 else (alerts, size)
+
+    def changed_amount(*arguments: Any) -> Any:
+        alert: Any = fire(*arguments)
+        amount = int.from_bytes(alert["transfer"]["amount"], "big", signed=True) + 1
+        alert["transfer"]["amount"] = amount.to_bytes(17, "big", signed=True)
+        return alert
+
+    def by_own_time(event: Any, last: Any, _source: object) -> bool | None:
+        return None if last is None or event["event_time"] >= last["event_time"] else False
+
+    if name.startswith("alert-"):
+        fold._alert_records = flawed_records  # type: ignore[assignment]
+    elif name == "amount-changed":
+        transfer_returned.fire = changed_amount  # type: ignore[assignment]
+    elif name == "muted-by-future":
+        account.supersede = by_own_time  # type: ignore[assignment,attr-defined]
+    else:
+        liquidate_only.market_of = liquidate_only._MARKETS.get  # type: ignore[assignment]
+
+
+if FLAW in RULES:
+    with_flaw(FLAW)
+elif FLAW == "revoke-without-commit":
     RecordSource._on_revoke = revoke_without_commit  # type: ignore[assignment,method-assign]
     record_source.CommitRule = HeldOpen  # type: ignore[attr-defined]
     RecordSource._is_worth_a_commit = not_while_held_open  # type: ignore[method-assign]

@@ -106,7 +106,7 @@ def run_chaos(plan: Plan, folder: Path, say: Callable[[str], None], outcome: Out
             outcome.workers += [run.router(name) for name in plan.names("r", plan.routers)]
             outcome.workers += [run.projector(name) for name in plan.names("p", plan.projectors)]
             with Group(outcome.workers) as group, Progress(run) as progress:
-                strikes = Strikes(group, network, stack)
+                strikes = Strikes(run, group, network, stack)
                 outcome.struck = strikes.struck
                 watch = _Watch(run, plan, strikes, progress, say)
                 group.tend()

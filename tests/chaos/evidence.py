@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -54,8 +54,12 @@ class Stored:
         """The decoded value, None of a tombstone; decoded at each call: millions of them would fill the memory."""
         return self.decoder.decode(self.topic, self.value)
 
+    @property
+    def time(self) -> datetime:
+        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=self.timestamp)
+
     def __str__(self) -> str:
-        time = datetime.fromtimestamp(self.timestamp / 1000, UTC).isoformat(timespec="milliseconds")
+        time = self.time.isoformat(timespec="milliseconds")
         return f"{self.topic}[{self.partition}]@{self.offset} key={self.key} time={time} headers={self.headers}"
 
 

@@ -61,8 +61,7 @@ class Typed(NamedTuple):
 
     @classmethod
     def of(cls, stored: Stored) -> Self:
-        received = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=stored.timestamp)
-        return cls(str(stored.key), stored.partition, stored.offset, received, stored.record)
+        return cls(str(stored.key), stored.partition, stored.offset, stored.time, stored.record)
 
     @property
     def time(self) -> tuple[datetime, int]:

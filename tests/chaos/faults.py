@@ -20,6 +20,9 @@ class FaultKind(StrEnum):
     RESET = "network reset"
     BROKER = "broker kill -9"
     REGISTRY = "registry kill -9"
+    DISK = "full disk"  # of a Kafka broker: no file grows; it is started again when there is room
+    CLOCK = "clock jump"  # of one worker's machine, hours ahead or behind
+    OFFSETS = "offsets reset"  # of a whole group, by a tool; a person then accepts the right ones
 
 
 # How long each lasts, at random in between: until the process or the network is back.
@@ -34,6 +37,9 @@ SECONDS = {
     FaultKind.RESET: (0.0, 0.0),
     FaultKind.BROKER: (0.5, 8.0),
     FaultKind.REGISTRY: (2.0, 10.0),
+    FaultKind.DISK: (1.0, 8.0),
+    FaultKind.CLOCK: (3.0, 8.0),
+    FaultKind.OFFSETS: (0.0, 0.0),
 }
 FIRST, LAST = 0.03, 0.95  # in shares of the events
 
@@ -62,11 +68,14 @@ def targets_of(bridge: str, routers: Sequence[str], projectors: Sequence[str], n
         FaultKind.TERMINATE: workers,
         FaultKind.FREEZE: workers,
         FaultKind.REPLACE: workers,
+        FaultKind.CLOCK: workers,
         FaultKind.SCALE: [tuple(routers[1:]), tuple(projectors[1:])],
+        FaultKind.OFFSETS: [tuple(routers), tuple(projectors)],
         FaultKind.CUT: links,
         FaultKind.SLOW: links,
         FaultKind.RESET: links,
         FaultKind.BROKER: [(str(node),) for node in range(nodes)],
+        FaultKind.DISK: [(str(node),) for node in range(nodes)],
         FaultKind.REGISTRY: [("registry",)],
     }
 

@@ -97,6 +97,7 @@ class _Writer:
             "topic": f"{PREFIX}.raw",
             "partition": raw.partition,
             "offset": raw.offset,
+            "timestamp": raw.time,
             "key": raw.key and raw.key.encode(),
             "value": value,
             "headers": [{"name": name, "value": text} for name, text in headers.items()],

@@ -6,6 +6,7 @@ from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from evidence import PartitionEvidence, Stored
@@ -17,6 +18,7 @@ from violations import Kind, Report, Stage
 SOURCE = b"grpc"
 CURSORS_IN = 0  # the only partition that has cursors
 NOWHERE = -1
+Place = tuple[int, datetime]  # of a raw record: offset and time, as a topic that is created again begins at 0
 
 
 class Told(NamedTuple):
@@ -109,17 +111,17 @@ class _Examination:
             newest[event.key] = event.sequence
         return told
 
-    def _fates(self, told: Iterable[Told]) -> tuple[dict[str, Told], dict[int, Told]]:
-        """What each raw record has to become: typed, by event id; quarantined, by raw offset; the rest duplicates.
+    def _fates(self, told: Iterable[Told]) -> tuple[dict[str, Told], dict[Place, Told]]:
+        """What each raw record has to become: typed, by event id; quarantined, by its place; the rest duplicates.
 
         A malformed event is refused as often as it comes.
         """
         typed: dict[str, Told] = {}
-        quarantined: dict[int, Told] = {}
+        quarantined: dict[Place, Told] = {}
         for each in told:
             event = self._journal.at(each.sequence)
             if event.malformed:
-                quarantined[each.raw.offset] = each
+                quarantined[each.raw.offset, each.raw.time] = each
             else:
                 typed.setdefault(event.event_id, each)
         return typed, quarantined
@@ -154,17 +156,18 @@ class _Examination:
             told = expected[event_id]
             self.report.add(Stage.TYPED, Kind.LOST, f"{told.raw} -> {self._journal.at(told.sequence)}")
 
-    def _check_quarantine(self, records: list[Stored], expected: Mapping[int, Told]) -> None:
-        found: set[int] = set()
+    def _check_quarantine(self, records: list[Stored], expected: Mapping[Place, Told]) -> None:
+        found: set[Place] = set()
         for stored in records:
             record = stored.record
-            told = expected.get(record["offset"])
+            place = record["offset"], record["timestamp"]
+            told = expected.get(place)
             if told is None:
                 self.report.add(Stage.QUARANTINE, Kind.UNEXPECTED, f"{stored}: {str(record)[:500]}")
-            elif told.raw.offset in found:
+            elif place in found:
                 self.report.add(Stage.QUARANTINE, Kind.DOUBLED, f"{stored}: raw {told.raw}")
             else:
-                found.add(told.raw.offset)
+                found.add(place)
                 raw = told.raw
                 headers = [{"name": name, "value": value} for name, value in raw.headers.items()]
                 facts: dict[str, Any] = {"key": raw.key and raw.key.encode(), "value": raw.value, "headers": headers}
@@ -172,8 +175,8 @@ class _Examination:
                 facts |= {"topic": f"{self._prefix}.raw", "partition": raw.partition}
                 self._compare(Stage.QUARANTINE, stored, facts, {name: record[name] for name in facts})
                 self._compare(Stage.QUARANTINE, stored, {"key": raw.key}, {"key": stored.key})
-        for offset in (offset for offset in expected if offset not in found):
-            told = expected[offset]
+        for place in (place for place in expected if place not in found):
+            told = expected[place]
             self.report.add(Stage.QUARANTINE, Kind.LOST, f"{told.raw}: {self._journal.at(told.sequence).malformed}")
 
     def _check_cursors(self, records: list[Stored]) -> None:

@@ -18,6 +18,7 @@ from judgement import judge
 from kafka_cluster import KafkaCluster
 from violations import Report
 from workers import Worker, cli
+from wrong_clock import wrong_clock
 
 from broker_events.runtime.kafka.clients import admin_client
 from broker_events.runtime.kafka.topics import apply_topics, plan_topics
@@ -77,6 +78,7 @@ class Pipeline:
         """A worker of this pipeline, not started, its name its Kafka client id; `settings` as in runtime.settings."""
         settings = {"kafka_extra": json.dumps({"client.id": name})} | settings
         more = {PREFIX + setting.upper(): str(value) for setting, value in settings.items()}
+        more |= wrong_clock(self.folder / f"{name}.clock")
         return Worker(name, command, self.environment | more, self.folder)
 
     def bridge(self) -> Worker:

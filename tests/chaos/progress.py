@@ -35,7 +35,7 @@ def drain(
     """Keep the group alive until all is pushed and processed and every worker is up; how many seconds it took."""
     began = time.monotonic()
     with ExitStack() as stack:
-        groups = {name: stack.enter_context(closing(_ConsumerGroup(run, name))) for name in GROUPS}
+        groups = {name: stack.enter_context(closing(ConsumerGroup(run, name))) for name in GROUPS}
         steps: dict[str, Callable[[], object]] = {name: of.unread for name, of in groups.items()}
         steps = {"push": stack.enter_context(closing(_Cursors(run))).behind} | steps
         steps["start"] = lambda: not group.is_ready
@@ -71,7 +71,7 @@ class _Cursors:
         self._consumer.close()
 
 
-class _ConsumerGroup:
+class ConsumerGroup:
     """How far the workers of one app have committed."""
 
     def __init__(self, run: Pipeline, app: str) -> None:
@@ -151,14 +151,14 @@ class Progress:
 
     def _look(self) -> None:
         with ExitStack() as stack:
-            groups = {app: stack.enter_context(closing(_ConsumerGroup(self.run, app))) for app in GROUPS}
+            groups = {app: stack.enter_context(closing(ConsumerGroup(self.run, app))) for app in GROUPS}
             while not self._over.wait(SAMPLE_S):
                 try:
                     self._sample(groups)
                 except (KafkaException, TimeoutError):
                     continue  # a broker is away: what is not seen to move stands still
 
-    def _sample(self, groups: Mapping[str, _ConsumerGroup]) -> None:
+    def _sample(self, groups: Mapping[str, ConsumerGroup]) -> None:
         stages = {}
         for app, group in groups.items():
             committed = sum(max(at.offset, 0) for at in group.committed())

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import logging
+import math
+import resource
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from signal import SIGKILL, SIGSTOP, SIGTERM
 
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 from faults import Fault, FaultKind
 from network import Network
-from workers import POLL_S, Group
+from pipeline_run import Pipeline
+from progress import BRIDGE, ConsumerGroup
+from workers import POLL_S, Group, cli
 
 from broker_events.devstack.stack import Stack
 
@@ -20,7 +29,14 @@ log = logging.getLogger(__name__)
 
 SLOW_S = 0.1  # and the same back
 _NETWORK = (FaultKind.CUT, FaultKind.SLOW, FaultKind.RESET)
-_STRIKES_WORKERS = (FaultKind.KILL, FaultKind.TERMINATE, FaultKind.FREEZE, FaultKind.REPLACE, FaultKind.SCALE)
+_STRIKES_WORKERS = (
+    *(FaultKind.KILL, FaultKind.TERMINATE, FaultKind.FREEZE, FaultKind.REPLACE, FaultKind.SCALE),
+    *(FaultKind.CLOCK, FaultKind.OFFSETS),
+)
+JUMP_S = 3 * 3600
+LINGERS_S = 3.0  # until it has compared its right clock
+FULL = 0  # bytes that a file may have
+TRIES = 30
 
 
 @dataclass
@@ -39,8 +55,9 @@ class Struck:
 class Strikes:
     """`struck` tells what has happened so far, `active` what is happening now."""
 
-    def __init__(self, group: Group, network: Network, stack: Stack) -> None:
+    def __init__(self, run: Pipeline, group: Group, network: Network, stack: Stack) -> None:
         self.struck: list[Struck] = []
+        self._run = run
         self._group = group
         self._network = network
         self._stack = stack
@@ -57,6 +74,9 @@ class Strikes:
             FaultKind.RESET: self._reset,
             FaultKind.BROKER: self._kill_broker,
             FaultKind.REGISTRY: self._kill_registry,
+            FaultKind.DISK: self._fill_disk,
+            FaultKind.CLOCK: self._jump,
+            FaultKind.OFFSETS: self._reset_offsets,
         }
 
     @property
@@ -73,9 +93,10 @@ class Strikes:
             self._group.tend()
             watch()
             events = told()
-            for fault in [each for each in waiting if each.after_events <= events and self._can_strike(each)]:
-                waiting.remove(fault)
-                self._begin(fault)
+            for fault in [each for each in waiting if each.after_events <= events]:
+                if self._can_strike(fault):  # one that began just now may have taken its place
+                    waiting.remove(fault)
+                    self._begin(fault)
             self._go_on()
             time.sleep(POLL_S)
 
@@ -151,6 +172,44 @@ class Strikes:
         yield from _pause(fault)
         yield from self._in_background(self._stack.registry.restart)
 
+    def _fill_disk(self, fault: Fault) -> Iterator[None]:
+        node, kafka = int(fault.targets[0]), self._stack.kafka
+        pid = kafka.pids[node]
+        assert pid is not None, f"broker {node} is down"
+        _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (FULL, hard))
+        yield from _pause(fault)
+        yield from self._in_background(lambda: kafka.kill(node))
+        yield from self._in_background(lambda: kafka.restart(node))
+
+    def _jump(self, fault: Fault) -> Iterator[None]:
+        """Only a bridge ends with it: it stamps the records. Its person sets the clock, then starts it again."""
+        worker = self._group.workers[fault.targets[0]]
+        worker.excuse = "this machine's clock" if worker.name == BRIDGE else ""
+        worker.clock.write_text(str(JUMP_S if int(fault.seconds * 1000) % 2 else -JUMP_S), encoding="utf-8")
+        yield from _pause(fault)
+        worker.clock.unlink()
+        yield from _pause(fault._replace(seconds=LINGERS_S))
+        worker.put_right()
+
+    def _reset_offsets(self, fault: Fault) -> Iterator[None]:
+        """A worker refuses the offsets and does nothing until a person, who has stopped the others, mends them."""
+        workers = [self._group.workers[name] for name in fault.targets]
+        for worker in workers:
+            worker.signal(SIGTERM)
+            worker.start_at = math.inf
+        while any(worker.is_running for worker in workers):
+            yield
+        offsets = GroupOffsets(self._run, "router" if fault.targets[0].startswith("r") else "projector")
+        yield from self._in_background(partial(insist, offsets.halve))
+        workers[0].excuse = "committed by no worker"
+        workers[0].start_at = 0.0
+        while not workers[0].waits:
+            yield
+        yield from self._in_background(partial(insist, offsets.accept))
+        for worker in workers:
+            worker.put_right()
+
     def _in_background(self, work: Callable[[], None]) -> Iterator[None]:
         done = self._background.submit(work)
         while not done.done():
@@ -164,9 +223,45 @@ def _pause(fault: Fault) -> Iterator[None]:
         yield
 
 
+class GroupOffsets:
+    """What a tool does to the offsets of a group without members, and how a person puts them right."""
+
+    def __init__(self, run: Pipeline, app: str) -> None:
+        self._run, self._app = run, app
+        self._right: list[TopicPartition] = []
+
+    def halve(self) -> None:
+        """As kafka-consumer-groups --reset-offsets does."""
+        with closing(ConsumerGroup(self._run, self._app)) as group:
+            self._right = [at for at in group.committed() if at.offset > 0]
+        wrong = [TopicPartition(at.topic, at.partition, at.offset // 2) for at in self._right]
+        changes = ConsumerGroupTopicPartitions(self._run.settings.group(self._app), wrong)
+        admin = AdminClient(self._run.clients)  # a name of its own: without it the future never resolves
+        [done] = admin.alter_consumer_group_offsets([changes]).values()
+        done.result()
+
+    def accept(self) -> None:
+        prefix = self._run.settings.topic("")
+        offsets = [f"{at.topic.removeprefix(prefix)}:{at.partition}:{at.offset}" for at in self._right]
+        subprocess.run(
+            cli("offsets", "accept", self._app, *offsets, "--reason", "chaos"), env=self._run.environment, check=True
+        )
+
+
+def insist(work: Callable[[], None]) -> None:
+    """A person tries again while brokers are away or the group still has members."""
+    for _ in range(TRIES - 1):
+        try:
+            return work()
+        except (KafkaException, subprocess.CalledProcessError) as error:
+            log.info("%s", error)
+            time.sleep(1)
+    return work()
+
+
 def _place(fault: Fault) -> set[str]:
     """What a fault occupies: two in one place would undo each other, or take away the last but one broker."""
-    if fault.kind is FaultKind.BROKER:
+    if fault.kind in (FaultKind.BROKER, FaultKind.DISK):
         return {"brokers"}
     what = "network" if fault.kind in _NETWORK else "process"
     return {f"{what} of {target}" for target in fault.targets}

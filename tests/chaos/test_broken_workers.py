@@ -22,6 +22,7 @@ from broker_events.audit.ledger import audit_ranges, settled_ranges
 from broker_events.runtime.kafka.topic_reader import topic_partitions
 
 BROKEN_WORKER = Path(__file__).with_name("broken_worker.py")
+HOSTILE = Load(events=1500, rate=5000, seed=3, accounts=30, hostile=1)
 LOAD = Load(events=4000, rate=1000, seed=7, accounts=100, faults=("duplicate:2=0.005",))
 
 
@@ -84,6 +85,25 @@ def test_a_worker_whose_offsets_and_outputs_are_apart(
     assert (tmp_path / "has-struck").exists()
     assert expected & set(report.counters), report
     assert found.keys() == in_ledger, found
+
+
+@pytest.mark.parametrize(
+    ("flaw", "expected"),
+    [
+        ("alert-lost", {(Stage.ALERTS, Kind.LOST)}),
+        ("alert-doubled", {(Stage.ALERTS, Kind.DOUBLED)}),
+        ("amount-changed", {(Stage.ALERTS, Kind.CHANGED)}),
+        ("muted-by-future", {(Stage.ALERTS, Kind.LOST), (Stage.ACCOUNTS, Kind.CHANGED)}),
+        ("exact-spelling", {(Stage.ALERTS, Kind.LOST), (Stage.ACTIVE, Kind.LOST)}),
+    ],
+)
+def test_a_projector_with_a_wrong_rule(
+    cluster: KafkaCluster, topic_prefix: str, tmp_path: Path, flaw: str, expected: set[tuple[Stage, Kind]]
+) -> None:
+    with pipeline(cluster, topic_prefix, tmp_path, HOSTILE) as run:
+        report = run_to_the_end(run, run.router("r0"), broken(run, flaw, "projector"))
+    assert expected <= set(report.counters), str(report)
+    assert not {stage for stage, _ in report.counters} & {Stage.RAW, Stage.TYPED, Stage.QUARANTINE}, str(report)
 
 
 def test_a_router_that_gives_partitions_back_without_a_commit(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ log = logging.getLogger(__name__)
 
 MUST_RESTART = 70
 SUPERSEDED = 4
+NEEDS_A_PERSON = 2
 STOPPED = (0, -signal.SIGTERM)  # the latter when it comes before the process could answer signals
 START_LIMIT_S = 60.0
 STOP_LIMIT_S = 15.0
@@ -41,6 +43,8 @@ class Worker:
         self.restarts_asked = 0
         self.zombies = 0  # former processes that have ended by themselves
         self.start_at = 0.0  # monotonic time of the next start while it is down
+        self.excuse = ""  # what its last words name when it may end and wait for a person
+        self.waits = False  # for a person, since it has ended so
         self._command = [*command]
         self._port = 0
         self._environment = environment
@@ -83,6 +87,15 @@ class Worker:
             self._killed = True
             assert self._process is not None
             self._process.wait()
+
+    @property
+    def clock(self) -> Path:
+        """A file with how many seconds its clock is wrong, absent if it isn't."""
+        return Path(self._environment["CLOCK_FILE"])
+
+    def put_right(self) -> None:
+        """A person has mended what it waits for: it is well, or starts again."""
+        self.excuse, self.waits, self.start_at = "", False, 0.0
 
     def replace(self) -> None:
         """Start a new process and leave the running one to itself, as a supervisor does who takes it for dead."""
@@ -127,6 +140,10 @@ class Worker:
             self._process = None
             if self._killed or (self._asked_to_stop and code in STOPPED):
                 return None
+            self.waits = bool(self.excuse) and code == NEEDS_A_PERSON and self.excuse in self.tail()
+            if self.waits:
+                self.start_at = math.inf
+                return code
             if code not in (MUST_RESTART, *also_well):
                 raise WorkerFailed(f"{self.name} ended with {code}:\n{self.tail()}")
             self.restarts_asked += 1
