@@ -22,7 +22,7 @@ from broker_events.processors.alert_record import AlertWriter, alert_headers
 from broker_events.processors.fold import Folded, fold, typed_topics
 from broker_events.processors.projector import ALERTS, NAME, TABLES, source_uri
 from broker_events.processors.rules import INDEX_KEYS, active_change
-from broker_events.runtime.consume.record import KafkaRecord, TopicPartition, partition_of
+from broker_events.runtime.consume.record import KafkaRecord, TopicPartition, partition_of, place_of
 from broker_events.runtime.kafka.clients import Headers
 from broker_events.runtime.kafka.topic_reader import committed_offsets, first_offsets, read_to_end
 from broker_events.runtime.kafka.topics import derived_size_limit
@@ -130,7 +130,7 @@ class Rebuild:
         refuse_without_offsets(self._settings.group(NAME), partition, found, {ALERTS: missing.known})
         after = {tp: offset or 0 for tp, offset in found.items()}
         folded = self._fold(partition, after, after, None, missing.note)
-        missing.judge(folded.tables[MOVEMENTS], self._decoded(MOVEMENTS, self._live(MOVEMENTS, partition)))
+        missing.judge(folded.tables[MOVEMENTS], self._live_movements(partition))
         # The table first: if this run ends in between, the next one still finds the alert missing.
         outputs = [
             self.output(ACTIVE_ALERTS, partition, key, value, audit)
@@ -149,8 +149,8 @@ class Rebuild:
             if is_cut and not missing.since_ms:
                 missing.since_ms = records[0].timestamp()[1]
             for record in records:
-                with suppress(ValueError):
-                    missing.know(self._codecs[ACTIVE_ALERTS].decode(record.value() or b""))
+                if (value := record.value()) is not None:
+                    missing.know(self._readable(ACTIVE_ALERTS, value, place_of(record)))
         if is_cut and not missing.since_ms:
             missing.since_ms = math.inf
 
@@ -169,15 +169,37 @@ class Rebuild:
     def _committed(self, sources: Sequence[TopicPartition]) -> dict[TopicPartition, int | None]:
         return committed_offsets(self._settings, self._settings.group(NAME), sources)
 
+    def _live_movements(self, partition: int) -> Iterator[Any]:
+        topic = self._settings.topic(MOVEMENTS)
+        for value, offset in self._live_records(MOVEMENTS, partition).values():
+            yield self._readable(MOVEMENTS, value, f"{topic}[{partition}]@{offset}")
+
+    def _readable(self, name: str, value: bytes, place: str) -> Any:  # noqa: ANN401  (a record of the table)
+        """Decode a record that may show that an alert was written."""
+        try:
+            return self._codecs[name].decode(value)
+        except RegistryError as error:
+            raise registry_problem(error) from None
+        except ValueError as error:
+            raise OperatorActionRequired(
+                f"{place} cannot be decoded ({error}). It may show that an alert was written, so no alert of its "
+                "partition is judged. If its schema id is unknown, compare SCHEMA_REGISTRY_URL with the projectors'; "
+                "for state.movements run rebuild --apply first"
+            ) from None
+
     def _live(self, name: str, partition: int) -> Values:
-        values: Values = {}
+        return {key: value for key, (value, _) in self._live_records(name, partition).items()}
+
+    def _live_records(self, name: str, partition: int) -> dict[bytes, tuple[bytes, int]]:
+        """Return value and offset of each key's last record."""
+        values: dict[bytes, tuple[bytes, int]] = {}
         for records in read_to_end(self._settings, {TopicPartition(self._settings.topic(name), partition): 0}):
             for record in records:
                 key, value = record.key() or b"", record.value()
                 if value is None:
                     values.pop(key, None)
                 else:
-                    values[key] = value
+                    values[key] = value, record.offset()
         return values
 
     def _named(self, live: Mapping[str, Values]) -> RetainedEvents:

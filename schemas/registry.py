@@ -23,6 +23,7 @@ _TIMEOUT_S = 10
 _NO_PROXY = "http://127.0.0.1:9"
 _NOT_THE_REGISTRYS = {None, SchemaRegistryError.UNKNOWN, 404}  # a proxy or web server; registry codes have 5 digits
 _MAY_PASS = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
+_UNAVAILABLE = {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
 _DENIED = {401: "user and password", 403: "this user"}  # by HTTP status
 _UNKNOWN_CODES = {40401, 40403, 40408}  # subject, schema, the subject's own compatibility level
 
@@ -181,12 +182,13 @@ class Registry:
         """Return the schema of an id as JSON text. Raises `SchemaNotRegistered` for an unknown id.
 
         Some servers answer a lookup of an unknown id with an HTTP error that is not a registry's. If the registry then
-        has versions of `known_subject`, it works, and the id counts as unknown.
+        has versions of `known_subject`, it works, and the id counts as unknown. A timeout, a failed connection and an
+        answer that asks to come back later say nothing about the id.
         """
         try:
             schema = self._find(lambda: self._client.get_schema(schema_id))
         except RegistryError as error:
-            if known_subject is None or not self._has(known_subject):
+            if known_subject is None or not _is_about_the_id(error) or not self._has(known_subject):
                 raise
             raise SchemaNotRegistered(f"the registry works, but not for the schema id {schema_id}: {error}") from error
         if schema is None or schema.schema_str is None:
@@ -282,6 +284,12 @@ class Registry:
             f"{self._url} answered with {answer}, not as a schema registry. Check the path of the URL "
             "(Apicurio: /apis/ccompat/v7; Confluent and Karapace: none)"
         )
+
+
+def _is_about_the_id(error: RegistryError) -> bool:
+    """Whether the server has answered the lookup of an id, and not only that it can't answer now."""
+    cause = error.__cause__
+    return isinstance(cause, SchemaRegistryError) and cause.http_status_code not in _MAY_PASS | _UNAVAILABLE
 
 
 def _is_final(status: int) -> bool:

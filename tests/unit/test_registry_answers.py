@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -99,3 +100,37 @@ def test_a_lookup_that_fails_for_one_id(status: int, *, works: bool) -> None:
     assert isinstance(raised.value, SchemaNotRegistered) == works
     if works:
         assert "the registry works, but not for the schema id 4711" in str(raised.value)
+
+
+class Unavailable(KnowingOneSubject):
+    """The same, but a lookup of an id has no answer: the connection breaks, or the server can't answer now."""
+
+    def do_GET(self) -> None:
+        if self.server.status == 0 and self.path.startswith("/schemas"):
+            self.close_connection = True
+        else:
+            super().do_GET()
+
+
+@pytest.mark.parametrize("status", [0, 429, 502, 503, 504])
+def test_a_lookup_without_an_answer_is_not_about_the_id(status: int) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Unavailable) as server:
+        server.status, server.body, server.works = status, b"", True  # type: ignore[attr-defined]
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        registry = open_registry(load_settings(schema_registry_url=f"http://127.0.0.1:{server.server_port}"))
+        with pytest.raises(RegistryError) as raised:
+            registry.schema_text(4711, "broker.quarantine-value")
+        server.shutdown()
+        thread.join()
+    assert not isinstance(raised.value, SchemaNotRegistered)
+    assert type(registry_problem(raised.value)) is RestartRequired
+
+
+def test_a_lookup_that_times_out_is_not_about_the_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = open_registry(load_settings(schema_registry_url="http://registry:8081"))
+    client: Any = Mock(**{"get_schema.side_effect": OSError("read timed out"), "get_versions.return_value": [1]})
+    monkeypatch.setattr(registry, "_client", client)
+    with pytest.raises(RegistryError, match="read timed out") as raised:
+        registry.schema_text(4711, "broker.quarantine-value")
+    assert not isinstance(raised.value, SchemaNotRegistered)
