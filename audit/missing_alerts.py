@@ -20,6 +20,7 @@ from broker_events.processors.alert_record import AlertRecord
 from broker_events.processors.fold import Folded
 from broker_events.processors.rules import active_change
 from broker_events.processors.rules.alerting import CONDITIONS
+from broker_events.processors.rules.funding import real_id
 from broker_events.processors.rules.linking import movements_of, movements_of_transfer
 from broker_events.processors.rules.outcome import StateReader
 from broker_events.runtime.consume.record import KafkaRecord, TopicPartition, partition_of
@@ -173,7 +174,10 @@ class MissingAlerts:
     def _returned_movements(
         self, movements: StateReader[MovementState], live: Iterable[MovementState]
     ) -> dict[bytes, set[str]]:
-        """Return the ids of the alerts that the live run raised, by the rebuilt movements that their ids lead to."""
+        """Return the ids of the alerts that the live run raised, by the rebuilt movements that their ids lead to.
+
+        A record with a placeholder in place of an id may join several movements, and its alert is about one of them.
+        """
         found: dict[bytes, set[str]] = defaultdict(set)
         for alert in self._returned:
             for key in movements_of_transfer(movements, alert):
@@ -183,6 +187,8 @@ class MissingAlerts:
             state = record
             while state["alias_of"] is not None and state["alias_of"] in records:
                 state = records[state["alias_of"]]
+            if _has_placeholder(record) or _has_placeholder(state):
+                continue
             if state["returned_alert_id"] is not None:
                 for key in movements_of(movements, record):
                     found[key].add(state["returned_alert_id"])
@@ -199,6 +205,13 @@ class MissingAlerts:
         for key in dict.fromkeys(change.dedup_key.encode() for change in changes if change is not None):
             if live.get(key) != rebuilt.get(key):
                 yield key, rebuilt.get(key)
+
+
+def _has_placeholder(record: MovementState) -> bool:
+    """Whether an id of the record, also of the one in its key, is a placeholder, as older versions kept them."""
+    key = record["movement_id"].removeprefix(f"{record['account_key']}/{record['biz_type']}/")
+    values = (key, record["client_request_id"], *record["system_ids"].values())
+    return any(value and real_id(value) is None for value in values)
 
 
 def _condition(alert: Alert) -> _Condition:

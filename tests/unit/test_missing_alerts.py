@@ -15,7 +15,7 @@ from broker_events.audit.missing_alerts import MissingAlerts
 from broker_events.cli.missing_alerts import emit_alerts
 from broker_events.processors.alert_record import AlertWriter
 from broker_events.processors.fold import fold, typed_topics
-from broker_events.processors.rules import active_change
+from broker_events.processors.rules import active_change, funding, linking, movement
 from broker_events.processors.rules.linking import index_keys
 from broker_events.runtime.consume.record import TopicPartition
 from broker_events.runtime.state.partition_state import PartitionState
@@ -236,6 +236,35 @@ def test_a_return_alerted_under_another_event_is_alerted(
     repaired: bool,  # noqa: FBT001 (a parameter of the test)
 ) -> None:
     assert changes(after_live_run(events, skipped=skipped, repaired=repaired)) == expected
+
+
+@pytest.mark.parametrize("applied", ["nothing", "apply", "apply --delete-extra"])
+@pytest.mark.parametrize(
+    ("returns", "expected"),
+    [
+        ([("0", "T1"), ("0", "T2"), ("0", "T3")], ["FIRING 09", "FIRING 10"]),
+        ([("0", None), ("0", None), ("0", None)], ["FIRING 09", "FIRING 10"]),
+        ([("R1", "N/A"), ("R2", "N/A")], ["FIRING 09"]),
+        ([("R1", None), ("R1", None)], []),
+    ],
+)
+def test_returns_that_a_placeholder_joined_are_missing(
+    returns: list[tuple[str, str | None]], expected: list[str], applied: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Version 0.1.0 took a placeholder for an id, and alerted the first return of the joined movement alone."""
+    events = [moved("RETURNED", hour, *ids) for hour, ids in enumerate(returns, 1)]
+    with monkeypatch.context() as version:
+        for module in (funding, linking, movement):
+            version.setattr(module, "real_id", lambda text: text or None)
+        live = Folding(events)
+    assert len(live.alerts) == 1
+    missing = MissingAlerts((), SKEW_US)
+    missing.know(live.alerts[0])
+    rebuilt = Folding(events, missing=missing)
+    former = {} if applied == "apply --delete-extra" else live.movements.values
+    table = former | ({} if applied == "nothing" else rebuilt.movements.values)
+    missing.judge(rebuilt.movements, [CODECS["state.movements"].decode(value) for value in table.values()])
+    assert (changes(missing), missing.unjudged) == (expected, 0)
 
 
 @pytest.mark.parametrize(
