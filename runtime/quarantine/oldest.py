@@ -20,12 +20,15 @@ from broker_events.runtime.quarantine.replay import RECOVERIES
 from broker_events.runtime.quarantine.writer import QUARANTINE
 from broker_events.runtime.settings import Settings
 from broker_events.schemas.invalid_event import Reason
+from broker_events.schemas.oversized import marked
+from broker_events.schemas.storage_types import QuarantinedEvent
 
 log = logging.getLogger(__name__)
 
 _EVERY_S: Final = 60.0
 _END_LIMIT_S: Final = 5.0
-# Another build, contract or setting may type these. Other events are rejected again, whatever changes.
+# Another build, contract, setting or topic configuration may type these, except `_is_final`. Other events are rejected
+# again, whatever changes.
 _REPLAYABLE: Final = {
     Reason.UNKNOWN_BIZ_TYPE,
     Reason.UNKNOWN_EVENT_TYPE,
@@ -33,6 +36,8 @@ _REPLAYABLE: Final = {
     Reason.WRONG_TYPE,
     Reason.BAD_AMOUNT,
     Reason.BAD_TIME,
+    Reason.TOO_LARGE,
+    Reason.REFUSED,
     Reason.INTERNAL_ERROR,
 }
 
@@ -116,9 +121,17 @@ class OldestUnreplayed:
         ends = end_offsets(self._settings, [tp], self._stop)
         with closing(self._rejected.read({tp: place.offset}, self._stop, ends=ends)) as records:
             for record, event in records:
-                if event["reason"] in _REPLAYABLE and self._name(tp, record.offset()) not in self._replayed:
+                is_waiting = event["reason"] in _REPLAYABLE and not _is_final(event)
+                if is_waiting and self._name(tp, record.offset()) not in self._replayed:
                     return Place(record.offset(), record.timestamp()[1])
         return Place(ends[tp])
 
     def _name(self, tp: TopicPartition, offset: int) -> bytes:
         return f"{tp.topic}/{tp.partition}/{offset}".encode()
+
+
+def _is_final(event: QuarantinedEvent) -> bool:
+    """Whether the record is too large for good: an id is too long, or it is a marker of an event not in Kafka."""
+    if event["reason"] != Reason.TOO_LARGE:
+        return False
+    return bool(event["pointer"]) or marked((each["name"], each["value"]) for each in event["headers"]) is not None

@@ -20,7 +20,10 @@ TOPIC, RECOVERIES = "broker.quarantine", "broker.quarantine.recoveries"
 
 
 class Quarantine:
-    """Partition -> reasons by offset; a record is quarantined `1,000 + offset` seconds after the epoch."""
+    """Partition -> reasons by offset, some with "marker" or a pointer.
+
+    A record is quarantined `1,000 + offset` seconds after the epoch.
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, partitions: dict[int, list[str]]) -> None:
         self.partitions = partitions
@@ -49,11 +52,14 @@ class Quarantine:
 
     def _read(
         self, starts: Mapping[TopicPartition, int], *_: object, **__: object
-    ) -> Generator[tuple[Any, dict[str, str]]]:
+    ) -> Generator[tuple[Any, dict[str, Any]]]:
         [(tp, start)] = starts.items()
-        for offset, reason in enumerate(self.partitions[tp.partition][start:], start):
+        for offset, text in enumerate(self.partitions[tp.partition][start:], start):
             self.read_records += 1
-            yield Rec(offset, b"", TOPIC, timestamp_=(1000 + offset) * 1000), {"reason": reason}
+            reason, more = [*text.split(" "), ""][:2]
+            headers = [{"name": "content_sha256", "value": b"00"}] if more == "marker" else []
+            event = {"reason": reason, "pointer": more if more == "/id" else "", "headers": headers}
+            yield Rec(offset, b"", TOPIC, timestamp_=(1000 + offset) * 1000), event
 
 
 def test_the_oldest_of_the_assigned_partitions_counts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,6 +75,22 @@ def test_the_oldest_of_the_assigned_partitions_counts(monkeypatch: pytest.Monkey
     assert quarantine.oldest() == 1003
     quarantine.replayed.append("0/3")
     assert quarantine.oldest() == 0
+
+
+@pytest.mark.parametrize(
+    ("reason", "waits"),
+    [
+        ("refused", True),
+        ("too_large", True),
+        ("too_large marker", False),
+        ("too_large /id", False),
+        ("bad_amount /id", True),
+    ],
+)
+def test_what_a_change_of_the_topics_may_type_waits(
+    reason: str, *, waits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Quarantine(monkeypatch, {0: [reason]}).oldest() == (1000 if waits else 0)
 
 
 def test_nothing_behind_the_oldest_is_read_and_nothing_twice(monkeypatch: pytest.MonkeyPatch) -> None:
