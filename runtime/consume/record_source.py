@@ -98,7 +98,7 @@ class RecordSource(Service):
     at once, without a rebalance. One that stops leaves the group, so that others get them.
     Outputs and offsets commit in one transaction, when `CommitRule` says so. Revoked partitions are committed inside
     the revoke callback. Where Kafka refuses an output for what it is, the source aborts, reads again from the committed
-    offsets with fewer records per transaction, and passes the single record that is refused to `Processor.refuse`.
+    offsets with fewer records per transaction, and passes a single record that is refused twice to `Processor.refuse`.
     `ended` resolves when the source has stopped, or raises what ended it; after an error the
     process must end.
     """
@@ -154,6 +154,7 @@ class RecordSource(Service):
         self._committed: dict[TopicPartition, int] = {}  # at this worker's last commit or assignment
         self._attempts: dict[TopicPartition, Attempts] = {}  # at a record that stopped a worker, not yet passed
         self._refused: dict[tuple[TopicPartition, int], InvalidEvent] = {}  # records whose output Kafka refuses
+        self._refused_once: set[tuple[TopicPartition, int]] = set()  # such records, alone in their transactions
         self._leaving = False
         self._commit_rule = CommitRule(
             settings.commit_interval_ms / 1000, settings.transaction_records, settings.transaction_timeout_ms / 1000
@@ -256,11 +257,12 @@ class RecordSource(Service):
         return left
 
     def _narrow(self, refused: RecordRefused) -> None:
-        """Abort, and read again from the committed offsets until the refused record is alone in its transaction.
+        """Abort, and read again from the committed offsets until the refused record is alone in its transaction, twice.
 
         The state of what was read is restored: it contains the aborted records.
         """
         self._transaction.start_over()
+        self._quarantine.after_abort()
         given, read = self._given, self._read
         if read > 1:
             self._most_records = max(min(read, BATCH_RECORDS) // _NARROWS, 1)
@@ -272,7 +274,9 @@ class RecordSource(Service):
                     f"{refused}: it is the quarantine record. Compare the topics: broker-events topics diff"
                 )
             log.warning("%s[%d]@%d: %s", *at[0], at[1], refused)
-            self._refused[at] = refused.problem
+            if at in self._refused_once:
+                self._refused[at] = refused.problem
+            self._refused_once.add(at)  # once may be chance, such as a topic that is just being changed
         self._next_offsets.clear()
         self._start_transaction_over()
         self._restoring()
@@ -345,6 +349,7 @@ class RecordSource(Service):
             raise
         self._committed.update(self._next_offsets)
         self._refused = {at: problem for at, problem in self._refused.items() if at[1] >= self._committed[at[0]]}
+        self._refused_once = {at for at in self._refused_once if at[1] >= self._committed[at[0]]}
         self._most_records = min(self._most_records * 2, self._settings.transaction_records)
         self._next_offsets.clear()
         self._unknown = {}
@@ -352,6 +357,7 @@ class RecordSource(Service):
         self._committed_at = time.monotonic()
         self._commit_rule.committed(self._committed_at - started)
         self._processor.after_commit()
+        self._quarantine.after_commit()
         self._metrics.transactions.labels("committed").inc()
         self._metrics.transaction_seconds.observe(time.monotonic() - self._transaction.opened_at)
         self._metrics.commit_seconds.observe(time.monotonic() - started)
@@ -400,6 +406,7 @@ class RecordSource(Service):
         self._assigned, self._committed = set(positions), positions
         self._unknown = {tp: positions[tp] for tp, offset in offsets.items() if offset < 0}
         self._refused.clear()
+        self._refused_once.clear()
         self._metrics.rebalances.labels("assigned").inc()
         self._metrics.assigned.set(len(positions))
         self._begin_at(positions, unmoved, foreign - unmoved)

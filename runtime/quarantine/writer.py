@@ -7,7 +7,7 @@ import traceback
 from collections import Counter
 from collections.abc import Mapping
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -33,6 +33,14 @@ _UNKNOWN: Final = (None, None, None)
 _OTHER: Final = "other"
 # The value is not JSON, so the event's id and types cannot be read.
 _UNREADABLE: Final = {Reason.NO_VALUE, Reason.NOT_UTF8, Reason.NOT_JSON}
+
+
+class _Batch(NamedTuple):
+    """Number of records, ascending indexes of the rejected ones, and these by reason and biz_type."""
+
+    total: int
+    rejected: list[int]
+    kinds: Counter[tuple[Reason, str]]
 
 
 class Quarantine:
@@ -68,8 +76,9 @@ class Quarantine:
         self._stops = settings.quarantine_limit_action == "stop"
         # Of this batch, by offset: reason and biz_type.
         self._rejected: dict[TopicPartition, dict[int, tuple[Reason, str]]] = {}
+        self._batches: list[_Batch] = []  # of the open transaction
         self._is_exceeded = False
-        # The error that ends the worker after its next commit.
+        # The error that ends the worker.
         self.end_of_work: QuarantineLimitExceeded | None = None
 
     def put(
@@ -107,16 +116,32 @@ class Quarantine:
         )
 
     def end_batch(self, partitions: Partitions) -> None:
-        """Count the rejected records of a processed batch, and raise or clear the alarm of `QuarantineLimit`."""
+        """Note the rejected records of a processed batch, which are counted once they are committed."""
         rejected: list[int] = []
+        kinds: Counter[tuple[Reason, str]] = Counter()
         first = 0
         for tp, records in partitions.items():
             if (found := self._rejected.pop(tp, None)) is not None:
-                for (reason, biz_type), count in Counter(found.values()).items():
-                    self._metrics.quarantined.labels(self._stage, reason, biz_type).inc(count)
+                kinds.update(found.values())
                 rejected += [first + index for index, record in enumerate(records) if record.offset() in found]
             first += len(records)
-        exceeded = self._limit.count(sum(map(len, partitions.values())), rejected)
+        self._batches.append(_Batch(first, rejected, kinds))
+
+    def after_commit(self) -> None:
+        """Count the committed batches, and raise or clear the alarm of `QuarantineLimit`."""
+        batches, self._batches = self._batches, []
+        for batch in batches:
+            self._count(batch)
+
+    def after_abort(self) -> None:
+        """Forget what was aborted."""
+        self._rejected.clear()
+        self._batches.clear()
+
+    def _count(self, batch: _Batch) -> None:
+        for (reason, biz_type), count in batch.kinds.items():
+            self._metrics.quarantined.labels(self._stage, reason, biz_type).inc(count)
+        exceeded = self._limit.count(batch.total, batch.rejected)
         self._health.alarm(exceeded)
         if (exceeded is not None) == self._is_exceeded:
             return

@@ -59,6 +59,7 @@ def test_the_counter_names_a_biz_type_of_the_catalog_alone(topic: str, value: by
     assert metrics.registry.get_sample_value("broker_events_quarantined_total", counted) == 0
     quarantine.put(Mock(), record, InvalidEvent(Reason.BAD_AMOUNT, ""))
     quarantine.end_batch({TopicPartition(topic, 0): [record]})
+    quarantine.after_commit()
     assert metrics.registry.get_sample_value("broker_events_quarantined_total", counted) == 1
     shown = {
         sample.labels["biz_type"]
