@@ -52,6 +52,14 @@ class Unfolded(NamedTuple):
     reason: str
 
 
+def _is_copy(settings: Settings) -> bool:
+    """Whether `broker-events copy` has written the pipeline: its states may rest on events that only the source had."""
+    cursors = {TopicPartition(settings.topic("ingest.cursors"), 0): 0}
+    return any(
+        (record.key() or b"").startswith(b"copy.") for records in read_to_end(settings, cursors) for record in records
+    )
+
+
 class Folding(NamedTuple):
     """Result of folding one partition number: the tables, alerts.active, and keys that changed meanwhile by table."""
 
@@ -79,6 +87,7 @@ class Rebuild:
         def codec(topic: str) -> Codec[Any]:
             return Codec(catalog.topics[topic][0], ids[topic], lookup)
 
+        self._is_copy = _is_copy(settings)
         self._typed = typed_topics(catalog, settings.topic, codec)
         # A record of alerts.active has the same value as its alert.
         self._codecs = {name: codec(name) for name in TABLES} | {ACTIVE_ALERTS: codec(ALERTS)}
@@ -99,7 +108,7 @@ class Rebuild:
         found = self._committed(sources)
         refuse_without_offsets(self._settings.group(NAME), partition, found, live)
         after = {tp: offset or 0 for tp, offset in found.items()}
-        is_cut = any(first > 0 for first in first_offsets(self._settings, sources).values())
+        is_cut = bool(self._cut(sources))
         retained = self._named(live) if is_cut else None
         folded = self._fold(partition, before, after, retained)
         rebuilt = {name: states.values for name, states in folded.tables.items()} | {ACTIVE_ALERTS: folded.active}
@@ -123,7 +132,7 @@ class Rebuild:
         """
         sources = [TopicPartition(topic, partition) for topic in self._typed]
         found = self._committed(sources)  # read before the alerts, so theirs are complete
-        cut = {tp for tp, first in first_offsets(self._settings, sources).items() if first > 0}
+        cut = self._cut(sources)
         missing = MissingAlerts(cut, self._max_skew_us)
         self._read_alerts(partition, missing)
         live = self._live(ACTIVE_ALERTS, partition)
@@ -142,9 +151,14 @@ class Rebuild:
         ]
         return missing, outputs, folded.unfolded, after
 
+    def _cut(self, partitions: Sequence[TopicPartition]) -> set[TopicPartition]:
+        """Return the partitions that may lack records: retention deleted some, or the pipeline is a copy of one."""
+        firsts = first_offsets(self._settings, partitions)
+        return {tp for tp, first in firsts.items() if first > 0 or self._is_copy}
+
     def _read_alerts(self, partition: int, missing: MissingAlerts) -> None:
         tp = TopicPartition(self._settings.topic(ALERTS), partition)
-        is_cut = first_offsets(self._settings, [tp])[tp] > 0
+        is_cut = bool(self._cut([tp]))
         for records in read_to_end(self._settings, {tp: 0}):
             if is_cut and not missing.since_ms:
                 missing.since_ms = records[0].timestamp()[1]

@@ -32,7 +32,8 @@ def command(*, to_prefix: str, partitions: int | None, bootstrap: str | None, fo
     states include those events. Afterwards start the projectors and bridges of the copy: no event is lost or
     duplicated, and no alert is raised twice. docs/how-to/runbook.md has the steps.
 
-    Exit codes: 0 copied, 2 workers of the source run or have unprocessed records, or a topic or permission is missing.
+    Exit codes: 0 copied; 2 workers of the source run or have unprocessed records, the target is in use, or a topic or
+    permission is missing; 70 not finished, run it again.
 
     \b
     Examples:
@@ -43,6 +44,7 @@ def command(*, to_prefix: str, partitions: int | None, bootstrap: str | None, fo
     import sys
 
     from broker_events.ingest.pipeline_copy import PipelineCopy
+    from broker_events.runtime.process.errors import RestartRequired, Stopped
     from broker_events.runtime.process.lifecycle import run_process
     from broker_events.runtime.settings import load_settings
 
@@ -63,7 +65,10 @@ def command(*, to_prefix: str, partitions: int | None, bootstrap: str | None, fo
                 click.echo(f"{to_prefix} was finished before: nothing to do")
                 return
             if finish:
-                copy.finish()
+                try:
+                    copy.finish()
+                except Stopped as error:
+                    raise RestartRequired(f"not finished: {error}") from None
                 click.echo(f"finished: start the projectors and bridges of {to_prefix}")
                 return
             copied = copy.copy_raw()

@@ -9,13 +9,14 @@ copied: the copy's routers write them from raw.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
-from broker_events.ingest.cursors import NO_STREAM, PARTITION, Cursor, cursor_key, read_positions
+from broker_events.ingest.cursors import PARTITION, Cursor, cursor_key, read_positions
 from broker_events.ingest.cursors import TOPIC as CURSORS
 from broker_events.runtime.consume.offset_moves import accept_offsets, group_members, topic_ids
 from broker_events.runtime.consume.record import KafkaRecord, TopicPartition, partition_of, place_of
@@ -46,6 +47,7 @@ _TABLES: Final = (("state.accounts", None), ("state.movements", "account_key"), 
 # In a state: where the record of an event is in its typed topic. Records of the copy come after those of the source.
 _TYPED_OFFSET: Final = "typed_offset"
 _BEFORE_ALL: Final = -1
+_CURSORS: Final = "cursors"
 _HANDOVER: Final = "handover"
 _FINISHED: Final = "finished"
 _POLL_S: Final = 1.0
@@ -80,6 +82,7 @@ class PipelineCopy:
         self._transaction = Transaction(target, f"{target.topic_prefix}.copy", DERIVED_SIZE_FACTOR)
         self._transaction.init()
         self._positions = read_positions(target, self._name)
+        self._refuse_another_target()
         self._counts = dict.fromkeys((RAW, _ALERTS, *(name for name, _ in _TABLES)), 0)
         self._reported_at = time.monotonic()
 
@@ -103,17 +106,26 @@ class PipelineCopy:
         projectors of the source run or have records left, or once projectors of the copy have committed offsets.
         """
         self._refuse_if_projected()
-        for writer in ("replay", *(f"ingest.{name}" for name in self._sources())):
-            Transaction(self._source, f"{self._source.topic_prefix}.{writer}").init()
+        self._refuse_other_cursors()
         events = [contract.topics[0].name for contract in self._catalog.events.values()]
-        self._refuse_unprocessed("router", [RAW])
-        self._refuse_unprocessed("projector", events)
+        self._refuse_unprocessed(events)  # before a bridge is fenced in vain
+        cursors = self._cursors(self._source)
+        for writer in ("replay", *(f"ingest.{name}" for name in _sources(cursors))):
+            Transaction(self._source, f"{self._source.topic_prefix}.{writer}").init()
+        self._refuse_unprocessed(events)
+        cursors = self._cursors(self._source)
         self._copy_log(RAW)
         self._copy_log(_ALERTS)
         for topic, member in _TABLES:
             self._copy_table(topic, member)
-        self._copy_cursors()
+        self._copy_cursors(cursors)
         self._wait_for_routers()
+        self._refuse_unprocessed(events)  # a bridge that was started again, or a worker
+        if _values(self._cursors(self._source)) != _values(cursors):
+            raise OperatorActionRequired(
+                f"a bridge of {self._source.topic_prefix} has written while it was copied: stop it for good, then run "
+                "this again"
+            )
         self._commit({_HANDOVER: "yes"})
         self._begin_projectors_at_the_end(events)
         self._commit({_FINISHED: "yes"})
@@ -126,58 +138,102 @@ class PipelineCopy:
     def _copy_log(self, topic: str) -> None:
         partitions = topic_partitions(self._source, self._source.topic(topic))
         starts = {tp: int(self._positions.get(f"{topic}/{tp.partition}", 0)) for tp in partitions}
+        ends = end_offsets(self._source, partitions, self._stop)
         for tp, first in first_offsets(self._source, partitions, self._stop).items():
-            if 0 < starts[tp] < first:
+            if starts[tp] < first and f"{topic}/{tp.partition}" in self._positions:
                 raise OperatorActionRequired(
                     f"{tp.topic}[{tp.partition}] is copied up to {starts[tp]}, the topic begins at {first}: retention "
                     "has deleted records that were not copied. Delete the copy's topics and begin again"
                 )
-        for records in read_to_end(self._source, starts, stop=self._stop):
+        for records in read_to_end(self._source, starts, ends, self._stop):
             for part in _parts(records):
                 self._write(_Written(topic, record, record.key(), record.value()) for record in part)
                 offsets = {partition_of(record): record.offset() + 1 for record in part}
                 self._commit({f"{topic}/{tp.partition}": str(offset) for tp, offset in offsets.items()})
+        # Behind the transaction markers too: retention may delete all before them.
+        behind = {f"{topic}/{tp.partition}": str(end) for tp, end in ends.items()}
+        if moved := {name: end for name, end in behind.items() if self._positions.get(name) != end}:
+            self._commit(moved)
 
     def _copy_table(self, topic: str, member: str | None) -> None:
-        """Copy the latest value of each key; one partition of the source is in memory at a time."""
+        """Make the table the source's: the latest value of each key, and no other key of an earlier attempt.
+
+        One partition of the source is in memory at a time, and the keys of the copy.
+        """
         codec = self._codec(topic)
+        stale = self._keys(topic)
         for tp in topic_partitions(self._source, self._source.topic(topic)):
-            done = f"{topic}/{tp.partition}"
-            if done in self._positions:
-                continue
-            latest: dict[bytes, KafkaRecord] = {}
-            for records in read_to_end(self._source, {tp: 0}, stop=self._stop):
-                for record in records:
-                    key = record.key() or b""
-                    if record.value() is None:
-                        latest.pop(key, None)
-                    else:
-                        latest[key] = record
+            latest = self._latest(self._source, tp)
             for part in _parts(latest.values()):
                 self._write(_row(topic, record, codec, member) for record in part)
                 self._commit({})
-            self._commit({done: "copied"})
+            for key in latest:
+                stale.pop(key, None)
+        for key, partition in stale.items():
+            self._transaction.begin()
+            self._transaction.produce(self._target.topic(topic), None, key, partition)
+        self._commit({})
+
+    def _keys(self, topic: str) -> dict[bytes, int]:
+        """Return the keys of a table of the copy with their partitions."""
+        partitions = topic_partitions(self._target, self._target.topic(topic))
+        return {key: tp.partition for tp in partitions for key in self._latest(self._target, tp)}
+
+    def _latest(self, settings: Settings, tp: TopicPartition) -> dict[bytes, KafkaRecord]:
+        """Return the last record of each key that has a value."""
+        latest: dict[bytes, KafkaRecord] = {}
+        for records in read_to_end(settings, {tp: 0}, stop=self._stop):
+            for record in records:
+                key = record.key() or b""
+                if record.value() is None:
+                    latest.pop(key, None)
+                else:
+                    latest[key] = record
+        return latest
 
     def _codec(self, topic: str) -> Codec[Any]:
         lookup = SchemaLookup(open_registry(self._source).schema_text)
         ids = resolve_schema_ids(self._target, self._catalog)
         return Codec(self._catalog.topics[topic][0], ids[topic], lookup)
 
-    def _copy_cursors(self) -> None:
-        """Copy the bridges' cursors: the copy's bridges continue where the source's were fenced."""
-        for key, record in self._cursors().items():
+    def _copy_cursors(self, cursors: dict[bytes, KafkaRecord]) -> None:
+        """Write the bridges' cursors: the copy's bridges continue where the source's were fenced."""
+        for key, record in cursors.items():
             self._transaction.begin()
             headers = [*(record.headers() or ())]
             self._transaction.produce(self._target.topic(CURSORS), record.value(), key, PARTITION, headers)
+        self._commit({_CURSORS: _digest(cursors)})
 
-    def _cursors(self) -> dict[bytes, KafkaRecord]:
+    def _cursors(self, settings: Settings) -> dict[bytes, KafkaRecord]:
+        """Return the bridges' cursors, also their tombstones; none of a copy."""
         latest: dict[bytes, KafkaRecord] = {}
-        for records in read_to_end(self._source, {TopicPartition(self._source.topic(CURSORS), PARTITION): 0}):
+        for records in read_to_end(settings, {TopicPartition(settings.topic(CURSORS), PARTITION): 0}, stop=self._stop):
             latest |= {record.key() or b"": record for record in records}
-        return {key: record for key, record in latest.items() if record.value() and not key.startswith(b"copy.")}
+        return {key: record for key, record in latest.items() if not key.startswith(b"copy.")}
 
-    def _sources(self) -> set[str]:
-        return {key.decode().rpartition("/")[0] for key in self._cursors()} - {NO_STREAM}
+    def _refuse_another_target(self) -> None:
+        """Raise OperatorActionRequired if the target is the source, or holds records that this copy has not written."""
+        raw = [settings.topic(RAW) for settings in (self._source, self._target)]
+        if [*topic_ids(self._source_admin, raw[:1]).values()] == [*topic_ids(self._target_admin, raw[1:]).values()]:
+            raise OperatorActionRequired(f"{raw[0]} would be copied to itself: name another prefix or cluster")
+        if self._positions:
+            return
+        topics = (RAW, _ALERTS, CURSORS, *(name for name, _ in _TABLES))
+        partitions = [tp for name in topics for tp in topic_partitions(self._target, self._target.topic(name))]
+        for records in read_to_end(self._target, dict.fromkeys(partitions, 0), stop=self._stop):
+            raise OperatorActionRequired(
+                f"{place_of(records[0])} was not written by a copy of {self._source.topic_prefix}: copy to a prefix "
+                "whose topics are empty"
+            )
+
+    def _refuse_other_cursors(self) -> None:
+        """Raise OperatorActionRequired if a bridge of the copy has run: projectors would begin behind its events."""
+        found = self._cursors(self._target)
+        if found and self._positions.get(_CURSORS) != _digest(found):
+            raise OperatorActionRequired(
+                f"a bridge of {self._target.topic_prefix} has run before the copy was finished. Delete the copy's "
+                "topics and groups, and begin again"
+            )
 
     def _write(self, written: Iterable[_Written]) -> None:
         self._transaction.begin()
@@ -223,17 +279,20 @@ class PipelineCopy:
                 "the copy's topics and groups, and begin again"
             )
 
-    def _refuse_unprocessed(self, app: str, topics: list[str]) -> None:
-        """Raise OperatorActionRequired unless the source's workers of this app have processed everything and ended."""
-        group = self._source.group(app)
-        partitions = [tp for topic in topics for tp in topic_partitions(self._source, self._source.topic(topic))]
-        for record in _unread(self._source, group, partitions, self._stop):
-            raise OperatorActionRequired(
-                f"{place_of(record)} has not been processed by the {app}s of {self._source.topic_prefix}: let them "
-                "read to the end and stop them, then run this again"
-            )
-        if members := group_members(self._source_admin, self._source, group):
-            raise OperatorActionRequired(f"the group {group} has {members} members: stop all its workers first")
+    def _refuse_unprocessed(self, events: list[str]) -> None:
+        """Raise OperatorActionRequired unless the source's workers have processed everything and ended."""
+        for app, topics in (("router", [RAW]), ("projector", events)):
+            group = self._source.group(app)
+            if members := group_members(self._source_admin, self._source, group):
+                raise OperatorActionRequired(
+                    f"the group {group} has {members} members: let them read to the end, then stop them all"
+                )
+            partitions = [tp for topic in topics for tp in topic_partitions(self._source, self._source.topic(topic))]
+            for record in _unread(self._source, group, partitions, self._stop):
+                raise OperatorActionRequired(
+                    f"{place_of(record)} has not been processed by the {app}s of {self._source.topic_prefix}: let them "
+                    "read to the end and stop them, then run this again"
+                )
 
     def _wait_for_routers(self) -> None:
         group, raw = self._target.group("router"), topic_partitions(self._target, self._target.topic(RAW))
@@ -251,6 +310,19 @@ class PipelineCopy:
         reason = f"copied from {self._source.topic_prefix} with its tables"
         ids = topic_ids(self._target_admin, topics)
         accept_offsets(self._target_admin, self._target.group("projector"), ends, ids, reason)
+
+
+def _sources(cursors: Iterable[bytes]) -> set[str]:
+    """Return the names of the sources that have cursors; a stream's name may contain a slash, theirs does not."""
+    return {key.decode("utf-8", "replace").partition("/")[0] for key in cursors}
+
+
+def _values(cursors: Mapping[bytes, KafkaRecord]) -> dict[bytes, bytes | None]:
+    return {key: record.value() for key, record in cursors.items()}
+
+
+def _digest(cursors: Mapping[bytes, KafkaRecord]) -> str:
+    return hashlib.sha256(repr(sorted(_values(cursors).items())).encode()).hexdigest()
 
 
 def _unread(

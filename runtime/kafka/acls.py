@@ -83,6 +83,7 @@ _NEEDS: Final[Mapping[str, tuple[_Need, ...]]] = {
         (TOPIC, "alerts", "Read Write"),
         (TOPIC, "alerts.active", "Read Write"),
         (TOPIC, "quarantine", "Read"),
+        (TOPIC, "ingest.cursors", "Read"),
         (GROUP, "projector", "Read"),
         (TRANSACTIONAL_ID, "rebuild", "Write"),
         _READER,

@@ -41,7 +41,7 @@ READS = {
     "topics": set[str](),
     "operator": {*TOPICS},
     "replayer": {"quarantine", "quarantine.recoveries"},
-    "repairer": EVENTS | STATE | ALERTS | {"raw", "quarantine"},
+    "repairer": EVENTS | STATE | ALERTS | {"raw", "quarantine", "ingest.cursors"},
     "copier": EVENTS | STATE | ALERTS | {"raw", "ingest.cursors"},
     "subscriber": EVENTS | ALERTS | STATE,
 }
