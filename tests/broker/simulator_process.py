@@ -24,5 +24,7 @@ def simulator(*arguments: str) -> Iterator[int]:
     ]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        yield int(process.stdout.readline().rsplit(b":", 1)[1])
-        process.terminate()
+        try:
+            yield int(process.stdout.readline().rsplit(b":", 1)[1])
+        finally:
+            process.terminate()

@@ -161,4 +161,5 @@ def test_metrics_count_what_happened(run: Run) -> None:
 
 def test_reasons_that_a_router_can_give_are_all_here() -> None:
     missing = set(Reason) - {case.reason for case in REFUSED} - {Reason.ID_CONFLICT}
-    assert missing == {Reason.UNDECODABLE, Reason.INTERNAL_ERROR}, "the projector's, and that of a defect"
+    others = {Reason.UNDECODABLE, Reason.INTERNAL_ERROR, Reason.REFUSED}
+    assert missing == others, "the projector's, that of a defect, and Kafka's (test_refused_outputs)"

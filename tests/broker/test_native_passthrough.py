@@ -182,7 +182,7 @@ def test_records_end_with_the_next_fetch(cluster: KafkaCluster, topic_prefix: st
         records[1]
     assert fetch.fetch(0.0, 10, 1000) is None
     assert len(records) == 0
-    with pytest.raises(RuntimeError, match="ended"):
+    with pytest.raises(RuntimeError, match="next fetch released it"):
         record.value()
     fetch.close()
     consumer.close()
