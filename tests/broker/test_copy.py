@@ -84,9 +84,9 @@ def test_a_pipeline_moves_from_8_to_48_partitions_under_load(old: Pipeline, wide
             killed = Following(old, wide)
             eventually(lambda: len(raw_records(wide.settings)) > 700)
             killed.end(signal.SIGKILL)
-            copied = len(raw_records(wide.settings))
+            already = len(raw_records(wide.settings))
             stopped = Following(old, wide)
-            eventually(lambda: len(raw_records(wide.settings)) > copied + 100)
+            eventually(lambda: len(raw_records(wide.settings)) > already + 100)
             assert stopped.end(signal.SIGINT) == 0
             assert bridge.stop() == 0
             eventually(lambda: drained(old, "router", ["raw"]) and drained(old, "projector", EVENTS))
