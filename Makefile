@@ -16,9 +16,10 @@ help: ## list the targets
 
 $(READY): requirements-dev.lock pyproject.toml $(NATIVE)/Cargo.lock $(wildcard $(NATIVE)/src/*.rs)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "broker-events needs Python >= 3.11. Select one: make PYTHON=python3.12 ..." >&2; exit 2; }
-	@echo "Setting up $(VENV) with locked packages and native code (once, a few minutes, about 600 MB) ..."
+	@echo "Setting up $(VENV) (once, a few minutes, about 600 MB): 1 of 2, locked packages ..."
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@test -t 1 || quiet=--quiet; $(BIN)/pip install $$quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@echo "2 of 2, this project and its native code ..."
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 

@@ -21,18 +21,38 @@ if TYPE_CHECKING:
 _COLUMNS: Final = ("partition", "from", "to", "raw", "typed", "quarantined", "duplicates", "expired", "difference")
 
 
+def _place(_context: click.Context, parameter: click.Parameter, where: str | None) -> tuple[str, int] | None:
+    """Return `offset` or `time` (ms since the epoch) with its value."""
+    if where is None:
+        return None
+    if where.isdecimal():
+        return "offset", int(where)
+    try:
+        return "time", moment_ms(where)
+    except ValueError:
+        raise click.BadParameter(f"{where!r} is none of an offset, {EXAMPLES}", param=parameter) from None
+
+
 @click.command("ledger")
 @choosing_partitions
 @click.option(
-    "--from", "start", metavar="WHERE", help=f"Start at: an offset, {EXAMPLES}."
+    "--from", "start", metavar="WHERE", callback=_place, help=f"Start at: an offset, {EXAMPLES}."
     "  [default: the oldest raw record]",
 )  # fmt: skip
-@click.option("--to", "end", metavar="WHERE", help="End before: the same forms.  [default: the committed offset]")
+@click.option(
+    "--to", "end", metavar="WHERE", callback=_place, help="End before: the same forms.  [default: the committed offset]"
+)
 @click.option("--deep", is_flag=True, help="Also recompute every typed value and compare the bytes.")
 @click.option("--processes", type=click.IntRange(min=1), help="Partitions to read in parallel.  [default: one per CPU]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document per partition and discrepancy.")
 def command(
-    *, numbers: tuple[int, ...], start: str | None, end: str | None, deep: bool, processes: int | None, as_json: bool
+    *,
+    numbers: tuple[int, ...],
+    start: tuple[str, int] | None,
+    end: tuple[str, int] | None,
+    deep: bool,
+    processes: int | None,
+    as_json: bool,
 ) -> None:
     """Verify that no event is lost, doubled or altered.
 
@@ -68,7 +88,7 @@ def command(
     configure_logging(settings, "ledger")
     answering(settings)
     chosen = chosen_partitions(settings, settings.topic(RAW), numbers)
-    starts, ends = _offsets(settings, chosen, start, "--from"), _offsets(settings, chosen, end, "--to")
+    starts, ends = _offsets(settings, chosen, start), _offsets(settings, chosen, end)
     ranges = settled_ranges(settings, chosen, starts, ends)
     verdicts = []
     with reader_may_leave():
@@ -82,17 +102,14 @@ def command(
 
 
 def _offsets(
-    settings: Settings, partitions: list[TopicPartition], where: str | None, option: str
+    settings: Settings, partitions: list[TopicPartition], where: tuple[str, int] | None
 ) -> dict[TopicPartition, int] | None:
     from broker_events.runtime.kafka.topic_reader import offsets_at
 
-    if where is None or where.isdecimal():
-        return None if where is None else dict.fromkeys(partitions, int(where))
-    try:
-        time_ms = moment_ms(where)
-    except ValueError:
-        raise click.BadParameter(f"{where!r} is none of an offset, {EXAMPLES}", param_hint=option) from None
-    return offsets_at(settings, partitions, time_ms)
+    if where is None:
+        return None
+    kind, value = where
+    return dict.fromkeys(partitions, value) if kind == "offset" else offsets_at(settings, partitions, value)
 
 
 def _documents(verdict: Verdict) -> Iterator[str]:

@@ -8,3 +8,7 @@ without a position starts at, the ping period, the stream's lifetime, what follo
 SubscribeExpired message, the status of an unknown position, the connection limit, the clock window, how often which
 event happens.
 """
+
+import os
+
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before grpc is imported: it writes raw lines to stderr

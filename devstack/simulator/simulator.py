@@ -175,7 +175,7 @@ def _listen(server: grpc.aio.Server, settings: SimulatorSettings) -> int:
         chain, key = (Path(file).read_bytes() for file in settings.tls)
         return server.add_secure_port(address, grpc.ssl_server_credentials([(key, chain)]))
     except RuntimeError:
-        raise OSError(f"cannot listen on {address}") from None
+        raise OSError(f"cannot listen on {address}: choose another --port or --host") from None
 
 
 async def serve(settings: SimulatorSettings, listening: Callable[[int], None]) -> None:

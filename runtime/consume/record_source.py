@@ -103,6 +103,8 @@ class RecordSource(Service):
     process must end.
     """
 
+    logger = logging.getLogger("mode")  # its own entries ("Starting...") say nothing to an operator
+
     def __init__(
         self,
         settings: Settings,
