@@ -55,7 +55,7 @@ DOCUMENTED = {
     "TRANSFER": 4,
 }
 # What no sample can show: an absent value, one of a megabyte, a second body of an id, an event of a kind without a
-# folder, and typed records that cannot be read.
+# folder, typed records that cannot be read, and records that Kafka refuses.
 NOT_IN_A_SAMPLE = {
     Reason.NO_VALUE,
     Reason.TOO_LARGE,
@@ -63,6 +63,7 @@ NOT_IN_A_SAMPLE = {
     Reason.UNKNOWN_BIZ_TYPE,
     Reason.UNDECODABLE,
     Reason.INTERNAL_ERROR,
+    Reason.REFUSED,
 }
 
 

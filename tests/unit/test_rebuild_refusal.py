@@ -46,6 +46,7 @@ def rebuilding(monkeypatch: pytest.MonkeyPatch, topic: str, value: bytes | None,
     monkeypatch.setattr(rebuild_module, "first_offsets", lambda _, partitions: dict.fromkeys(partitions, 0))
     rebuild = object.__new__(Rebuild)
     rebuild._settings = Mock(topic=lambda name: name)
+    rebuild._is_copy = False
     lookup = Mock(side_effect=answer)
     rebuild._codecs = {
         table: Codec(CATALOG.topics[name][0], 1, lookup)
