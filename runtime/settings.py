@@ -58,7 +58,8 @@ _NOT_EXTRA: Final = {
 }
 
 
-_PLACE: Final = re.compile(r"[A-Za-z0-9._-]+:(0|[1-9][0-9]{0,8}):(0|[1-9][0-9]{0,17})(:[A-Za-z0-9_-]{22})?")
+# librdkafka writes a topic's id in base64, also with + and /.
+_PLACE: Final = re.compile(r"[A-Za-z0-9._-]+:(0|[1-9][0-9]{0,8}):(0|[1-9][0-9]{0,17})(:[A-Za-z0-9_/+-]{22})?")
 
 
 def checked_place(text: str) -> str:

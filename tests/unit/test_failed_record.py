@@ -287,3 +287,8 @@ def test_a_topic_that_no_projector_reads_is_refused() -> None:
     settings = Settings(projector_skip=("broker.raw:0:1",), projector_skip_reason="why")
     with pytest.raises(OperatorActionRequired, match=r"broker\.raw:0:1: no projector reads this topic"):
         projector_module.run(settings, threading.Event())
+
+
+def test_a_place_takes_every_id_that_kafka_gives_a_topic() -> None:
+    place = "test.event.credit:2:2:JfSHEXilTn6/E+MS9-v_Hw"
+    assert Settings(projector_skip=(place,), projector_skip_reason="why").projector_skip == (place,)
