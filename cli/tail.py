@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -50,7 +49,7 @@ def command(*, topic: str, start: str | None, follow: bool, key: str | None, lim
     """
     from broker_events.runtime.kafka.clients import answering
     from broker_events.runtime.kafka.topic_reader import follow as read_on
-    from broker_events.runtime.kafka.topic_reader import read_to_end, topic_partitions
+    from broker_events.runtime.kafka.topic_reader import latest_records, read_to_end, topic_partitions
     from broker_events.runtime.settings import load_settings
 
     settings = load_settings()
@@ -63,7 +62,7 @@ def command(*, topic: str, start: str | None, follow: bool, key: str | None, lim
     starts = _starts(settings, topic_partitions(settings, settings.topic(name)), start, from_ms)
     batches = read_on(settings, starts) if follow else read_to_end(settings, starts)
     if latest:
-        batches = iter([_latest(batches)])
+        batches = iter([[*latest_records(batches).values()]])
     left = limit
     with reader_may_leave():
         for batch in batches:
@@ -89,17 +88,6 @@ def _is_compacted(name: str) -> bool:
     from broker_events.schemas.catalog import load_catalog
 
     return load_catalog().topics[name][1].cleanup == "compact"
-
-
-def _latest(batches: Iterator[list[KafkaRecord]]) -> list[KafkaRecord]:
-    """Return the last record of each key of a partition, in their order, without tombstones."""
-    found: dict[tuple[int, bytes | None], KafkaRecord] = {}
-    for record in chain.from_iterable(batches):
-        key = (record.partition(), record.key())
-        found.pop(key, None)
-        if record.value() is not None:
-            found[key] = record
-    return [*found.values()]
 
 
 def _starts(settings: Settings, partitions: list[TopicPartition], start: str, from_ms: int | None) -> Starts:

@@ -27,13 +27,14 @@ from broker_events.runtime.kafka.topic_reader import (
     committed_offsets,
     end_offsets,
     first_offsets,
+    latest_records,
     read_to_end,
     topic_partitions,
 )
 from broker_events.runtime.kafka.topics import DERIVED_SIZE_FACTOR, plan_topics, verify_topics
 from broker_events.runtime.kafka.transaction import Transaction
 from broker_events.runtime.process.errors import OperatorActionRequired, Stopped
-from broker_events.runtime.schema_ids import SchemaLookup, open_registry, resolve_schema_ids
+from broker_events.runtime.schema_ids import resolve_schema_ids, schema_lookup
 from broker_events.runtime.settings import Settings
 from broker_events.schemas.catalog import RAW, load_catalog
 from broker_events.schemas.codec import Codec
@@ -74,6 +75,7 @@ class PipelineCopy:
     def __init__(self, source: Settings, target: Settings, stop: threading.Event) -> None:
         self._source, self._target, self._stop = source, target, stop
         self._catalog = load_catalog()
+        self._events = [contract.topics[0].name for contract in self._catalog.events.values()]
         self._source_admin, self._target_admin = admin_client(source, stop), admin_client(target, stop)
         plans = plan_topics(self._catalog, target)
         verify_access(self._target_admin, target, ROLE, [plan.name for plan in plans])
@@ -107,27 +109,27 @@ class PipelineCopy:
         """
         self._refuse_if_projected()
         self._refuse_other_cursors()
-        events = [contract.topics[0].name for contract in self._catalog.events.values()]
-        self._refuse_unprocessed(events)  # before a bridge is fenced in vain
+        self._refuse_unprocessed()  # before a bridge is fenced in vain
         cursors = self._cursors(self._source)
         for writer in ("replay", *(f"ingest.{name}" for name in _sources(cursors))):
             Transaction(self._source, f"{self._source.topic_prefix}.{writer}").init()
-        self._refuse_unprocessed(events)
+        self._refuse_unprocessed()
         cursors = self._cursors(self._source)
         self._copy_log(RAW)
         self._copy_log(_ALERTS)
+        codecs = self._codecs()
         for topic, member in _TABLES:
-            self._copy_table(topic, member)
+            self._copy_table(topic, member, codecs[topic])
         self._copy_cursors(cursors)
         self._wait_for_routers()
-        self._refuse_unprocessed(events)  # a bridge that was started again, or a worker
+        self._refuse_unprocessed()  # a bridge that was started again, or a worker
         if _values(self._cursors(self._source)) != _values(cursors):
             raise OperatorActionRequired(
                 f"a bridge of {self._source.topic_prefix} has written while it was copied: stop it for good, then run "
                 "this again"
             )
         self._commit({_HANDOVER: "yes"})
-        self._begin_projectors_at_the_end(events)
+        self._begin_projectors_at_the_end()
         self._commit({_FINISHED: "yes"})
         self._report()
 
@@ -136,7 +138,7 @@ class PipelineCopy:
         self._transaction.abort()
 
     def _copy_log(self, topic: str) -> None:
-        partitions = topic_partitions(self._source, self._source.topic(topic))
+        partitions = _partitions(self._source, [topic])
         starts = {tp: int(self._positions.get(f"{topic}/{tp.partition}", 0)) for tp in partitions}
         ends = end_offsets(self._source, partitions, self._stop)
         for tp, first in first_offsets(self._source, partitions, self._stop).items():
@@ -155,14 +157,13 @@ class PipelineCopy:
         if moved := {name: end for name, end in behind.items() if self._positions.get(name) != end}:
             self._commit(moved)
 
-    def _copy_table(self, topic: str, member: str | None) -> None:
+    def _copy_table(self, topic: str, member: str | None, codec: Codec[Any]) -> None:
         """Make the table the source's: the latest value of each key, and no other key of an earlier attempt.
 
         One partition of the source is in memory at a time, and the keys of the copy.
         """
-        codec = self._codec(topic)
         stale = self._keys(topic)
-        for tp in topic_partitions(self._source, self._source.topic(topic)):
+        for tp in _partitions(self._source, [topic]):
             latest = self._latest(self._source, tp)
             for part in _parts(latest.values()):
                 self._write(_row(topic, record, codec, member) for record in part)
@@ -176,25 +177,17 @@ class PipelineCopy:
 
     def _keys(self, topic: str) -> dict[bytes, int]:
         """Return the keys of a table of the copy with their partitions."""
-        partitions = topic_partitions(self._target, self._target.topic(topic))
+        partitions = _partitions(self._target, [topic])
         return {key: tp.partition for tp in partitions for key in self._latest(self._target, tp)}
 
     def _latest(self, settings: Settings, tp: TopicPartition) -> dict[bytes, KafkaRecord]:
         """Return the last record of each key that has a value."""
-        latest: dict[bytes, KafkaRecord] = {}
-        for records in read_to_end(settings, {tp: 0}, stop=self._stop):
-            for record in records:
-                key = record.key() or b""
-                if record.value() is None:
-                    latest.pop(key, None)
-                else:
-                    latest[key] = record
-        return latest
+        latest = latest_records(read_to_end(settings, {tp: 0}, stop=self._stop))
+        return {key or b"": record for (_, key), record in latest.items()}
 
-    def _codec(self, topic: str) -> Codec[Any]:
-        lookup = SchemaLookup(open_registry(self._source).schema_text)
-        ids = resolve_schema_ids(self._target, self._catalog)
-        return Codec(self._catalog.topics[topic][0], ids[topic], lookup)
+    def _codecs(self) -> dict[str, Codec[Any]]:
+        ids, lookup = resolve_schema_ids(self._target, self._catalog), schema_lookup(self._source)
+        return {name: Codec(self._catalog.topics[name][0], ids[name], lookup) for name, _ in _TABLES}
 
     def _copy_cursors(self, cursors: dict[bytes, KafkaRecord]) -> None:
         """Write the bridges' cursors: the copy's bridges continue where the source's were fenced."""
@@ -219,7 +212,7 @@ class PipelineCopy:
         if self._positions:
             return
         topics = (RAW, _ALERTS, CURSORS, *(name for name, _ in _TABLES))
-        partitions = [tp for name in topics for tp in topic_partitions(self._target, self._target.topic(name))]
+        partitions = _partitions(self._target, topics)
         for records in read_to_end(self._target, dict.fromkeys(partitions, 0), stop=self._stop):
             raise OperatorActionRequired(
                 f"{place_of(records[0])} was not written by a copy of {self._source.topic_prefix}: copy to a prefix "
@@ -266,11 +259,7 @@ class PipelineCopy:
 
     def _refuse_if_projected(self) -> None:
         group = self._target.group("projector")
-        typed = [
-            tp
-            for contract in self._catalog.events.values()
-            for tp in topic_partitions(self._target, self._target.topic(contract.topics[0].name))
-        ]
+        typed = _partitions(self._target, self._events)
         found = {tp: at for tp, at in committed_offsets(self._target, group, typed).items() if at is not None}
         # An interrupted handover may have set them; no projector has gone beyond.
         if found and (_HANDOVER not in self._positions or found != end_offsets(self._target, typed)):
@@ -279,23 +268,22 @@ class PipelineCopy:
                 "the copy's topics and groups, and begin again"
             )
 
-    def _refuse_unprocessed(self, events: list[str]) -> None:
+    def _refuse_unprocessed(self) -> None:
         """Raise OperatorActionRequired unless the source's workers have processed everything and ended."""
-        for app, topics in (("router", [RAW]), ("projector", events)):
+        for app, topics in (("router", [RAW]), ("projector", self._events)):
             group = self._source.group(app)
             if members := group_members(self._source_admin, self._source, group):
                 raise OperatorActionRequired(
                     f"the group {group} has {members} members: let them read to the end, then stop them all"
                 )
-            partitions = [tp for topic in topics for tp in topic_partitions(self._source, self._source.topic(topic))]
-            for record in _unread(self._source, group, partitions, self._stop):
+            for record in _unread(self._source, group, _partitions(self._source, topics), self._stop):
                 raise OperatorActionRequired(
                     f"{place_of(record)} has not been processed by the {app}s of {self._source.topic_prefix}: let them "
                     "read to the end and stop them, then run this again"
                 )
 
     def _wait_for_routers(self) -> None:
-        group, raw = self._target.group("router"), topic_partitions(self._target, self._target.topic(RAW))
+        group, raw = self._target.group("router"), _partitions(self._target, [RAW])
         reported_at = time.monotonic()
         while next(_unread(self._target, group, raw, self._stop), None) is not None:
             if time.monotonic() - reported_at >= _REPORT_S:
@@ -304,12 +292,17 @@ class PipelineCopy:
             if self._stop.wait(_POLL_S):
                 raise Stopped("stopped while waiting for the routers: run this again")
 
-    def _begin_projectors_at_the_end(self, events: list[str]) -> None:
-        topics = [self._target.topic(name) for name in events]
-        ends = end_offsets(self._target, [tp for topic in topics for tp in topic_partitions(self._target, topic)])
+    def _begin_projectors_at_the_end(self) -> None:
+        topics = [self._target.topic(name) for name in self._events]
+        ends = end_offsets(self._target, _partitions(self._target, self._events))
         reason = f"copied from {self._source.topic_prefix} with its tables"
         ids = topic_ids(self._target_admin, topics)
         accept_offsets(self._target_admin, self._target.group("projector"), ends, ids, reason)
+
+
+def _partitions(settings: Settings, topics: Iterable[str]) -> list[TopicPartition]:
+    """Return every partition of these topics, named without the prefix."""
+    return [tp for topic in topics for tp in topic_partitions(settings, settings.topic(topic))]
 
 
 def _sources(cursors: Iterable[bytes]) -> set[str]:

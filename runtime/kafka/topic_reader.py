@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Final, NamedTuple, cast
 
 import confluent_kafka
@@ -162,6 +163,17 @@ def read_to_end(
                 raise RestartRequired(f"reading {sorted(unfinished)} to the end: no progress for {_STALL_LIMIT_S:g} s")
     finally:
         consumer.close()
+
+
+def latest_records(batches: Iterable[Sequence[KafkaRecord]]) -> dict[tuple[int, bytes | None], KafkaRecord]:
+    """Return the last record of each partition number and key, without tombstones, in their order."""
+    latest: dict[tuple[int, bytes | None], KafkaRecord] = {}
+    for record in chain.from_iterable(batches):
+        key = (record.partition(), record.key())
+        latest.pop(key, None)
+        if record.value() is not None:
+            latest[key] = record
+    return latest
 
 
 def read_back(settings: Settings, partitions: Iterable[TopicPartition]) -> Iterator[list[KafkaRecord]]:
