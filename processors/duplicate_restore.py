@@ -185,10 +185,8 @@ class DuplicateRestore:
             TopicPartition(topic, number): ms for topic in self._routing.topics for number, ms in oldest_ms.items()
         }
         firsts = offsets_since(self._settings, times, self._stop)
-        ends, span = (
-            end_offsets(self._settings, times, self._stop),
-            2 * max(self._settings.duplicate_window, _LEAST_SPAN),
-        )
+        ends = end_offsets(self._settings, times, self._stop)
+        span = 2 * max(self._settings.duplicate_window, _LEAST_SPAN)
         while firsts:
             starts = {tp: max(first, ends[tp] - span) for tp, first in firsts.items()}
             for records in read_to_end(self._settings, starts, ends, self._stop):
@@ -199,5 +197,6 @@ class DuplicateRestore:
                         if offset < begins[record.partition()]:
                             firsts.pop(partition_of(record), None)
             firsts = {tp: first for tp, first in firsts.items() if starts[tp] > first}
+            ends |= starts
             span *= _GROWTH
         return typed
