@@ -234,7 +234,7 @@ class Hostile:
     # -- values
 
     def _text(self, most: int) -> str:
-        """A text of at most so many characters."""
+        """Return text of at most this many characters."""
         rng = self._rng
         length = int(most ** rng.random()) if rng.random() < 0.97 else most
         alphabet = rng.choice(self._alphabets) + rng.choice(self._alphabets) if rng.random() < 0.5 else ASCII
@@ -402,7 +402,7 @@ class Hostile:
 
 
 def _iso(second: int, nanosecond: int, digits: int, offset_minutes: int = 0) -> str:
-    """ISO 8601 of a time in Unix seconds, with so many digits of the second and an offset from UTC."""
+    """ISO 8601 of a time in Unix seconds, with this many digits of the second and an offset from UTC."""
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=second, minutes=offset_minutes)
     fraction = f".{nanosecond:09d}"[: digits + 1] if digits else ""
     hours, minutes = divmod(abs(offset_minutes), 60)
