@@ -24,13 +24,14 @@ from broker_events.runtime.consume.fetch import Fetched, fetch_of
 from broker_events.runtime.consume.lag import SourceLag
 from broker_events.runtime.consume.offset_note import OffsetNote
 from broker_events.runtime.consume.record import KafkaRecord, Part, Partitions, RecordBatch, TopicPartition
+from broker_events.runtime.consume.refused_outputs import RefusedOutputs
 from broker_events.runtime.consume.starting_offsets import foreign_offsets, start_offsets
 from broker_events.runtime.consume.topic_identity import TopicIdentity
 from broker_events.runtime.kafka.clients import consumer_config
 from broker_events.runtime.kafka.native_client import make_client
 from broker_events.runtime.kafka.topic_reader import Committed, consumers_commits
 from broker_events.runtime.kafka.transaction import RecordRefused, Transaction
-from broker_events.runtime.process.errors import OperatorActionRequired, PipelineError, RestartRequired
+from broker_events.runtime.process.errors import PipelineError, RestartRequired
 from broker_events.runtime.process.health import Health
 from broker_events.runtime.process.memory import give_back
 from broker_events.runtime.process.metrics import Metrics
@@ -49,8 +50,6 @@ _IDLE_POLL_S: Final = 0.1
 _LINGER_S: Final = 0.003
 # With so many records a source doesn't trickle: they are committed without a rest.
 _WORTH_A_COMMIT: Final = 10
-# While Kafka refuses a record, each further attempt has this much fewer records, down to one.
-_NARROWS: Final = 8
 # After this time without a record, skipped markers are committed in a transaction of their own.
 _SETTLED_S: Final = 1.0
 _COMMITTED_TIMEOUT_S: Final = 10.0
@@ -155,15 +154,13 @@ class RecordSource(Service):
         self._unknown: dict[TopicPartition, int] = {}  # assigned without an offset; to be committed with the others
         self._committed: dict[TopicPartition, int] = {}  # at this worker's last commit or assignment
         self._attempts: dict[TopicPartition, Attempts] = {}  # at a record that stopped a worker, not yet passed
-        self._refused: dict[tuple[TopicPartition, int], InvalidEvent] = {}  # records whose output Kafka refuses
-        self._refused_once: set[tuple[TopicPartition, int]] = set()  # such records, alone in their transactions
+        self._refused = RefusedOutputs(settings.transaction_records)
         self._leaving = False
         self._commit_rule = CommitRule(
             settings.commit_interval_ms / 1000, settings.transaction_records, settings.transaction_timeout_ms / 1000
         )
         self._read = 0  # records of the open transaction
         self._given: dict[TopicPartition, int] = {}  # last offset of each partition in the open transaction
-        self._most_records = settings.transaction_records
         self._lag = SourceLag(self._consumer, metrics)
         self._identity = TopicIdentity(settings, topics)
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -200,7 +197,7 @@ class RecordSource(Service):
 
     def _fetched(self, patience_s: float) -> Fetched | None:
         try:
-            return self._fetch.fetch(patience_s, min(BATCH_RECORDS, self._most_records), BATCH_BYTES)
+            return self._fetch.fetch(patience_s, min(BATCH_RECORDS, self._refused.most_records), BATCH_BYTES)
         except RestartRequired:
             if self._assigned:  # an offset out of range may be that of a former topic
                 self._identity.verify(self._identity.ask())
@@ -229,7 +226,8 @@ class RecordSource(Service):
         self._transaction.begin()
         self._read += sum(map(len, partitions.values()))
         self._given |= {tp: records[-1].offset() for tp, records in partitions.items()}
-        batch = RecordBatch(self._acceptable(partitions), asyncio.get_running_loop().create_future())
+        acceptable = self._refused.acceptable(partitions, self._processor.refuse)
+        batch = RecordBatch(acceptable, asyncio.get_running_loop().create_future())
         await self._channel.put(batch)
         await batch.done
         self._quarantine.end_batch(partitions)
@@ -245,19 +243,6 @@ class RecordSource(Service):
         self._metrics.batch_records.observe(counts.total())
         self._transaction.poll()
 
-    def _acceptable(self, partitions: Partitions) -> Partitions:
-        """Return the records whose output Kafka has not refused; pass the others to the processor's `refuse`."""
-        if not self._refused:
-            return partitions
-        left: dict[TopicPartition, list[KafkaRecord]] = {}
-        for tp, records in partitions.items():
-            for record in records:
-                if (problem := self._refused.get((tp, record.offset()))) is None:
-                    left.setdefault(tp, []).append(record)
-                else:
-                    self._processor.refuse(record, problem)
-        return left
-
     def _narrow(self, refused: RecordRefused) -> None:
         """Abort, and read again from the committed offsets until the refused record is alone in its transaction, twice.
 
@@ -265,20 +250,8 @@ class RecordSource(Service):
         """
         self._transaction.start_over()
         self._quarantine.after_abort()
-        given, read = self._given, self._read
-        if read > 1:
-            self._most_records = max(min(read, BATCH_RECORDS) // _NARROWS, 1)
-            log.warning("%s; reading again with at most %d records per transaction", refused, self._most_records)
-        else:
-            [at] = given.items()
-            if at in self._refused:
-                raise OperatorActionRequired(
-                    f"{refused}: it is the quarantine record. Compare the topics: broker-events topics diff"
-                )
-            log.warning("%s[%d]@%d: %s", *at[0], at[1], refused)
-            if at in self._refused_once:
-                self._refused[at] = refused.problem
-            self._refused_once.add(at)  # once may be chance, such as a topic that is just being changed
+        given = self._given
+        self._refused.narrow(refused, refused.problem, given, min(self._read, BATCH_RECORDS))
         self._next_offsets.clear()
         self._start_transaction_over()
         self._restoring()
@@ -313,7 +286,7 @@ class RecordSource(Service):
     def _commit_is_due(self, processed: Partitions) -> bool:
         age_s = time.monotonic() - self._transaction.opened_at
         at_end = self._rest_s() <= 0 and all(self._lag.is_at_end(tp, self._next_offsets[tp]) for tp in processed)
-        return self._read >= self._most_records or self._commit_rule.is_due(age_s, self._read, at_end=at_end)
+        return self._read >= self._refused.most_records or self._commit_rule.is_due(age_s, self._read, at_end=at_end)
 
     def _is_worth_a_commit(self) -> bool:
         """Whether an idle source has an open transaction to commit, or for `_SETTLED_S` nothing but offsets."""
@@ -350,9 +323,7 @@ class RecordSource(Service):
             self._metrics.transactions.labels("failed").inc()
             raise
         self._committed.update(self._next_offsets)
-        self._refused = {at: problem for at, problem in self._refused.items() if at[1] >= self._committed[at[0]]}
-        self._refused_once = {at for at in self._refused_once if at[1] >= self._committed[at[0]]}
-        self._most_records = min(self._most_records * 2, self._settings.transaction_records)
+        self._refused.committed(self._committed)
         self._next_offsets.clear()
         self._unknown = {}
         self._start_transaction_over()
@@ -408,7 +379,6 @@ class RecordSource(Service):
         self._assigned, self._committed = set(positions), positions
         self._unknown = {tp: positions[tp] for tp, offset in offsets.items() if offset < 0}
         self._refused.clear()
-        self._refused_once.clear()
         self._metrics.rebalances.labels("assigned").inc()
         self._metrics.assigned.set(len(positions))
         self._begin_at(positions, unmoved, foreign - unmoved)

@@ -58,10 +58,10 @@ def test_it_is_quarantined_after_the_second_refusal(monkeypatch: pytest.MonkeyPa
         refuse(source, ONE, 9, read=5)
         for tp in (ONE, TWO):  # the order of partitions may alternate
             refuse(source, tp, 7)
-            assert not source._refused
+            assert not source._refused._problems
         refuse(source, ONE, 7)
         refuse(source, TWO, 7)
-        assert [*source._refused] == [(ONE, 7), (TWO, 7)]
+        assert [*source._refused._problems] == [(ONE, 7), (TWO, 7)]
         assert quarantine.after_abort.call_count == 5
         with pytest.raises(OperatorActionRequired, match="it is the quarantine record"):
             refuse(source, TWO, 7)
@@ -75,7 +75,7 @@ def test_a_record_that_was_refused_once_and_committed_is_forgotten(monkeypatch: 
         monkeypatch.setattr(source, "_to_commit", Mock())
         source._next_offsets[ONE] = 6
         source._commit()
-        assert not source._refused_once
+        assert not source._refused._once
         quarantine.after_commit.assert_called_once_with()
 
     in_source(monkeypatch, check)
