@@ -25,6 +25,7 @@ def failover(cluster: KafkaCluster, topic_prefix: str, tmp_path: Path) -> Iterat
 
 def logged_at(log: str, text: str) -> datetime:
     """When a worker logged a line with this text first."""
+    assert text in log, log
     return datetime.fromisoformat(next(line for line in log.splitlines() if text in line).split()[0])
 
 
@@ -32,7 +33,7 @@ def logged_at(log: str, text: str) -> datetime:
 def test_a_killed_worker_gets_its_partitions_back_at_once(failover: Failover, app: str, name: str) -> None:
     failover.kill(app, name)
     log = failover.workers[app, name].log
-    took = logged_at(log, "assigned ") - logged_at(log, "[^RecordSource]: Starting")
+    took = logged_at(log, "assigned ") - logged_at(log, "metrics and health on")
     assert took.total_seconds() < REJOINED_S, log
 
 
