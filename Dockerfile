@@ -22,6 +22,7 @@ COPY schemas schemas
 COPY runtime runtime
 COPY ingest ingest
 COPY processors processors
+COPY sinks sinks
 COPY audit audit
 COPY devstack devstack
 COPY cli cli

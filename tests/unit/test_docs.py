@@ -11,7 +11,20 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md")))
-CODE = ("audit", "bench", "cli", "devstack", "helm", "ingest", "native", "processors", "runtime", "schemas", "tests")
+CODE = (
+    "audit",
+    "bench",
+    "cli",
+    "devstack",
+    "helm",
+    "ingest",
+    "native",
+    "processors",
+    "runtime",
+    "schemas",
+    "sinks",
+    "tests",
+)
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)")
 
 

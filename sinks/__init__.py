@@ -1,0 +1,1 @@
+"""Deliver alerts to receivers, and copy topics to lake tables."""

@@ -1,0 +1,1 @@
+"""Every topic as an Iceberg table, each record exactly one row."""
