@@ -20,6 +20,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from broker_events.schemas.field_classes import FieldClass, class_within
 from broker_events.schemas.schema_rules import ContractError, read_schema, records
 
 __all__ = ["RAW", "AccountMember", "Catalog", "Contract", "ContractError", "TopicContract", "load_catalog"]
@@ -39,7 +40,7 @@ _BizType = Annotated[str, Field(pattern=r"^[A-Z0-9]+(_[A-Z0-9]+)*$")]
 
 
 class TopicContract(BaseModel):
-    """A topic. `name` excludes the deployment's prefix; `key` describes the record key.
+    """A topic. `name` excludes the deployment's prefix; `key` describes the record key, `key_class` is its class.
 
     `append_time`: the timestamp of a record is the broker's append time, not the producer's.
     """
@@ -48,6 +49,7 @@ class TopicContract(BaseModel):
 
     name: _Topic
     key: _Text
+    key_class: FieldClass
     cleanup: Literal["delete", "compact"]
     retention_days: Annotated[int, Field(gt=0)] | None = None
     append_time: bool = False
@@ -70,6 +72,7 @@ class _Metadata(BaseModel):
     biz_type: _BizType | None = None
     event_type: _BizType | None = None
     account_key: Annotated[tuple[AccountMember, ...], Field(min_length=1)] | None = None
+    value_class: FieldClass | None = None
     topics: Annotated[tuple[TopicContract, ...], Field(min_length=1)]
 
 
@@ -80,6 +83,7 @@ class Contract:
     `schema` is the parsed schema.avsc. `schema_text` is the JSON text for the registry: compact, in the file's order,
     with docs and origins. Both are None for topics of plain bytes. `biz_type` and `event_type` are set for events only.
     `account_key` lists payload members, one of which every event must have; None allows any `AccountMember`.
+    `value_class` is the class of the whole value, the strictest of its fields.
     """
 
     name: str
@@ -90,6 +94,7 @@ class Contract:
     biz_type: str | None
     event_type: str | None
     account_key: tuple[AccountMember, ...] | None
+    value_class: FieldClass
     topics: tuple[TopicContract, ...]
     schema: dict[str, Any] | None
     schema_text: str | None
@@ -166,10 +171,16 @@ def _load(folder: Path) -> Contract:
     return Contract(
         name=folder.name,
         folder=folder,
-        **dict(metadata),
+        **dict(metadata) | {"value_class": _value_class(path, metadata, schema)},
         schema=schema,
         schema_text=None if schema is None else json.dumps(schema, ensure_ascii=False, separators=(",", ":")),
     )
+
+
+def _value_class(path: Path, metadata: _Metadata, schema: dict[str, Any] | None) -> FieldClass:
+    if (metadata.value_class is None) == (schema is None):
+        raise ContractError(path, "value_class", "is required without a schema and not allowed with one")
+    return metadata.value_class or class_within(schema, {}) or "public"
 
 
 def _metadata(path: Path) -> _Metadata:

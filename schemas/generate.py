@@ -28,6 +28,8 @@ from types import MappingProxyType
 
 from pydantic import BaseModel, ConfigDict
 
+from broker_events.schemas.field_classes import FieldClass
+
 
 class Record(BaseModel):
     """Base of all records."""
@@ -71,7 +73,7 @@ _PRIMITIVES = {
 
 
 def models_text(catalog: Catalog) -> str:
-    """Source of schemas/models.py: one frozen pydantic model per record, and RECORDS by full record name."""
+    """Source of schemas/models.py: one frozen pydantic model per record, RECORDS and FIELD_CLASSES."""
     parts = [_MODELS_HEAD]
     for record in _definitions(catalog):
         parts.append(f"\n\nclass {record['name']}(Record):\n{_docstring(record['doc'])}")
@@ -82,6 +84,13 @@ def models_text(catalog: Catalog) -> str:
     parts.append("\n\nRECORDS: Mapping[str, type[Record]] = MappingProxyType(\n    {\n")
     parts.extend(f'        "{each["namespace"]}.{each["name"]}": {each["name"]},\n' for each in _schemas(catalog))
     parts.append("    }\n)\n")
+    parts.append("\nFIELD_CLASSES: Mapping[str, Mapping[str, FieldClass]] = MappingProxyType(\n    {\n")
+    for record in _definitions(catalog):
+        parts.append(f'        "{record["name"]}": {{\n')
+        parts.extend(f'            "{field["name"]}": "{field["class"]}",\n' for field in record["fields"])
+        parts.append("        },\n")
+    parts.append("    }\n)\n")
+    parts.append('"""Class of each field (`schemas.field_classes`), by the name of its record."""\n')
     return "".join(parts)
 
 

@@ -27,3 +27,13 @@ def raw_offset(headers: Sequence[tuple[str, bytes | None]] | None) -> int | None
         if name == RAW_OFFSET and value is not None and value.isdigit() and len(value) <= _MAX_DIGITS:
             return int(value)
     return None
+
+
+INTERNAL: Final = frozenset(
+    {
+        SIMULATED, RAW_OFFSET, RECOVERED_FROM, RECOVERY_ID, "biz_type", "ce_id", "ce_source", "ce_specversion",
+        "ce_time", "ce_type", "content-type", "content_bytes", "content_sha256", "event_id", "event_type", "line",
+        "position", "received_at", "source", "timestamp", "traceparent", "version",
+    }
+)  # fmt: skip
+"""Headers of the class `internal` (`schemas.field_classes`). Every other header counts as `personal`."""

@@ -7,11 +7,14 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
+from broker_events.schemas.field_classes import FieldClass, class_within
 from broker_events.schemas.schema_rules import COMMON_FIELDS, DECIMAL, TIMESTAMP, Json
 
 _TIME: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{8,18}(Z|[+-][0-9]{2}:?[0-9]{2})")
 _NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 _AMOUNT: Final = re.compile(r"(^|_)(amount|balance|cost|fee|interest|net|price|quantity|rate|tax|total|value)$")
+_CODE_NAME: Final = re.compile(r"(^|_)(code|codes|currency|direction|market|status|type)$")
+_PROPERTIES: Final = ("name", "type", "default", "from", "class", "doc")
 _CODE: Final = re.compile(r"[A-Z][A-Z_]{1,30}")
 # Payload members that the common fields hold.
 _COMMON: Final = {"biz_type", "account_id", "account"}
@@ -64,6 +67,7 @@ account_key = {json.dumps(account_key)}
 [[topics]]
 name = "event.{name}"
 key = "account key"
+key_class = "personal"
 cleanup = "delete"
 retention_days = 30
 """
@@ -104,22 +108,33 @@ def _fields(
         for field in _with_text(name, avro_type, value):
             if field["name"] != member:
                 field["from"] = origin
-            fields.append({key: field[key] for key in ("name", "type", "default", "from", "doc") if key in field})
+            fields.append({key: field[key] for key in _PROPERTIES if key in field})
     return fields, without
 
 
 def _with_text(name: str, avro_type: Any, value: object) -> Iterator[Json]:  # noqa: ANN401  (any JSON)
     doc = f"{name.replace('_', ' ').capitalize()}."
+    field_class = _field_class(name, avro_type)
     if isinstance(value, str) and _CODE.fullmatch(value):
         doc += f" Observed values: {value}."
-    yield {"name": name, "type": ["null", avro_type], "default": None, "doc": doc}
+    yield {"name": name, "type": ["null", avro_type], "default": None, "class": field_class, "doc": doc}
     if avro_type == TIMESTAMP:
         yield {
             "name": f"{name}_text",
             "type": ["null", "string"],
             "default": None,
+            "class": field_class,
             "doc": f"{name} as received, with all digits and the UTC offset.",
         }
+
+
+def _field_class(name: str, avro_type: Any) -> FieldClass:  # noqa: ANN401  (any JSON)
+    """Return `personal` for text, which may hold anything, unless the name says that it is a code."""
+    inner = class_within(avro_type, {})
+    if inner is not None:
+        return inner
+    is_text = avro_type == "string" or (isinstance(avro_type, dict) and avro_type["type"] == "array")
+    return "personal" if is_text and not _CODE_NAME.search(name) else "internal"
 
 
 def _field_name(member: str) -> str:

@@ -1,7 +1,8 @@
 """Rules for a schema.avsc, checked when the contracts are loaded.
 
 Every schema is a record. Each record and field has a doc and known properties only. Each nullable field has the default
-null, so that readers and writers of all versions are compatible (FULL_TRANSITIVE).
+null, so that readers and writers of all versions are compatible (FULL_TRANSITIVE). Each field has a `class`, one of
+`schemas.field_classes`; a field that holds records has the strictest class of their fields.
 
 Event schemas also start with the common fields, end with `extra` and use only types that the transcoder supports.
 A string of an event, alone or in an array, is an id or code of at most `MAX_ID_BYTES`. A field with `"free_text": true`
@@ -18,6 +19,8 @@ from typing import Any
 
 import fastavro
 from fastavro.schema import SchemaParseException, UnknownType
+
+from broker_events.schemas.field_classes import CLASSES, FieldClass, class_within
 
 Json = dict[str, Any]
 
@@ -39,9 +42,10 @@ COMMON_FIELDS: tuple[tuple[str, Any, str | list[str]], ...] = (
     ("account_id", ["null", "string"], ["/payload/account_id", "/payload/account"]),
 )
 
+_CLASS_DOCS = "docs/adr/0022-field-classes.md"
 _SCALARS: tuple[Any, ...] = ("string", "boolean", "int", "long", TIMESTAMP, DECIMAL)
 _RECORD_PROPERTIES = {"type", "name", "namespace", "doc", "fields"}
-_FIELD_PROPERTIES = {"name", "type", "doc", "default"}
+_FIELD_PROPERTIES = {"name", "type", "class", "doc", "default"}
 _EVENT_FIELD_PROPERTIES = _FIELD_PROPERTIES | {"from", "free_text", "may_repeat"}
 # Sources of a value: a member of the envelope or the payload; in an array, of the item.
 _ORIGIN = re.compile(r"(/payload)?/(?!payload$)([^~/]|~[01])+")
@@ -89,6 +93,7 @@ def read_schema(path: Path, *, of_event: bool) -> Json:
         fastavro.parse_schema(schema)
     except (SchemaParseException, UnknownType) as error:
         raise ContractError(path, "", f"is not valid Avro: {error}") from error
+    _check_classes(path, schema)
     if of_event:
         _check_event_schema(path, schema)
     return schema
@@ -106,6 +111,24 @@ def records(schema: Any, key: str = "") -> Iterator[tuple[str, Json]]:  # noqa: 
                 yield from records(field.get("type"), _inside(key, field.get("name", "?")))
         else:
             yield from records(schema.get("items") or schema.get("values"), key)
+
+
+def _check_classes(path: Path, schema: Json) -> None:
+    known: dict[str, FieldClass] = {}
+    for key, record in records(schema):
+        for field in record["fields"]:
+            place = _inside(_inside(key, field["name"]), "class")
+            if field.get("class") not in CLASSES:
+                raise ContractError(
+                    path, place, f"must be one of {', '.join(CLASSES)}; see docs/adr/0022-field-classes.md"
+                )
+    class_within(schema, known)
+    for key, record in records(schema):
+        for field in record["fields"]:
+            within = class_within(field["type"], known)
+            if within not in (None, field["class"]):
+                place = _inside(_inside(key, field["name"]), "class")
+                raise ContractError(path, place, f"must be {within}, the strictest class of the fields in it")
 
 
 def _check_event_schema(path: Path, schema: Json) -> None:

@@ -180,6 +180,9 @@ def test_litter_of_tools_is_passed_over(root: Path, path: str) -> None:
         ("events/transfer", '"TRANSFER"', '"transfer"', "biz_type"),
         ("events/transfer", 'event_type = "FUNDING"', "", "biz_type"),
         ("events/transfer", "event.transfer", "event.transfers", "topics"),
+        ("events/transfer", 'key_class = "personal"', "", "topics.0.key_class"),
+        ("events/transfer", "[[topics]]", 'value_class = "personal"\n[[topics]]', "value_class"),
+        ("internal/raw", 'value_class = "personal"', "", "value_class"),
         ("events/transfer", '"TRANSFER"', '"EXCHANGE"', "biz_type"),
         ("alerts/alert", '"alerts.active"', '"state.accounts"', "topics"),
         ("alerts/alert", "[[topics]]", 'biz_type = "ALERT"\n[[topics]]', "biz_type"),
@@ -198,6 +201,8 @@ SCHEMA_MISTAKES: dict[str, tuple[Callable[[Json], object], str]] = {
     "no doc on the record": (lambda s: s.pop("doc"), "doc"),
     "no doc on a field": (lambda s: field(s, "status").pop("doc"), "status.doc"),
     "an empty doc": (lambda s: field(s, "status").update(doc=" "), "status.doc"),
+    "no class": (lambda s: field(s, "status").pop("class"), "status.class"),
+    "an unknown class": (lambda s: field(s, "status").update({"class": "private"}), "status.class"),
     "an unknown field property": (lambda s: field(s, "status").update(pii=True), "status.pii"),
     "an unknown record property": (lambda s: s.update(aliases=["T"]), "aliases"),
     "no namespace": (lambda s: s.pop("namespace"), "namespace"),
@@ -253,9 +258,15 @@ def test_origin_is_for_events_alone(root: Path) -> None:
     assert refusal(root).key == "rule.from"
 
 
+def test_a_field_has_the_strictest_class_of_the_records_in_it(root: Path) -> None:
+    edit_schema(root, "alerts/alert", lambda schema: field(schema, "transfer").update({"class": "internal"}))
+    error = refusal(root)
+    assert (error.key, error.problem) == ("transfer.class", "must be personal, the strictest class of the fields in it")
+
+
 def test_one_record_name_has_one_shape(root: Path) -> None:
     def change(schema: Json) -> None:
-        field(schema, "restrict_infos")["type"]["items"]["fields"].pop()
+        field(schema, "restrict_infos")["type"]["items"]["fields"].pop(0)
 
     edit_schema(root, "events/account-restrict", change)
     assert refusal(root).key == "restrict_infos"

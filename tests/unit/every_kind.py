@@ -60,7 +60,9 @@ SCHEMA: dict[str, Any] = {
 
 
 def contract(schema: dict[str, Any] = SCHEMA) -> Contract:
-    return Contract("every-kind", Path("every-kind"), "me", ".", ".", "EVERY_KIND", "TEST", None, (), schema, "")
+    return Contract(
+        "every-kind", Path("every-kind"), "me", ".", ".", "EVERY_KIND", "TEST", None, "personal", (), schema, ""
+    )
 
 
 def event(**payload: Any) -> dict[str, Any]:
