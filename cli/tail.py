@@ -31,12 +31,15 @@ Starts = dict["TopicPartition", int]
 @click.option("--key", help="Print only records with this key, such as an account.")
 @click.option("--limit", type=click.IntRange(min=1), help="Stop after N records.")
 @click.option("--latest", is_flag=True, help="Print only the last value of each key of a compacted topic.")
-def command(*, topic: str, start: str | None, follow: bool, key: str | None, limit: int | None, latest: bool) -> None:
+@click.option("--masked", is_flag=True, help="Hide personal and secret fields: ids keep their last four characters.")
+def command(
+    *, topic: str, start: str | None, follow: bool, key: str | None, limit: int | None, latest: bool, masked: bool
+) -> None:
     """Print committed records of a topic as JSON, one per line.
 
     TOPIC is a name of the catalog (raw, event.transfer, alerts, state.accounts ...) or a full Kafka name. Records of
     a partition are printed in order. Amounts are strings with every digit. Bytes that are not UTF-8 are {"base64":
-    ...}. A value that cannot be decoded has an "error" beside it.
+    ...}. A value that cannot be decoded has an "error" beside it. The contracts say which fields are personal.
 
     Exit codes: 0 success, 2 usage, settings or permissions, 130 interrupted.
 
@@ -46,6 +49,7 @@ def command(*, topic: str, start: str | None, follow: bool, key: str | None, lim
       broker-events tail event.transfer --from "1h ago" | jq -r '.value.amount'
       broker-events tail raw --key 1234567890 --limit 10
       broker-events tail state.movements --latest
+      broker-events tail alerts --masked
     """
     from broker_events.runtime.kafka.clients import answering
     from broker_events.runtime.kafka.topic_reader import follow as read_on
@@ -58,7 +62,7 @@ def command(*, topic: str, start: str | None, follow: bool, key: str | None, lim
         raise click.UsageError("--latest needs a compacted topic, and no --follow")
     start = start or ("end" if follow else "beginning")
     from_ms = None if start in ("beginning", "end") or start.isdecimal() else _time_ms(start)
-    decode = _decoder(answering(settings), name)
+    decode = _decoder(answering(settings), name, masked=masked)
     starts = _starts(settings, topic_partitions(settings, settings.topic(name)), start, from_ms)
     batches = read_on(settings, starts) if follow else read_to_end(settings, starts)
     if latest:
@@ -66,7 +70,8 @@ def command(*, topic: str, start: str | None, follow: bool, key: str | None, lim
     left = limit
     with reader_may_leave():
         for batch in batches:
-            lines = [_line(record, decode) for record in _chosen(batch, key, left)]
+            documents = [_document(record, decode) for record in _chosen(batch, key, left)]
+            lines = [json_line(_masked(each, name) if masked else each) for each in documents]
             write_lines(lines)
             if left is not None:
                 left -= len(lines)
@@ -112,15 +117,16 @@ def _time_ms(text: str) -> int:
         raise click.BadParameter(f"{text!r} is none of {wanted}", param_hint="--from") from None
 
 
-def _decoder(settings: Settings, name: str) -> Callable[[bytes], object]:
+def _decoder(settings: Settings, name: str, *, masked: bool) -> Callable[[bytes], object]:
     """How the values of this topic are read: a function that raises ValueError where it can't."""
     from broker_events.schemas.catalog import load_catalog
 
     if load_catalog().topics[name][0].schema is not None:
         from broker_events.cli.decoding import open_decoder
+        from broker_events.schemas.masking import masked as hide
 
         decode = open_decoder(settings)
-        return lambda value: decode(value).model_dump()
+        return lambda value: hide(decode(value)) if masked else decode(value).model_dump()
     if name == CURSORS:
         import orjson
 
@@ -138,7 +144,7 @@ def _chosen(batch: list[KafkaRecord], key: str | None, limit: int | None) -> Ite
             yield record
 
 
-def _line(record: KafkaRecord, decode: Callable[[bytes], object]) -> str:
+def _document(record: KafkaRecord, decode: Callable[[bytes], object]) -> dict[str, object]:
     document: dict[str, object] = {
         "topic": record.topic(),
         "partition": record.partition(),
@@ -152,4 +158,21 @@ def _line(record: KafkaRecord, decode: Callable[[bytes], object]) -> str:
         document["value"] = None if value is None else decode(value)
     except ValueError as error:
         document |= {"value": in_base64(value or b""), "error": str(error)}
-    return json_line(document)
+    return document
+
+
+def _masked(document: dict[str, object], name: str) -> dict[str, object]:
+    """Hide the key, the headers and a value without decoded fields, by their classes."""
+    from broker_events.schemas.catalog import load_catalog
+    from broker_events.schemas.headers import INTERNAL
+    from broker_events.schemas.masking import HIDDEN, SHOWN, mask
+
+    contract, topic = load_catalog().topics[name]
+    headers: dict[str, object] = document["headers"]  # type: ignore[assignment]
+    if topic.key_class not in SHOWN:
+        document["key"] = mask(document["key"], topic.key_class)
+    document["headers"] = {each: value if each in INTERNAL else mask(value) for each, value in headers.items()}
+    is_whole = contract.schema is None or "error" in document
+    if is_whole and document["value"] is not None and contract.value_class not in SHOWN:
+        document["value"] = HIDDEN
+    return document

@@ -156,6 +156,19 @@ def test_tail_of_topics_without_a_schema(pipeline: Pipeline) -> None:
     assert tombstone["value"] is None
 
 
+def test_masked_tail_has_no_account(pipeline: Pipeline) -> None:
+    good, text, _ = tail(pipeline, "event.credit", "--masked")
+    assert (good["key"], good["value"]["account_id"], good["value"]["extra"]) == ("…3456", "…3456", {})
+    assert good["value"]["amount"] == "0.000000000000000000"
+    assert (text["key"], text["value"]) == ("…", "…")
+    for topic in ("raw", "event.credit", "quarantine", "alerts.active", "ingest.cursors"):
+        lines = json.dumps(tail(pipeline, topic, "--masked"))
+        assert "ACC-1" not in lines
+        assert "broken" not in lines
+    (cursor,) = tail(pipeline, "ingest.cursors", "--masked")
+    assert (cursor["key"], cursor["value"]["position"]) == ("grpc/ACCOUNT", "p1")
+
+
 def test_tail_of_bytes_within_a_record(pipeline: Pipeline) -> None:
     bad, broken = tail(pipeline, "quarantine")
     assert bad["value"]["value"] == BAD.decode()
