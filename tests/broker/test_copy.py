@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import time
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from broker_events.schemas.catalog import load_catalog
 from broker_events.schemas.models import Alert
 
 COUNT = 8000
+# From before the first record to behind the handover, however fast the machine is.
+KILLED_AFTER_S = (1.2, 1.8, 2.5, 4.0)
 EVENTS = [contract.topics[0].name for contract in load_catalog().events.values()]
 
 
@@ -42,15 +45,22 @@ def consent(pipeline: Pipeline) -> tuple[str, str]:
     return ("--yes-write-simulated-events-to", pipeline.settings.topic_prefix)
 
 
-class Following:
-    """`broker-events copy --follow` as a process."""
+class Copying:
+    """`broker-events copy` as a process."""
 
-    def __init__(self, old: Pipeline, wide: Pipeline) -> None:
-        self._process = subprocess.Popen([*COMMAND, *to(wide), "--follow"], env=environment(old.settings))
+    def __init__(self, old: Pipeline, wide: Pipeline, option: str) -> None:
+        self._process = subprocess.Popen([*COMMAND, *to(wide), option], env=environment(old.settings))
 
     def end(self, number: signal.Signals) -> int:
         self._process.send_signal(number)
         return self._process.wait(30)
+
+
+def kill_while_finishing(old: Pipeline, wide: Pipeline) -> None:
+    for seconds in KILLED_AFTER_S:
+        finishing = Copying(old, wide, "--finish")
+        time.sleep(seconds)
+        finishing.end(signal.SIGKILL)
 
 
 def drained(pipeline: Pipeline, app: str, topics: list[str]) -> bool:
@@ -81,11 +91,11 @@ def test_a_pipeline_moves_from_8_to_48_partitions_under_load(old: Pipeline, wide
             old.worker("projector") as projector,
         ):
             eventually(lambda: len(raw_records(old.settings)) > 200)
-            killed = Following(old, wide)
+            killed = Copying(old, wide, "--follow")
             eventually(lambda: len(raw_records(wide.settings)) > 300)
             killed.end(signal.SIGKILL)
             already = len(raw_records(wide.settings))
-            stopped = Following(old, wide)
+            stopped = Copying(old, wide, "--follow")
             eventually(lambda: len(raw_records(wide.settings)) > already + 50)
             assert stopped.end(signal.SIGINT) == 0
             assert bridge.stop() == 0
@@ -98,6 +108,7 @@ def test_a_pipeline_moves_from_8_to_48_partitions_under_load(old: Pipeline, wide
             assert (router.stop(), projector.stop()) == (0, 0)
         moved = len(raw_records(old.settings))
         assert moved < COUNT, "the load must go on after the move"
+        kill_while_finishing(old, wide)
         done = old.command(*to(wide), "--finish")
         assert done.returncode == 0, done.stderr
         assert "finished before" in old.command(*to(wide), "--finish").stdout
