@@ -19,6 +19,7 @@ from broker_events.audit.repair import Output
 from broker_events.audit.state_diff import Comparison, RetainedEvents, compare, doubtful_accounts
 from broker_events.processors.active_alerts import ACTIVE_ALERTS
 from broker_events.processors.alert_record import AlertWriter, alert_headers
+from broker_events.processors.alert_rules.load import load_rules
 from broker_events.processors.fold import Folded, fold, typed_topics
 from broker_events.processors.projector import ALERTS, NAME, TABLES, source_uri
 from broker_events.processors.rules import INDEX_KEYS, active_change
@@ -88,7 +89,7 @@ class Rebuild:
             return Codec(catalog.topics[topic][0], ids[topic], lookup)
 
         self._is_copy = _is_copy(settings)
-        self._typed = typed_topics(catalog, settings.topic, codec)
+        self._typed = typed_topics(catalog, settings.topic, codec, load_rules(settings, catalog))
         # A record of alerts.active has the same value as its alert.
         self._codecs = {name: codec(name) for name in TABLES} | {ACTIVE_ALERTS: codec(ALERTS)}
         self._quarantine = QuarantineReader(settings, catalog, ids[QUARANTINE], NAME, self._typed)

@@ -21,6 +21,8 @@ TOPICS: Final = HELM / "topics.json"
 
 # The chart sets these: a pod's name is its instance id.
 OF_THE_CHART: Final = frozenset({"instance_id"})
+# Folders of a volume in pod.extraVolumes, not files of a secret or config map.
+_FOLDERS: Final = frozenset({"rules_folder"})
 # Only the bridge connects to the event push, so only the bridge gets these.
 _OF_THE_BRIDGE: Final = ("grpc_", "app_", "signature_")
 # A user name may be a plain value, or a key of the secret that holds the password.
@@ -41,7 +43,9 @@ def settings_definitions() -> dict[str, Json]:
         if name in OF_THE_CHART:
             continue
         kind = _one_type(described)
-        if kind.get("format") == "path":
+        if name in _FOLDERS:
+            maps["settings"][name] = {key: each for key, each in kind.items() if key != "format"}
+        elif kind.get("format") == "path":
             maps["files"][name] = _FILE
             maps["settings"][name] = _GOES_TO["files"]
         elif kind.get("format") == "password":

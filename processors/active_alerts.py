@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Iterable
 from typing import Final
 
-from broker_events.processors.rules.alerting import CONDITIONS
+from broker_events.processors.rules.alerting import RULES, Rule
 from broker_events.runtime.consume.record import TopicPartition
 from broker_events.runtime.kafka.topic_reader import read_to_end
 from broker_events.runtime.process.metrics import Metrics
@@ -18,8 +19,11 @@ ACTIVE_ALERTS: Final = "alerts.active"
 class ActiveAlerts:
     """Counts by rule, only for the gauge `active_alerts`."""
 
-    def __init__(self, settings: Settings, metrics: Metrics, stop: threading.Event) -> None:
-        """`stop`: setting it ends a restore early."""
+    def __init__(
+        self, settings: Settings, metrics: Metrics, stop: threading.Event, data_rules: Iterable[Rule] = ()
+    ) -> None:
+        """`stop`: setting it ends a restore early. `data_rules`: the rules as data that are switched on."""
+        self._conditions = {rule.name for rule in (*RULES, *data_rules) if rule.is_condition}
         self._settings = settings
         self._stop = stop
         self._metrics = metrics
@@ -53,7 +57,7 @@ class ActiveAlerts:
 
     def show(self) -> None:
         """Update the gauge."""
-        for rule in CONDITIONS:
+        for rule in self._conditions | self._counts.keys():
             self._metrics.active_alerts.labels(rule).set(self._counts[rule])
 
 

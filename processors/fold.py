@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 from broker_events.processors.alert_record import AlertRecord, AlertWriter
+from broker_events.processors.alert_rules.judge import apply_rules
+from broker_events.processors.alert_rules.rule import DataRule
 from broker_events.processors.rules import PROJECTIONS, Flag, Outcome, Projection, RecordOrigin
 from broker_events.processors.rules.recency import is_far_ahead
 from broker_events.runtime.consume.record import KEPT, KafkaRecord, kept_headers
@@ -30,6 +32,7 @@ class TypedTopic(NamedTuple):
     biz_type: str
     codec: Codec[Any]
     projection: Projection
+    rules: tuple[DataRule, ...] = ()
 
 
 class Folded(NamedTuple):
@@ -51,11 +54,16 @@ class PartitionedTable(Protocol):
 
 
 def typed_topics(
-    catalog: Catalog, topic: Callable[[str], str], codec: Callable[[str], Codec[Any]]
+    catalog: Catalog, topic: Callable[[str], str], codec: Callable[[str], Codec[Any]], rules: Sequence[DataRule] = ()
 ) -> dict[str, TypedTopic]:
     """Return every projected topic by its Kafka name. `topic` adds the prefix to a name; `codec` is by name."""
     names = {biz_type: catalog.events[biz_type].topics[0].name for biz_type in PROJECTIONS}
-    return {topic(name): TypedTopic(biz_type, codec(name), PROJECTIONS[biz_type]) for biz_type, name in names.items()}
+    return {
+        topic(name): TypedTopic(
+            biz_type, codec(name), PROJECTIONS[biz_type], tuple(rule for rule in rules if biz_type in rule.by_type)
+        )
+        for biz_type, name in names.items()
+    }
 
 
 def fold(
@@ -87,6 +95,8 @@ def fold(
     headers = kept_headers(record) if extra and any(f"/{name}" in extra for name in KEPT) else []
     try:
         state_key, state, outcome, link = typed.projection.apply(states, event, account_key, source)
+        if typed.rules:
+            outcome = apply_rules(typed.rules, outcome, event, account_key, source)
         if is_far_ahead(event["event_time"], source):
             outcome = outcome._replace(flags=(*outcome.flags, Flag.CLOCK_AHEAD))
         alerts, alert_bytes = _alert_records(outcome, writer, headers, key, size_limit) if outcome.alerts else ([], 0)

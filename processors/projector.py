@@ -6,11 +6,13 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from broker_events.processors.active_alerts import ACTIVE_ALERTS, ActiveAlerts
 from broker_events.processors.alert_record import AlertRecord, AlertWriter
+from broker_events.processors.alert_rules.load import load_rules
+from broker_events.processors.alert_rules.rule import DataRule
 from broker_events.processors.app import run_worker
 from broker_events.processors.fold import TypedTopic, fold, typed_topics
 from broker_events.processors.rules import INDEX_KEYS, PROJECTIONS, Flag, active_change
@@ -60,6 +62,7 @@ class Projector(Processor):
         transaction: Transaction,
         metrics: Metrics,
         active: ActiveAlerts,
+        data_rules: Sequence[DataRule] = (),
     ) -> None:
         self._settings = settings
         self._typed = typed
@@ -77,7 +80,7 @@ class Projector(Processor):
         self._skip_reason = settings.projector_skip_reason or ""
         # Times of receipt by the bridge and of reading here, Unix seconds.
         self._alerted: list[tuple[float, float]] = []
-        for rule in RULES:  # rate() needs an initial 0
+        for rule in (*RULES, *(each.rule for each in data_rules)):  # rate() needs an initial 0
             for status in ("FIRING", "RESOLVED") if rule.is_condition else ("FIRING",):
                 metrics.alerts.labels(rule.name, status)
         for topic in typed.values():
@@ -216,6 +219,7 @@ def _skips(settings: Settings) -> tuple[str, ...]:
 def run(settings: Settings, stop: threading.Event, catalog: Catalog | None = None) -> None:
     """Run a projector until `stop` is set. Raises OperatorActionRequired, RestartRequired or RecordBlocks."""
     contracts = catalog or load_catalog()
+    data_rules = load_rules(settings, contracts)
     lookup = schema_lookup(settings, settings.transaction_timeout_ms / 3000)
 
     def build(
@@ -224,13 +228,13 @@ def run(settings: Settings, stop: threading.Event, catalog: Catalog | None = Non
         def codec(topic: str) -> Codec[Any]:
             return Codec(contracts.topics[topic][0], schema_ids[topic], lookup)
 
-        typed = typed_topics(contracts, settings.topic, codec)
+        typed = typed_topics(contracts, settings.topic, codec, data_rules)
         tables: dict[str, StateTable[Any]] = {
             name: StateTable(settings, name, codec(name), metrics, stop, INDEX_KEYS.get(name)) for name in TABLES
         }
-        active = ActiveAlerts(settings, metrics, stop)
+        active = ActiveAlerts(settings, metrics, stop, [each.rule for each in data_rules])
         skipping = settings.model_copy(update={"projector_skip": _skips(settings)})
-        return Projector(skipping, typed, tables, codec(ALERTS), quarantine, transaction, metrics, active)
+        return Projector(skipping, typed, tables, codec(ALERTS), quarantine, transaction, metrics, active, data_rules)
 
     sources = [settings.topic(contracts.events[biz_type].topics[0].name) for biz_type in PROJECTIONS]
     for place in settings.projector_skip:

@@ -9,6 +9,7 @@ import os
 import re
 import socket
 import tomllib
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -67,6 +68,21 @@ def checked_place(text: str) -> str:
     if _PLACE.fullmatch(text) is None:
         raise ValueError("must be TOPIC:PARTITION:OFFSET:TOPIC_ID, as the last log line of the projector has it")
     return text
+
+
+_JSON_EXAMPLES: Final = {
+    "kafka_extra": '{"client.id": "router-0"}',
+    "rule_thresholds": '{"large-transfer": {"other": "50000"}}',
+}
+
+_RULE: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).utcoffset() is not None
+    except ValueError:
+        return False
 
 
 def _comma_separated(value: object) -> object:
@@ -180,6 +196,16 @@ class Settings(BaseSettings):
     projector_skip_reason: str | None = Field(
         None, description="why these records are skipped; stored in each quarantine record"
     )
+    rules: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated)] = Field(
+        (),
+        description="alert rules as data to switch on: NAME or NAME@TIME, comma separated; with a time, a rule applies "
+        "to events received at it or later; projectors and rebuild need the same value",
+    )
+    rules_folder: Path | None = Field(None, description="folder with more alert rules, each in a folder of its own")
+    rule_thresholds: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description='other thresholds of alert rules, as JSON: {"large-transfer": {"other": "50000"}}',
+    )
     start_timeout_s: float = Field(60, gt=0, description="how long to wait for Kafka and the registry at start")
     http_host: str = Field("127.0.0.1", description="address of /metrics, /live and /ready")
     http_port: int = Field(0, ge=0, le=65535, description="port of /metrics, /live and /ready; 0 takes a free one")
@@ -230,6 +256,24 @@ class Settings(BaseSettings):
     @classmethod
     def _are_places(cls, places: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(map(checked_place, places))
+
+    @field_validator("rules")
+    @classmethod
+    def _are_rules(cls, rules: tuple[str, ...]) -> tuple[str, ...]:
+        for rule in rules:
+            name, _, since = rule.partition("@")
+            if not _RULE.fullmatch(name) or ("@" in rule and not _is_time(since)):
+                raise ValueError("must be names of rules, such as transfer-rejected, or NAME@2026-01-31T00:00:00Z")
+        if len({rule.partition("@")[0] for rule in rules}) != len(rules):
+            raise ValueError("a rule is named twice")
+        return rules
+
+    @field_validator("rules_folder")
+    @classmethod
+    def _folder_exists(cls, path: Path | None) -> Path | None:
+        if path is not None and not path.is_dir():
+            raise ValueError("no such folder")
+        return path
 
     @model_validator(mode="after")
     def _skips_have_a_reason(self) -> Self:
@@ -345,10 +389,11 @@ def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 (each value is 
         return Settings(**values)
     except ValidationError as error:
         problem = "; ".join(_one_line(problem) for problem in error.errors())
-    except pydantic_settings.SettingsError as error:  # KAFKA_EXTRA is not JSON
+    except pydantic_settings.SettingsError as error:  # not JSON
         cause = error.__cause__
         where = f" at character {cause.pos + 1}" if isinstance(cause, json.JSONDecodeError) else ""
-        problem = f'{PREFIX}KAFKA_EXTRA: not valid JSON{where}; an example: {{"client.id": "router-0"}}'
+        name = next(name for name in _JSON_EXAMPLES if f'"{name}"' in str(error))
+        problem = f"{PREFIX}{name.upper()}: not valid JSON{where}; an example: {_JSON_EXAMPLES[name]}"
     raise OperatorActionRequired(problem)  # here: the context of an error that is raised above would hold the values
 
 

@@ -7,6 +7,7 @@
     <group>/<name>/samples/reject/<reason>--<case>.json an event rejected for this reason
 
 The groups are events, state, alerts and internal. A file in any other place is an error, since nothing would load it.
+`alerts/rules` has the rules as data (processors.alert_rules).
 """
 
 import json
@@ -23,10 +24,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from broker_events.schemas.field_classes import FieldClass, class_within
 from broker_events.schemas.schema_rules import ContractError, read_schema, records
 
-__all__ = ["RAW", "AccountMember", "Catalog", "Contract", "ContractError", "TopicContract", "load_catalog"]
+__all__ = ["RAW", "RULES", "AccountMember", "Catalog", "Contract", "ContractError", "TopicContract", "load_catalog"]
 
 RAW: Final = "raw"
 """Name of the topic with the events as pushed."""
+
+RULES: Final = "alerts/rules"
+"""Folder of the rules as data, which are no contracts."""
 
 AccountMember = Literal["account_id", "account", "account_number", "client_request_id"]
 """Payload members that can give the key of an event, the preferred one first."""
@@ -144,7 +148,7 @@ def load_catalog(root: Path = Path(__file__).parent) -> Catalog:
 def _folders(root: Path) -> Iterator[Path]:
     for group in _GROUPS:
         for entry in sorted((root / group).glob("*")):
-            if _is_litter(entry.relative_to(root)):
+            if _is_litter(entry.relative_to(root)) or entry == root / RULES:
                 continue
             if not entry.is_dir():
                 raise ContractError(entry, "", "is not a contract folder")

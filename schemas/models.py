@@ -921,6 +921,28 @@ class RequestOutcome(Record):
     """
 
 
+class RuleState(Record):
+    """What a rule as data has last alerted."""
+
+    alert_id: str
+    """Id of the FIRING alert."""
+
+    event_id: str
+    """Id of its event."""
+
+    event_time: datetime
+    """Time of that event, truncated to microseconds."""
+
+    event_time_text: str
+    """Time of that event as received."""
+
+    received_time: datetime
+    """When that event was received, truncated to milliseconds."""
+
+    typed_offset: int
+    """Offset of its typed record."""
+
+
 class AccountState(Record):
     """The state of one account, computed from the six account event types. Each part has the time and id of its source
     event, and an older event never overwrites it. A time later than the receipt of its event does not decide the order
@@ -955,6 +977,11 @@ class AccountState(Record):
 
     close: RequestOutcome | None = None
     """Outcome of the last ACCOUNT_CLOSE, null until the first one."""
+
+    rules: dict[str, RuleState]
+    """Alerts of rules as data. A condition that holds: by rule, '/', subject. The last occurrence: by rule, '/',
+    biz_type. Empty without such rules.
+    """
 
 
 class StatusEvent(Record):
@@ -1081,6 +1108,9 @@ class MovementState(Record):
     of the event that made it an alias.
     """
 
+    rules: dict[str, RuleState]
+    """Alerts of rules as data about this movement, by rule. Empty without such rules."""
+
 
 class RestrictionEvidence(Record):
     """Evidence of a LIQUIDATE_ONLY alert."""
@@ -1156,6 +1186,42 @@ class TransferEvidence(Record):
     """
 
 
+class ConditionEvidence(Record):
+    """When a condition began."""
+
+    fired_alert_id: str
+    """Id of the FIRING alert of this condition; for a FIRING alert its own id."""
+
+    since_event_id: str
+    """Id of the event that started the condition."""
+
+    since: datetime
+    """Time of that event, truncated to microseconds."""
+
+    since_text: str
+    """Time of that event as received."""
+
+    duration_us: int | None = None
+    """RESOLVED: event_time minus since, in microseconds, at least 0; null if one of the two is later than its receipt
+    by more than MAX_CLOCK_SKEW_S. FIRING: null.
+    """
+
+
+class MovementEvidence(Record):
+    """The movement that an alert is about."""
+
+    movement_id: str
+    """Key of the movement in state.movements at the time of the alert. If a later event gives the movement a preferred
+    id, the record at this key becomes an alias.
+    """
+
+    client_request_id: str | None = None
+    """The client's id of the request."""
+
+    system_ids: dict[str, str]
+    """The brokerage's ids of the request in the event, by the brokerage's field name."""
+
+
 class Alert(Record):
     """One alert with its evidence. Processing the same event again gives the same alert_id."""
 
@@ -1163,8 +1229,8 @@ class Alert(Record):
     """UUIDv5 of dedup_key, '/', event_id in the namespace 6261f28f-fc6c-59a7-817f-efdca5dc1481."""
 
     rule: str
-    """LIQUIDATE_ONLY is a condition: FIRING when it starts, RESOLVED when it ends. TRANSFER_RETURNED is an event:
-    FIRING once, never RESOLVED.
+    """Name of the rule. LIQUIDATE_ONLY is a condition: FIRING when it starts, RESOLVED when it ends. TRANSFER_RETURNED
+    is an event: FIRING once, never RESOLVED. A rule as data, such as TRANSFER_REJECTED, is one of the two.
     """
 
     rule_version: int
@@ -1192,7 +1258,8 @@ class Alert(Record):
 
     subject: str
     """LIQUIDATE_ONLY: the market, HK, US, CN or another; ALL for a code without a market. TRANSFER_RETURNED: the first
-    of client_request_id, transfer_id and event id that the event has. A placeholder such as 0 or N/A is no id.
+    of client_request_id, transfer_id and event id that the event has. A placeholder such as 0 or N/A is no id. Rules as
+    data: what rule.toml says; by default the request of the movement.
     """
 
     first_sight: bool
@@ -1232,6 +1299,12 @@ class Alert(Record):
 
     transfer: TransferEvidence | None = None
     """Evidence of TRANSFER_RETURNED, null for other rules."""
+
+    condition: ConditionEvidence | None = None
+    """Start of the condition, for rules as data about a condition. Null for other rules."""
+
+    movement: MovementEvidence | None = None
+    """The movement, for rules as data about transfers, fees, credits and exchanges. Null for other rules."""
 
 
 class QuarantineRecovery(Record):
@@ -1642,6 +1715,14 @@ FIELD_CLASSES: Mapping[str, Mapping[str, FieldClass]] = MappingProxyType(
             "event_id": "internal",
             "arrival": "internal",
         },
+        "RuleState": {
+            "alert_id": "internal",
+            "event_id": "internal",
+            "event_time": "internal",
+            "event_time_text": "internal",
+            "received_time": "internal",
+            "typed_offset": "internal",
+        },
         "AccountState": {
             "account_key": "personal",
             "account_id": "personal",
@@ -1652,6 +1733,7 @@ FIELD_CLASSES: Mapping[str, Mapping[str, FieldClass]] = MappingProxyType(
             "bcan": "internal",
             "info_update": "personal",
             "close": "personal",
+            "rules": "internal",
         },
         "StatusEvent": {
             "status": "internal",
@@ -1688,6 +1770,7 @@ FIELD_CLASSES: Mapping[str, Mapping[str, FieldClass]] = MappingProxyType(
             "returned_alert_id": "internal",
             "arrival": "internal",
             "alias_of": "personal",
+            "rules": "internal",
         },
         "RestrictionEvidence": {
             "code": "internal",
@@ -1713,6 +1796,18 @@ FIELD_CLASSES: Mapping[str, Mapping[str, FieldClass]] = MappingProxyType(
             "completed_event_time_text": "internal",
             "elapsed_us": "internal",
         },
+        "ConditionEvidence": {
+            "fired_alert_id": "internal",
+            "since_event_id": "internal",
+            "since": "internal",
+            "since_text": "internal",
+            "duration_us": "internal",
+        },
+        "MovementEvidence": {
+            "movement_id": "personal",
+            "client_request_id": "personal",
+            "system_ids": "internal",
+        },
         "Alert": {
             "alert_id": "internal",
             "rule": "public",
@@ -1736,6 +1831,8 @@ FIELD_CLASSES: Mapping[str, Mapping[str, FieldClass]] = MappingProxyType(
             "source_offset": "internal",
             "restriction": "internal",
             "transfer": "personal",
+            "condition": "internal",
+            "movement": "personal",
         },
         "QuarantineRecovery": {
             "recovered_from": "internal",

@@ -365,6 +365,17 @@ class RequestOutcome(TypedDict):
     arrival: Arrival | None
 
 
+class RuleState(TypedDict):
+    """What a rule as data has last alerted."""
+
+    alert_id: str
+    event_id: str
+    event_time: int
+    event_time_text: str
+    received_time: int
+    typed_offset: int
+
+
 class AccountState(TypedDict):
     """The state of one account, computed from the six account event types. Each part has the time and id of its source
     event, and an older event never overwrites it. A time later than the receipt of its event does not decide the order
@@ -380,6 +391,7 @@ class AccountState(TypedDict):
     bcan: dict[str, BcanState]
     info_update: RequestOutcome | None
     close: RequestOutcome | None
+    rules: dict[str, RuleState]
 
 
 class StatusEvent(TypedDict):
@@ -425,6 +437,7 @@ class MovementState(TypedDict):
     returned_alert_id: str | None
     arrival: Arrival | None
     alias_of: str | None
+    rules: dict[str, RuleState]
 
 
 class RestrictionEvidence(TypedDict):
@@ -457,6 +470,24 @@ class TransferEvidence(TypedDict):
     elapsed_us: int | None
 
 
+class ConditionEvidence(TypedDict):
+    """When a condition began."""
+
+    fired_alert_id: str
+    since_event_id: str
+    since: int
+    since_text: str
+    duration_us: int | None
+
+
+class MovementEvidence(TypedDict):
+    """The movement that an alert is about."""
+
+    movement_id: str
+    client_request_id: str | None
+    system_ids: dict[str, str]
+
+
 class Alert(TypedDict):
     """One alert with its evidence. Processing the same event again gives the same alert_id."""
 
@@ -482,6 +513,8 @@ class Alert(TypedDict):
     source_offset: int
     restriction: RestrictionEvidence | None
     transfer: TransferEvidence | None
+    condition: ConditionEvidence | None
+    movement: MovementEvidence | None
 
 
 class QuarantineRecovery(TypedDict):

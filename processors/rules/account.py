@@ -196,4 +196,5 @@ def _unknown_account(account_key: str) -> AccountState:
         "bcan": {},
         "info_update": None,
         "close": None,
+        "rules": {},
     }

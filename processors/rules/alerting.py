@@ -50,9 +50,14 @@ class ActiveChange(NamedTuple):
     alert: Alert | None
 
 
+def is_condition(alert: Alert) -> bool:
+    """Whether the alert states a condition; otherwise it is about an occurrence, which never resolves."""
+    return alert["rule"] in CONDITIONS or alert["condition"] is not None
+
+
 def active_change(alert: Alert) -> ActiveChange | None:
     """Return the change of alerts.active by an alert; None for an occurrence, which is never in that table."""
-    if alert["rule"] not in CONDITIONS:
+    if not is_condition(alert):
         return None
     return ActiveChange(alert["dedup_key"], alert if alert["status"] == "FIRING" else None)
 
@@ -92,6 +97,8 @@ def make_alert(
         "source_offset": source.offset,
         "restriction": None,
         "transfer": None,
+        "condition": None,
+        "movement": None,
     }
 
 

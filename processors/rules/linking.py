@@ -225,5 +225,6 @@ def _alias(state: MovementState, each: _Id, key: str, event: FundingEvent) -> Mo
         "history": [],
         "history_dropped": 0,
         "alias_of": state["movement_id"],
+        "rules": {},
     }
     return cast("MovementState", alias)

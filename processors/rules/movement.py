@@ -104,6 +104,7 @@ def merge(one: MovementState, other: MovementState) -> MovementState:
                 completed, key=lambda entry: (entry["arrival"] is not None, order_key(entry)), default=None
             ),
             "returned_alert_id": one["returned_alert_id"] or other["returned_alert_id"],
+            "rules": {**other["rules"], **one["rules"]},
         },
     )
     for entry in one["history"]:
@@ -187,6 +188,7 @@ def _first(event: FundingEvent, account_key: str, movement_id: str, entry: Statu
         "completed": None,
         "returned_alert_id": None,
         "alias_of": None,
+        "rules": {},
     }
     state.update(cast("MovementState", terms(event)))
     return state

@@ -156,10 +156,14 @@ class Quarantine:
 
 
 def internal_error(record: KafkaRecord, error: Exception) -> InvalidEvent:
-    """Log an unexpected exception and return it as `InvalidEvent` for quarantine."""
+    """Log an unexpected exception and return it as `InvalidEvent` for quarantine.
+
+    The log has its notes (`add_note`), which must not quote the record.
+    """
     at = (record.topic(), record.partition(), record.offset())
     frames = "".join(traceback.format_tb(error.__traceback__))  # the error's message may quote the record
-    log.error("%s[%d]@%d: internal error, %s\n%s", *at, type(error).__name__, frames)
+    what = "; ".join([type(error).__name__, *getattr(error, "__notes__", ())])
+    log.error("%s[%d]@%d: internal error, %s\n%s", *at, what, frames)
     # The message may quote megabytes or lone surrogates. Neither may prevent the quarantine record.
     text = str(error)[:_DETAIL].encode("utf-8", "backslashreplace").decode()
     return InvalidEvent(Reason.INTERNAL_ERROR, "", f"{type(error).__name__}: {text}")

@@ -150,6 +150,7 @@ def _place(stored: Typed) -> tuple[bool, tuple[datetime, int], int]:
 def _account(key: str, group: list[Typed], alerts: list[dict[str, Any]]) -> dict[str, Any]:
     """`group` has each topic's events in the order of their offsets."""
     state: dict[str, Any] = {"account_key": key, "bcan": {}, "restrictions": None, "info_update": None, "close": None}
+    state["rules"] = {}
     for fact in ("account_id", "account_number", "account_type"):
         found = _newest([stored for stored in group if stored.record.get(fact)])
         state[fact] = found and {"value": found[0].record[fact], "biz_type": found[0].record["biz_type"], **found[1]}
@@ -298,6 +299,7 @@ def _alias(group: list[Typed], alias_of: str, by: Typed) -> dict[str, Any]:
         "history_dropped": 0,
         "arrival": None,
         "alias_of": alias_of,
+        "rules": {},
     }
 
 
@@ -313,6 +315,7 @@ def _movement(group: list[Typed]) -> dict[str, Any]:
     requests = [stored.record["client_request_id"] for stored in group if stored.record["client_request_id"]]
     state |= {"account_id": first["account_id"], "client_request_id": next(iter(requests), None)}
     state |= {"system_ids": {}, "type": None, "completed": None, "returned_alert_id": None, "alias_of": None}
+    state["rules"] = {}
     state |= dict.fromkeys(TERMS)
     history: list[tuple[tuple[datetime, int], Typed, dict[str, Any]]] = []
     part = Part()
@@ -419,6 +422,8 @@ def _alert(rule: str, stored: Typed, subject: str) -> dict[str, Any]:
         "source_offset": stored.offset,
         "restriction": None,
         "transfer": None,
+        "condition": None,
+        "movement": None,
     }
 
 

@@ -30,6 +30,8 @@ ALERT: Alert = {
     "source_offset": 0,
     "restriction": None,
     "transfer": None,
+    "condition": None,
+    "movement": None,
 }
 
 

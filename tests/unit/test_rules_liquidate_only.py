@@ -93,6 +93,8 @@ def test_a_firing_alert_says_who_what_and_by_which_record() -> None:
             "duration_us": None,
         },
         "transfer": None,
+        "condition": None,
+        "movement": None,
     }
 
 
