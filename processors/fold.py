@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from broker_events.processors.alert_record import AlertRecord, AlertWriter
 from broker_events.processors.alert_rules.judge import apply_rules
-from broker_events.processors.alert_rules.rule import DataRule
 from broker_events.processors.rules import PROJECTIONS, Flag, Outcome, Projection, RecordOrigin
 from broker_events.processors.rules.recency import is_far_ahead
 from broker_events.runtime.consume.record import KEPT, KafkaRecord, kept_headers
@@ -18,6 +17,9 @@ from broker_events.schemas.catalog import Catalog
 from broker_events.schemas.codec import Codec
 from broker_events.schemas.invalid_event import InvalidEvent, Reason
 from broker_events.schemas.registry import RegistryError
+
+if TYPE_CHECKING:
+    from broker_events.processors.alert_rules.rule import DataRule
 
 # An event adds at most this many times its bytes to a state, besides the bytes of its alerts.
 _MOST_OFTEN: Final = 64

@@ -7,12 +7,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from broker_events.processors.active_alerts import ACTIVE_ALERTS, ActiveAlerts
 from broker_events.processors.alert_record import AlertRecord, AlertWriter
 from broker_events.processors.alert_rules.load import load_rules
-from broker_events.processors.alert_rules.rule import DataRule
 from broker_events.processors.app import run_worker
 from broker_events.processors.fold import TypedTopic, fold, typed_topics
 from broker_events.processors.rules import INDEX_KEYS, PROJECTIONS, Flag, active_change
@@ -39,6 +38,9 @@ from broker_events.schemas.headers import SKIP_REASON, SKIPPED_BY
 from broker_events.schemas.invalid_event import InvalidEvent, Reason
 from broker_events.schemas.registry import RegistryError
 from broker_events.schemas.storage_types import Alert
+
+if TYPE_CHECKING:
+    from broker_events.processors.alert_rules.rule import DataRule
 
 log = logging.getLogger(__name__)
 

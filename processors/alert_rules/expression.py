@@ -12,16 +12,18 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from operator import add, eq, ge, gt, le, lt, mul, ne, neg, not_, sub
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from google.protobuf import any_pb2
 
-from broker_events.processors.alert_rules.language import Language
 from broker_events.processors.alert_rules.protobuf_types import DECIMAL, CheckedExpr, entries
 from broker_events.processors.rules.alerting import account_tail
 from broker_events.processors.rules.restrictions import restricted_markets
 from broker_events.processors.rules.spelling import letters
 from broker_events.processors.rules.transfer_returned import decimal_text
+
+if TYPE_CHECKING:
+    from broker_events.processors.alert_rules.language import Language
 
 Values = Mapping[str, Any]
 Evaluate = Callable[[Values], Any]

@@ -11,15 +11,17 @@ The memory is in the state record of the account or movement (`rules`), so it is
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from broker_events.processors.alert_rules.expression import EvaluationError
-from broker_events.processors.alert_rules.rule import DataRule, Judgement
 from broker_events.processors.rules.alerting import make_alert
 from broker_events.processors.rules.funding import request_id, system_ids
 from broker_events.processors.rules.outcome import Flag, Outcome, RecordOrigin
 from broker_events.processors.rules.recency import elapsed_us, was_read
 from broker_events.schemas.storage_types import Alert, Arrival, ConditionEvidence, RuleState
+
+if TYPE_CHECKING:
+    from broker_events.processors.alert_rules.rule import DataRule, Judgement
 
 
 class _Case(NamedTuple):

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from broker_events.processors.alert_rules.expression import EvaluationError
-from broker_events.processors.alert_rules.rule import DataRule, compile_rule
 from broker_events.processors.alert_rules.rule_file import FILE, RuleError
-from broker_events.processors.alert_rules.samples import Bench, run_samples, typed_event
 from broker_events.runtime.process.errors import OperatorActionRequired
 from broker_events.runtime.settings import PREFIX, Settings
+from broker_events.schemas import catalog
 from broker_events.schemas.catalog import RULES, Catalog
 
-SHIPPED: Final = Path(__file__).resolve().parent.parent.parent / "schemas" / RULES
+if TYPE_CHECKING:
+    from broker_events.processors.alert_rules.rule import DataRule
+
+SHIPPED: Final = Path(catalog.__file__).resolve().parent / RULES
 _EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00Z")
 
 
@@ -32,7 +33,7 @@ def rule_folders(settings: Settings) -> dict[str, Path]:
     return found
 
 
-def load_rules(settings: Settings, catalog: Catalog) -> tuple[DataRule, ...]:
+def load_rules(settings: Settings, contracts: Catalog) -> tuple[DataRule, ...]:
     """Return the rules that RULES switches on, checked and with the thresholds of RULE_THRESHOLDS.
 
     Raises RuleError for a rule that violates a condition or whose samples fail, and OperatorActionRequired for a
@@ -44,12 +45,18 @@ def load_rules(settings: Settings, catalog: Catalog) -> tuple[DataRule, ...]:
         for name in names:
             if name not in folders:
                 raise OperatorActionRequired(f"{PREFIX}{setting}: no rule {name!r}; there are {', '.join(folders)}")
+    if not switched_on:
+        return ()
+    # Only here: a projector without rules loads no CEL library.
+    from broker_events.processors.alert_rules.check import check_rule  # noqa: PLC0415
+    from broker_events.processors.alert_rules.rule import compile_rule  # noqa: PLC0415
+
     rules = []
     for name, since in switched_on.items():
         overrides = settings.rule_thresholds.get(name, {})
-        check_rule(catalog, folders[name])
+        check_rule(contracts, folders[name])
         try:
-            rule = compile_rule(catalog, folders[name], overrides)
+            rule = compile_rule(contracts, folders[name], overrides)
         except RuleError:
             raise
         except ValueError as error:
@@ -60,35 +67,3 @@ def load_rules(settings: Settings, catalog: Catalog) -> tuple[DataRule, ...]:
 
 def _microseconds(time: str) -> int:
     return (datetime.fromisoformat(time) - _EPOCH) // timedelta(microseconds=1)
-
-
-def check_rule(catalog: Catalog, folder: Path) -> DataRule:
-    """Compile a rule, run its samples, and evaluate it on every documented event. Raises RuleError."""
-    rule = compile_rule(catalog, folder, {})
-    for result in run_samples(catalog, rule):
-        if result.problem:
-            raise RuleError(result.path, 1, 1, result.problem)
-    for biz_type in rule.by_type:
-        _check_values(catalog, rule, biz_type)
-    return rule
-
-
-def _check_values(catalog: Catalog, rule: DataRule, biz_type: str) -> None:
-    """Evaluate a rule on the documented events of a type, also with null in every field that may be null.
-
-    An expression without a value stops the projector, so the start fails here instead.
-    """
-    contract = catalog.events[biz_type]
-    nullable = [field["name"] for field in (contract.schema or {})["fields"] if isinstance(field["type"], list)]
-    for path in sorted((contract.folder / "samples" / "accept").glob("*.json")):
-        if path.name.endswith(".record.json"):
-            continue
-        event = typed_event(contract, path.read_bytes())
-        for how, record in {
-            "as documented": event,
-            "with null in every field that may be null": {**event, **dict.fromkeys(nullable)},
-        }.items():
-            try:
-                Bench(catalog, rule).typed(record, "account")
-            except EvaluationError as error:
-                raise RuleError(rule.folder / FILE, 1, 1, f"{biz_type} {path.stem}, {how}: {error}") from None
