@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from broker_events.processors.alert_rules.expression import Evaluate, Expression, ExpressionError, compile_expression
 from broker_events.processors.alert_rules.language import Language, is_bool, is_string, is_string_list
-from broker_events.processors.alert_rules.protobuf_types import RecordTypes
+from broker_events.processors.alert_rules.protobuf_types import DECIMAL, RecordTypes
 from broker_events.processors.alert_rules.rule_file import FILE, RuleFile, RuleText, Threshold, rule_name
 from broker_events.processors.rules import PROJECTIONS
 from broker_events.processors.rules.alerting import RULES, Rule
@@ -99,7 +99,8 @@ def _judgement(catalog: Catalog, text: RuleText, file: RuleFile, biz_type: str) 
         except ExpressionError as error:
             raise text.error_in(name, error.line, error.column, f"{error} (event type {biz_type})") from None
         if not fits(expression.kind):
-            raise text.error_in(name, 1, 1, f"must be {wanted}, not {expression.kind.name()} (event type {biz_type})")
+            found = expression.kind.name().replace(DECIMAL, "decimal")
+            raise text.error_in(name, 1, 1, f"must be {wanted}, not {found} (event type {biz_type})")
         return expression
 
     is_condition = file.kind == "condition"

@@ -131,7 +131,7 @@ class RuleText:
         start = 0
         for number, key in enumerate(keys):
             tables = rf"^\[{re.escape('.'.join(keys[: number + 1]))}[\].]" if number + 1 < len(keys) else r"(?!)"
-            found = re.compile(rf"{tables}|^\s*{re.escape(key)}\s*[=.]", re.MULTILINE).search(self._text, start)
+            found = re.compile(rf"{tables}|^[ \t]*{re.escape(key)}\s*[=.]", re.MULTILINE).search(self._text, start)
             if found is None:
                 break
             start = found.start()
