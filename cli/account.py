@@ -18,7 +18,8 @@ from broker_events.cli.current_state import (
     alert_line,
     movement_line,
 )
-from broker_events.cli.output import aligned, json_line, printable, write_lines
+from broker_events.cli.output import aligned, printable, write_lines
+from broker_events.runtime.events.record_json import json_line
 
 if TYPE_CHECKING:
     from broker_events.schemas.models import AccountState

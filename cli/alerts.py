@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from broker_events.cli.current_state import ACTIVE, CurrentState, Found, alert_line
-from broker_events.cli.output import aligned, json_line, printable, reader_may_leave, write_lines
+from broker_events.cli.output import aligned, printable, reader_may_leave, write_lines
+from broker_events.runtime.events.record_json import json_line
 
 if TYPE_CHECKING:
     from broker_events.schemas.models import Alert

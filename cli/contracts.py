@@ -51,7 +51,7 @@ def new(name: str, sample: Any, root: Path) -> None:  # noqa: ANN401 (click type
       broker-events contracts new fee-forecast --from event.json
       broker-events quarantine show 3:17 --value | broker-events contracts new fee-forecast --from -
     """
-    from broker_events.cli.output import json_line
+    from broker_events.runtime.events.record_json import json_line
     from broker_events.schemas.catalog import ContractError, load_catalog
     from broker_events.schemas.invalid_event import InvalidEvent
     from broker_events.schemas.new_contract import propose

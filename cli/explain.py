@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from broker_events.cli.output import json_line, printable, reader_may_leave, write_lines
+from broker_events.cli.output import printable, reader_may_leave, write_lines
+from broker_events.runtime.events.record_json import json_line
 
 if TYPE_CHECKING:
     from broker_events.audit.event_trace import Step

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from broker_events.cli.output import aligned, json_line, reader_may_leave, write_lines
+from broker_events.cli.output import aligned, reader_may_leave, write_lines
 from broker_events.cli.partitions import choosing_partitions, chosen_partitions
 from broker_events.cli.time_arguments import EXAMPLES, moment_ms
+from broker_events.runtime.events.record_json import json_line
 
 if TYPE_CHECKING:
     from broker_events.audit.verdict import Verdict

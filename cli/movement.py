@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from broker_events.cli.current_state import MOVEMENTS, NOT_FOUND, CurrentState, Found, amount_text
-from broker_events.cli.output import aligned, json_line, printable, write_lines
+from broker_events.cli.output import aligned, printable, write_lines
+from broker_events.runtime.events.record_json import json_line
 
 if TYPE_CHECKING:
     from broker_events.runtime.consume.record import KafkaRecord

@@ -1,42 +1,14 @@
-"""How the commands that look into topics print: one JSON document a line, everything exact.
+"""How the commands that look into topics print.
 
 What a terminal would obey is escaped where it leaves: standard output and error are `runtime.process.terminal`'s.
 """
 
 from __future__ import annotations
 
-import base64
-import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from decimal import Decimal
-
-
-def json_line(document: object) -> str:
-    """Compact JSON; decimals as plain text with every digit, times as ISO 8601 in UTC, bytes as `text_or_base64`."""
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":"), default=_plain)
-
-
-def text_or_base64(content: bytes | None) -> object:
-    """Return text if the bytes are UTF-8, otherwise {"base64": ...}; None stays None."""
-    if content is None:
-        return None
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        return in_base64(content)
-
-
-def in_base64(content: bytes) -> dict[str, str]:
-    return {"base64": base64.b64encode(content).decode()}
-
-
-def iso_millis(millis: int) -> str:
-    """Milliseconds since the epoch as YYYY-MM-DDThh:mm:ss.fffZ."""
-    return _iso(datetime.fromtimestamp(millis / 1000, UTC), "milliseconds")
 
 
 def printable(text: str, *, keep: str = "") -> str:
@@ -80,18 +52,3 @@ def reader_may_leave() -> Iterator[None]:
 def drop_output() -> None:
     """Let what is still to be written go nowhere: Python flushes standard output once more at its end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _plain(value: object) -> object:
-    match value:
-        case Decimal():
-            return f"{value:f}"
-        case datetime():
-            return _iso(value, "microseconds")
-        case bytes():
-            return text_or_base64(value)
-    raise TypeError(f"no JSON form for {type(value).__name__}")
-
-
-def _iso(time: datetime, digits: str) -> str:
-    return time.isoformat(timespec=digits).replace("+00:00", "Z")

@@ -10,18 +10,10 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from broker_events.cli.event_text import readable
-from broker_events.cli.output import (
-    aligned,
-    iso_millis,
-    json_line,
-    plural,
-    printable,
-    reader_may_leave,
-    text_or_base64,
-    write_lines,
-)
+from broker_events.cli.output import aligned, plural, printable, reader_may_leave, write_lines
 from broker_events.cli.quarantine_records import Choice, choosing, read_chosen
 from broker_events.cli.quarantine_replay import replay
+from broker_events.runtime.events.record_json import iso_millis, json_line, text_or_base64
 
 if TYPE_CHECKING:
     from broker_events.runtime.quarantine.replay import Quarantined

@@ -9,16 +9,9 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from broker_events.cli.missing_alerts import emit_alerts, unfolded_lines
-from broker_events.cli.output import (
-    aligned,
-    json_line,
-    plural,
-    printable,
-    reader_may_leave,
-    text_or_base64,
-    write_lines,
-)
+from broker_events.cli.output import aligned, plural, printable, reader_may_leave, write_lines
 from broker_events.cli.partitions import choosing_partitions, chosen_partitions
+from broker_events.runtime.events.record_json import json_line, text_or_base64
 
 if TYPE_CHECKING:
     from broker_events.audit.rebuild import Unfolded

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from broker_events.cli.output import in_base64, iso_millis, json_line, reader_may_leave, text_or_base64, write_lines
+from broker_events.cli.output import reader_may_leave, write_lines
 from broker_events.cli.time_arguments import EXAMPLES, moment_ms
+from broker_events.runtime.events.record_json import in_base64, iso_millis, json_line, text_or_base64
 
 if TYPE_CHECKING:
     from broker_events.runtime.consume.record import KafkaRecord, TopicPartition
@@ -92,7 +93,7 @@ def _catalog_name(topic: str, prefix: str) -> str:
 def _is_compacted(name: str) -> bool:
     from broker_events.schemas.catalog import load_catalog
 
-    return load_catalog().topics[name][1].cleanup == "compact"
+    return load_catalog().topics[name][1].is_compacted
 
 
 def _starts(settings: Settings, partitions: list[TopicPartition], start: str, from_ms: int | None) -> Starts:

@@ -13,9 +13,9 @@ import pytest
 from kafka_cluster import KafkaCluster
 from pipeline_processes import Pipeline, Worker, credit, eventually, headers_of
 
-from broker_events.cli.output import json_line
 from broker_events.runtime.consume.record import KafkaRecord
 from broker_events.runtime.events.account_key import account_key
+from broker_events.runtime.events.record_json import json_line
 from broker_events.schemas.catalog import load_catalog
 from broker_events.schemas.models import Credit, QuarantinedEvent
 

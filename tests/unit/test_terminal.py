@@ -19,7 +19,8 @@ from rich.table import Table
 from rich.text import Text
 
 from broker_events.cli.event_text import readable
-from broker_events.cli.output import aligned, json_line, printable, write_lines
+from broker_events.cli.output import aligned, printable, write_lines
+from broker_events.runtime.events.record_json import json_line
 from broker_events.runtime.process.console import EscapingConsole
 from broker_events.runtime.process.logs import configure_logging
 from broker_events.runtime.process.terminal import EscapedText, escape_output, escaped, plain_stream
