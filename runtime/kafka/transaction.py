@@ -15,6 +15,7 @@ from broker_events.runtime.kafka.clients import Headers, producer_config, refuse
 from broker_events.runtime.kafka.native_client import make_client
 from broker_events.runtime.kafka.watchdog import Watchdog
 from broker_events.runtime.process.errors import Fenced, PipelineError, RestartRequired
+from broker_events.runtime.process.running_clock import running_s
 from broker_events.runtime.settings import Settings
 from broker_events.schemas.invalid_event import InvalidEvent, Reason
 
@@ -73,7 +74,7 @@ class Transaction:
         self.is_open = False
         self.records = 0
         self.opened_at = 0.0
-        self._opened_at_s = 0.0  # by `_running_s`
+        self._opened_at_s = 0.0  # by `running_s`
         self._committed_at: str | None = None  # UTC, for people
         self._timeout_s = settings.transaction_timeout_ms / 1000
         self._start_timeout_s = settings.start_timeout_s
@@ -108,7 +109,7 @@ class Transaction:
             self.is_open = True
             self.records = 0
             self.opened_at = time.monotonic()
-            self._opened_at_s = _running_s()
+            self._opened_at_s = running_s()
 
     def produce(
         self,
@@ -304,7 +305,7 @@ class Transaction:
 
     def _fenced(self, call: str, error: KafkaError) -> PipelineError:
         """Distinguish a successor from Kafka's own fencing of a producer whose transaction timed out."""
-        open_s = _running_s() - self._opened_at_s if self.is_open else 0.0
+        open_s = running_s() - self._opened_at_s if self.is_open else 0.0
         if open_s >= self._timeout_s:
             return RestartRequired(
                 f"{call}: the transaction was open for {open_s:.1f} s, and Kafka aborts it after {self._timeout_s:g} s"
@@ -314,11 +315,3 @@ class Transaction:
             f"{call}: another process has taken over the transactional id {self.transactional_id}; this one {last}"
             f" ({error.str()})"
         )
-
-
-def _running_s() -> float:
-    """Return seconds of a clock that nobody sets. As the broker's, it goes on while this machine is suspended.
-
-    Only Linux has it as BOOTTIME; the monotonic clock of macOS stands still.
-    """
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()

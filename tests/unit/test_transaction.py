@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError, KafkaException
 import broker_events.runtime.kafka.transaction
 from broker_events.runtime.kafka.transaction import RecordRefused, Transaction
 from broker_events.runtime.process.errors import Fenced, RestartRequired
+from broker_events.runtime.process.running_clock import running_s
 from broker_events.runtime.settings import Settings
 from broker_events.schemas.invalid_event import Reason
 
@@ -128,7 +129,7 @@ def test_a_producer_that_the_broker_fences_by_time_out_has_no_successor(
     """
     monkeypatch.setattr(broker_events.runtime.kafka.transaction, "Producer", lambda _config: Unusable(1))
     stalled = Transaction(Settings(transaction_timeout_ms=2000), "broker.router.a")
-    stalled.is_open, stalled._opened_at_s = True, broker_events.runtime.kafka.transaction._running_s() - 2.1
+    stalled.is_open, stalled._opened_at_s = True, running_s() - 2.1
     stalled.opened_at = time.monotonic() - 2.1 + suspended_s
     with pytest.raises(RestartRequired, match=r"poll: the transaction was open for 2\.1 s, .* aborts it after 2 s"):
         stalled.poll()
