@@ -46,7 +46,8 @@ _BizType = Annotated[str, Field(pattern=r"^[A-Z0-9]+(_[A-Z0-9]+)*$")]
 class TopicContract(BaseModel):
     """A topic. `name` excludes the deployment's prefix; `key` describes the record key, `key_class` is its class.
 
-    `append_time`: the timestamp of a record is the broker's append time, not the producer's.
+    `append_time`: the timestamp of a record is the broker's append time, not the producer's. `cleanup` compact,delete:
+    the last record of each key is kept for `retention_days`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -54,13 +55,18 @@ class TopicContract(BaseModel):
     name: _Topic
     key: _Text
     key_class: FieldClass
-    cleanup: Literal["delete", "compact"]
+    cleanup: Literal["delete", "compact", "compact,delete"]
     retention_days: Annotated[int, Field(gt=0)] | None = None
     append_time: bool = False
 
+    @property
+    def is_compacted(self) -> bool:
+        """Whether only the last record of each key counts."""
+        return "compact" in self.cleanup
+
     @model_validator(mode="after")
     def _retention_belongs_to_delete(self) -> Self:
-        if (self.cleanup == "delete") != (self.retention_days is not None):
+        if ("delete" in self.cleanup) != (self.retention_days is not None):
             raise ValueError("retention_days is required with cleanup = delete and not allowed otherwise")
         return self
 

@@ -97,10 +97,10 @@ def plan_topics(catalog: Catalog, settings: Settings) -> tuple[TopicPlan, ...]:
             "message.timestamp.before.max.ms": str(2**63 - 1),
             "message.timestamp.after.max.ms": str(_MOST_AHEAD_MS),
         }
-        if topic.cleanup == "compact":
+        if topic.is_compacted:
             # A reader that was away for a week still sees the tombstones.
             config |= {"delete.retention.ms": str(7 * _DAY_MS), "min.cleanable.dirty.ratio": "0.2"}
-        elif topic.retention_days is not None:
+        if topic.retention_days is not None:
             config["retention.ms"] = str(topic.retention_days * _DAY_MS)
         if settings.replication_factor >= 3:  # noqa: PLR2004 (a majority of three)
             config["min.insync.replicas"] = "2"
