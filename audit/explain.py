@@ -18,6 +18,7 @@ from broker_events.schemas.catalog import RAW, load_catalog
 from broker_events.schemas.invalid_event import InvalidEvent
 from broker_events.schemas.models import QuarantinedEvent
 from broker_events.schemas.models import Record as Model
+from broker_events.sinks.deliver.delivery_record import DELIVERIES
 
 log = logging.getLogger(__name__)
 
@@ -55,12 +56,12 @@ class _Search:
         self._wanted = event_id.encode("utf-8", "backslashreplace")
         self._decode = decode
         topics = [
-            (name, topic.cleanup)
+            (name, topic.is_compacted)
             for name, (contract, topic) in load_catalog().topics.items()
-            if contract.schema is not None and name != RECOVERIES
+            if contract.schema is not None and name not in {RECOVERIES, DELIVERIES}
         ]
-        self._deleting = [settings.topic(name) for name, cleanup in topics if cleanup != "compact"]
-        self._compacted = [settings.topic(name) for name, cleanup in topics if cleanup == "compact"]
+        self._deleting = [settings.topic(name) for name, is_compacted in topics if not is_compacted]
+        self._compacted = [settings.topic(name) for name, is_compacted in topics if is_compacted]
 
     def raw(self, tp: TopicPartition) -> None:
         for records in read_to_end(self._settings, {tp: 0}):

@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "ingest": "broker_events.cli.ingest",
     "router": "broker_events.cli.router",
     "projector": "broker_events.cli.projector",
+    "deliver": "broker_events.cli.deliver",
     "topics": "broker_events.cli.topics",
     "offsets": "broker_events.cli.offsets",
     "schemas": "broker_events.cli.schemas",

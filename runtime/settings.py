@@ -206,6 +206,7 @@ class Settings(BaseSettings):
         default_factory=dict,
         description='other thresholds of alert rules, as JSON: {"large-transfer": {"other": "50000"}}',
     )
+    delivery_receivers: Path | None = Field(None, description="TOML file of the receivers of alerts, for `deliver`")
     start_timeout_s: float = Field(60, gt=0, description="how long to wait for Kafka and the registry at start")
     http_host: str = Field("127.0.0.1", description="address of /metrics, /live and /ready")
     http_port: int = Field(0, ge=0, le=65535, description="port of /metrics, /live and /ready; 0 takes a free one")

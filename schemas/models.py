@@ -1307,6 +1307,54 @@ class Alert(Record):
     """The movement, for rules as data about transfers, fees, credits and exchanges. Null for other rules."""
 
 
+class Delivery(Record):
+    """What became of one alert at one receiver. A later record of the same key replaces it: a retry by an operator."""
+
+    receiver: str
+    """Name of the receiver in DELIVERY_RECEIVERS."""
+
+    alert_id: str
+    """Id of the alert; also the webhook-id of each of its requests."""
+
+    outcome: str
+    """DELIVERED: the receiver accepted it. GIVEN_UP: it did not, and no further attempt follows. SKIPPED: it was not
+    sent; detail says why.
+    """
+
+    detail: str | None = None
+    """Why it was skipped or given up, null if delivered."""
+
+    attempts: int
+    """Requests of the worker that wrote this record; one that was killed may have sent more. 0 if skipped."""
+
+    first_attempt_at: datetime | None = None
+    """Time of the first of these requests, UTC."""
+
+    last_attempt_at: datetime | None = None
+    """Time of the last of these requests, UTC."""
+
+    last_status: int | None = None
+    """HTTP status of the last answer, null if there was none."""
+
+    last_answer: str | None = None
+    """At most 4096 bytes of the last answer that was not a success."""
+
+    rule: str | None = None
+    """Rule of the alert, null if the alert could not be decoded."""
+
+    alert_status: str | None = None
+    """FIRING or RESOLVED, null if the alert could not be decoded."""
+
+    alert_partition: int
+    """Partition of the alert in the topic alerts, and of this record."""
+
+    alert_offset: int
+    """Offset of the alert in the topic alerts."""
+
+    retried_by: str | None = None
+    """user@host that sent it with `deliver retry`, null if a worker wrote this record."""
+
+
 class QuarantineRecovery(Record):
     """Audit record of a replay: the quarantined record was written to the raw topic again, in the transaction of this
     record.
@@ -1428,6 +1476,7 @@ RECORDS: Mapping[str, type[Record]] = MappingProxyType(
         "broker.events.v1.AccountState": AccountState,
         "broker.events.v1.MovementState": MovementState,
         "broker.events.v1.Alert": Alert,
+        "broker.internal.v1.Delivery": Delivery,
         "broker.internal.v1.QuarantineRecovery": QuarantineRecovery,
         "broker.internal.v1.QuarantinedEvent": QuarantinedEvent,
     }
@@ -1833,6 +1882,22 @@ FIELD_CLASSES: Mapping[str, Mapping[str, FieldClass]] = MappingProxyType(
             "transfer": "personal",
             "condition": "internal",
             "movement": "personal",
+        },
+        "Delivery": {
+            "receiver": "internal",
+            "alert_id": "internal",
+            "outcome": "internal",
+            "detail": "personal",
+            "attempts": "internal",
+            "first_attempt_at": "internal",
+            "last_attempt_at": "internal",
+            "last_status": "internal",
+            "last_answer": "personal",
+            "rule": "public",
+            "alert_status": "internal",
+            "alert_partition": "internal",
+            "alert_offset": "internal",
+            "retried_by": "personal",
         },
         "QuarantineRecovery": {
             "recovered_from": "internal",

@@ -517,6 +517,25 @@ class Alert(TypedDict):
     movement: MovementEvidence | None
 
 
+class Delivery(TypedDict):
+    """What became of one alert at one receiver. A later record of the same key replaces it: a retry by an operator."""
+
+    receiver: str
+    alert_id: str
+    outcome: str
+    detail: str | None
+    attempts: int
+    first_attempt_at: int | None
+    last_attempt_at: int | None
+    last_status: int | None
+    last_answer: str | None
+    rule: str | None
+    alert_status: str | None
+    alert_partition: int
+    alert_offset: int
+    retried_by: str | None
+
+
 class QuarantineRecovery(TypedDict):
     """Audit record of a replay: the quarantined record was written to the raw topic again, in the transaction of this
     record.

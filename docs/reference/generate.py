@@ -134,7 +134,8 @@ def topics_page() -> str:
 
     def rows() -> Iterator[tuple[str, ...]]:
         for name, (contract, topic) in load_catalog().topics.items():
-            kept = "compacted" if topic.retention_days is None else f"{topic.retention_days} days"
+            days = None if topic.retention_days is None else f"{topic.retention_days} days"
+            kept = ", ".join(filter(None, ("compacted" if topic.is_compacted else None, days)))
             value = "bytes" if contract.schema is None else f"Avro `{contract.schema['name']}`"
             yield f"`{name}`", topic.key, value, kept, contract.description
 

@@ -25,6 +25,8 @@ class OffsetNote(NamedTuple):
     """Offset of a record at or behind this offset that has stopped a worker."""
     attempts: int | None = None
     """How often that record has stopped a worker."""
+    finished: str | None = None
+    """Offsets behind this one that are finished (sinks.deliver.finished_offsets)."""
 
     def encode(self) -> str:
         return json.dumps({name: value for name, value in self._asdict().items() if value is not None})
@@ -43,4 +45,4 @@ def parse_note(metadata: str | None) -> OffsetNote:
         return value if isinstance(value, kind) else None
 
     texts = (member("topic_id", str), member("moved_by", str), member("reason", str))
-    return OffsetNote(*texts, member("failed_offset", int), member("attempts", int))
+    return OffsetNote(*texts, member("failed_offset", int), member("attempts", int), member("finished", str))

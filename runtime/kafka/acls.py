@@ -60,6 +60,15 @@ _NEEDS: Final[Mapping[str, tuple[_Need, ...]]] = {
         (TRANSACTIONAL_ID, "projector.*", "Write"),
         _READER,
     ),
+    "deliverer": (
+        _VERIFY,
+        (TOPIC, "alerts", "Read"),
+        (TOPIC, "alerts.active", "Read"),
+        (TOPIC, "alerts.deliveries", "Read Write"),
+        (GROUP, "deliver.*", "Read"),
+        (TRANSACTIONAL_ID, "deliver.*", "Write"),
+        _READER,
+    ),
     "topics": ((TOPIC, "*", "Create Describe AlterConfigs"),),
     "operator": (
         (TOPIC, "*", "Read DescribeConfigs"),

@@ -123,6 +123,8 @@ class Metrics:
             "push_to_alert_seconds", "Time from receipt by the bridge to the alert's commit"
         )
 
+        self._add_deliver()
+
         # every worker
         self.quarantined = self._counter("quarantined", "Quarantined records", "stage", "reason", "biz_type")
         self.quarantine_limit_exceeded = self._gauge(
@@ -157,8 +159,27 @@ class Metrics:
         self.restore_seconds = self._duration("restore_seconds", "Time to restore state after an assignment")
 
     def identify(self, role: str, instance_id: str) -> None:
-        """Set the worker's role (`bridge`, `import`, `router` or `projector`) and instance id."""
+        """Set the worker's role (`bridge`, `import`, `router`, `projector` or `deliver`) and instance id."""
         self._worker.info({"role": role, "instance_id": instance_id, "version": version("broker-events")})
+
+    def _add_deliver(self) -> None:
+        self.deliveries = self._counter("deliveries", "Alerts with a final outcome", "receiver", "outcome")
+        self.delivery_retries = self._counter(
+            "delivery_retries", "Requests after the first one of an alert", "receiver"
+        )
+        self.delivery_oldest = self._gauge(
+            "delivery_oldest_seconds", "Age of the oldest alert that was read and has no outcome; 0: none", "receiver"
+        )
+        self.delivery_waiting = self._gauge("delivery_waiting", "Alerts that were read and have no outcome", "receiver")
+        self.delivery_lag = self._gauge(
+            "delivery_lag_records", "Offsets of alerts not read yet, including markers", "receiver"
+        )
+        self.receiver_failing = self._gauge(
+            "receiver_failing", "1 while the receiver is unreachable, busy or not ready", "receiver"
+        )
+        self.alert_to_delivery = self._latency(
+            "alert_to_delivery_seconds", "Time from the alert's record to the receiver's acceptance"
+        )
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, namespace=_NAMESPACE, registry=self.registry)

@@ -9,6 +9,7 @@ from threading import Event, Timer
 from typing import Any
 
 import pytest
+from alert_receiver import AlertReceiver, receivers_file, webhook
 from certificates import HOST, Authority
 from confluent_kafka import Consumer, KafkaException, TopicCollection
 from confluent_kafka.admin import AclBinding, AclOperation, ResourceType
@@ -27,6 +28,7 @@ from broker_events.runtime.settings import Settings, load_settings
 from broker_events.schemas.catalog import load_catalog
 from broker_events.schemas.codec import EventDecoder
 from broker_events.schemas.models import Alert
+from broker_events.sinks.deliver import worker as deliver
 
 PREFIX = "secure"
 PASSWORD = "a-password-of-the-test"  # noqa: S105 (it protects nothing)
@@ -38,6 +40,7 @@ READS = {
     "bridge": {"ingest.cursors"},
     "router": {"raw", "quarantine", "quarantine.recoveries"} | EVENTS,
     "projector": EVENTS | STATE | {"alerts.active"},
+    "deliverer": ALERTS | {"alerts.deliveries"},
     "topics": set[str](),
     "operator": {*TOPICS},
     "replayer": {"quarantine", "quarantine.recoveries"},
@@ -49,6 +52,7 @@ WRITES = {
     "bridge": {"raw", "ingest.cursors"},
     "router": EVENTS | {"quarantine"},
     "projector": STATE | ALERTS | {"quarantine"},
+    "deliverer": {"alerts.deliveries"},
     "replayer": {"raw", "quarantine.recoveries"},
     "repairer": STATE | ALERTS,
     "copier": STATE | ALERTS | {"raw", "ingest.cursors"},
@@ -118,6 +122,10 @@ def test_the_pipeline_runs_whole_with_these_rights(made: Pipeline, access: dict[
     file = tmp_path / "events.ndjson"
     file.write_bytes(b"\n".join((ALERTING, credit("paid", "ACC-1"), b"{broken")))
     with (
+        AlertReceiver() as receiver,
+        made.worker(
+            "deliver", **access["deliverer"], delivery_receivers=receivers_file(tmp_path, webhook(receiver.url))
+        ) as its_deliver,
         made.worker("router", **access["router"]) as its_router,
         made.worker("projector", **access["projector"]) as its_projector,
         importing(made, file, access["bridge"]) as bridge,
@@ -126,6 +134,8 @@ def test_the_pipeline_runs_whole_with_these_rights(made: Pipeline, access: dict[
         alert = first_alert(settings_of(made, access["subscriber"]))
         assert (alert.account_key, alert.rule) == ("ACC-1", "LIQUIDATE_ONLY")
         made.wait_for("state.movements", 1)
+        made.wait_for("alerts.deliveries", 1)
+        assert len(receiver.verified()) == 1
         listed = made.command("quarantine", "list", **access["operator"])
         assert listed.returncode == 0, listed.stderr
         assert "not_json" in listed.stdout
@@ -137,6 +147,7 @@ def test_the_pipeline_runs_whole_with_these_rights(made: Pipeline, access: dict[
             assert audited.returncode == 0, audited.stderr
         assert its_router.wait_ready().stop() == 0, its_router.log
         assert its_projector.wait_ready().stop() == 0, its_projector.log
+        assert its_deliver.wait_ready().stop() == 0, its_deliver.log
         made.produce("state.movements", b"wrong", "of-nobody")
         repaired = made.command("rebuild", "--apply", "--delete-extra", **access["repairer"])
         assert repaired.returncode == 0, repaired.stderr
@@ -201,6 +212,7 @@ RUN: dict[str, Callable[[Settings, Event], object]] = {
     "bridge": lambda settings, stop: run_files(
         settings, stop, NdjsonFiles([Path("/dev/null")], limit=1_000_000), lambda _: None
     ),
+    "deliverer": deliver.run,
 }
 
 
@@ -220,12 +232,13 @@ def all_but_one() -> list[Any]:
 
 @pytest.mark.parametrize(("role", "missing"), all_but_one())
 def test_a_worker_without_one_of_its_rights_says_which(
-    made: Pipeline, kafka: SecureKafka, role: str, missing: AclBinding
+    made: Pipeline, kafka: SecureKafka, tmp_path: Path, role: str, missing: AclBinding
 ) -> None:
     name = f"{role}-{time.monotonic_ns()}"
     given = rights(PREFIX, role, "--principal", f"{role}=User:{name}")
     kafka.grant(each for each in given if not same(each, missing))
-    settings = settings_of(made, kafka.mtls(name))
+    file = receivers_file(tmp_path, webhook("http://127.0.0.1:9/"))
+    settings = settings_of(made, kafka.mtls(name), delivery_receivers=file)
     stop = Event()
     limit = Timer(PATIENCE_S, stop.set)
     limit.start()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from broker_events.cli.output import json_line
+from broker_events.runtime.events.record_json import json_line
 from broker_events.schemas.catalog import load_catalog
 from broker_events.schemas.field_classes import CLASSES
 from broker_events.schemas.masking import HIDDEN, mask, masked

@@ -49,6 +49,11 @@ WITHOUT_A_RULE = {
     "lag_records": "lag_seconds says what it means",
     "merged_movements": "an event that comes late with another id; what it harms is alerted_twice and id_conflicts",
     "rebalances": "a group that does not become stable is lag, or NothingAssigned",
+    "delivery_retries": "one that does not help is delivery_oldest_seconds",
+    "delivery_waiting": "delivery_oldest_seconds says what it means",
+    "delivery_lag_records": "as delivery_waiting",
+    "receiver_failing": "what it does to alerts is delivery_oldest_seconds",
+    "alert_to_delivery_seconds": "late ones are delivery_oldest_seconds",
     "restored_records": "a volume",
     "restore_seconds": "one that lasts is lag, or NothingAssigned",
 }
