@@ -1,7 +1,8 @@
 """The contracts: one folder each, loaded and validated together.
 
     <group>/<name>/schema.avsc                          the record's schema; absent if the topic carries plain bytes
-    <group>/<name>/contract.toml                        owner, description, topics
+    <group>/<name>/contract.toml                        owner, version, promises, description, topics
+    promises.toml                                       the promises that contracts name
     <group>/<name>/samples/accept/<case>.json           an event as pushed
     <group>/<name>/samples/accept/<case>.record.json    its typed record
     <group>/<name>/samples/reject/<reason>--<case>.json an event rejected for this reason
@@ -15,16 +16,36 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from broker_events.schemas.field_classes import FieldClass, class_within
+from broker_events.schemas.promises import Promise, chosen_promises, load_promises
 from broker_events.schemas.schema_rules import ContractError, read_schema, records
 
-__all__ = ["RAW", "RULES", "AccountMember", "Catalog", "Contract", "ContractError", "TopicContract", "load_catalog"]
+__all__ = [
+    "RAW",
+    "RULES",
+    "AccountMember",
+    "Catalog",
+    "Contract",
+    "ContractError",
+    "Lifecycle",
+    "TopicContract",
+    "load_catalog",
+]
 
 RAW: Final = "raw"
 """Name of the topic with the events as pushed."""
@@ -47,7 +68,7 @@ class TopicContract(BaseModel):
     """A topic. `name` excludes the deployment's prefix; `key` describes the record key, `key_class` is its class.
 
     `append_time`: the timestamp of a record is the broker's append time, not the producer's. `cleanup` compact,delete:
-    the last record of each key is kept for `retention_days`.
+    the last record of each key is kept for `retention_days`. `promises` has one promise of each kind.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -58,6 +79,12 @@ class TopicContract(BaseModel):
     cleanup: Literal["delete", "compact", "compact,delete"]
     retention_days: Annotated[int, Field(gt=0)] | None = None
     append_time: bool = False
+    promises: tuple[Promise, ...]
+
+    @field_validator("promises", mode="before")
+    @classmethod
+    def _by_name(cls, names: object, info: ValidationInfo) -> object:
+        return chosen_promises(names, info.context or {})
 
     @property
     def is_compacted(self) -> bool:
@@ -71,12 +98,33 @@ class TopicContract(BaseModel):
         return self
 
 
+class Lifecycle(BaseModel):
+    """`active`; `deprecated`: maintained until the date `ends`, use `successor`; `retired`: no record since `ends`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    status: Literal["active", "deprecated", "retired"]
+    ends: date | None = None
+    successor: _Text | None = None
+
+    @model_validator(mode="after")
+    def _names_the_successor(self) -> Self:
+        if (self.status == "active") == (self.ends is not None):
+            raise ValueError("ends is required for deprecated and retired, and not allowed for active")
+        if (self.status == "active") == (self.successor is not None):
+            raise ValueError("successor is required for deprecated and retired, and not allowed for active")
+        return self
+
+
 class _Metadata(BaseModel):
     """Contents of a contract.toml."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     owner: _Text
+    channel: _Text
+    version: Annotated[str, Field(pattern=r"^[1-9][0-9]*\.[0-9]+\.[0-9]+$")]
+    lifecycle: Lifecycle = Lifecycle(status="active")
     description: _Text
     source: _Text
     biz_type: _BizType | None = None
@@ -92,6 +140,8 @@ class Contract:
 
     `schema` is the parsed schema.avsc. `schema_text` is the JSON text for the registry: compact, in the file's order,
     with docs and origins. Both are None for topics of plain bytes. `biz_type` and `event_type` are set for events only.
+    `channel` is where to ask the owner. `version` is semantic: a breaking change raises the first number, a visible one
+    the second, any other the third (`schemas.contract_changes`).
     `account_key` lists payload members, one of which every event must have; None allows any `AccountMember`.
     `value_class` is the class of the whole value, the strictest of its fields.
     """
@@ -99,6 +149,9 @@ class Contract:
     name: str
     folder: Path
     owner: str
+    channel: str
+    version: str
+    lifecycle: Lifecycle
     description: str
     source: str
     biz_type: str | None
@@ -128,8 +181,9 @@ def load_catalog(root: Path = Path(__file__).parent) -> Catalog:
     events: dict[str, Contract] = {}
     topics: dict[str, tuple[Contract, TopicContract]] = {}
     definitions: dict[str, Any] = {}
+    promises = load_promises(root)
     for folder in _folders(root):
-        contract = _load(folder)
+        contract = _load(folder, promises)
         metadata = folder / "contract.toml"
         if contract.name in contracts:
             raise ContractError(metadata, "", f"the name is already used by {contracts[contract.name].folder}")
@@ -167,9 +221,9 @@ def _is_litter(path: Path) -> bool:
     return any(part.startswith(".") or part == "__pycache__" for part in path.parts)
 
 
-def _load(folder: Path) -> Contract:
+def _load(folder: Path, promises: Mapping[str, Promise]) -> Contract:
     path = folder / "contract.toml"
-    metadata = _metadata(path)
+    metadata = _metadata(path, promises)
     _check_files(folder)
     schema_path = folder / "schema.avsc"
     of_event = folder.parent.name == "events"
@@ -193,9 +247,9 @@ def _value_class(path: Path, metadata: _Metadata, schema: dict[str, Any] | None)
     return metadata.value_class or class_within(schema, {}) or "public"
 
 
-def _metadata(path: Path) -> _Metadata:
+def _metadata(path: Path, promises: Mapping[str, Promise]) -> _Metadata:
     try:
-        return _Metadata.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return _Metadata.model_validate(tomllib.loads(path.read_text(encoding="utf-8")), context=promises)
     except FileNotFoundError as error:
         raise ContractError(path, "", "is missing") from error
     except ValidationError as error:

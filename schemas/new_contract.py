@@ -58,6 +58,8 @@ def propose(name: str, event: Json, account_key: list[str], common: list[Json], 
 
 def _metadata(name: str, event: Json, account_key: list[str]) -> str:
     return f"""owner = "broker-events"
+channel = "where to ask the owner: a URL or the name of a chat channel"
+version = "1.0.0"
 description = "An event of type {event["payload"]["biz_type"]}."
 source = "the brokerage's document that describes the event"
 biz_type = {json.dumps(event["payload"]["biz_type"])}
@@ -70,6 +72,7 @@ key = "account key"
 key_class = "personal"
 cleanup = "delete"
 retention_days = 30
+promises = ["latency-derived", "retention-days", "order-account", "deduplication-event"]
 """
 
 

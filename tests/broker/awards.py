@@ -28,6 +28,8 @@ main()
 """
 CONTRACT = """
 owner = "broker-events"
+channel = "a test"
+version = "1.0.0"
 description = "An award has been paid."
 source = "A test"
 biz_type = "TEST_AWARD"
@@ -36,8 +38,10 @@ event_type = "FUNDING"
 [[topics]]
 name = "event.test-award"
 key = "account key"
+key_class = "personal"
 cleanup = "delete"
 retention_days = 30
+promises = ["latency-derived", "retention-days", "order-account", "deduplication-event"]
 """
 TIME = {"type": "long", "logicalType": "timestamp-micros"}
 AMOUNT = {"type": "bytes", "logicalType": "decimal", "precision": 38, "scale": 18}
@@ -60,6 +64,7 @@ def copy_catalog(root: Path) -> None:
     """Copy the contracts to this folder."""
     for group in ("events", "state", "alerts", "internal"):
         shutil.copytree(Path(str(schemas.__file__)).parent / group, root / group)
+    shutil.copy(Path(str(schemas.__file__)).parent / "promises.toml", root)
 
 
 def catalog_with_awards(root: Path) -> Catalog:
@@ -69,10 +74,16 @@ def catalog_with_awards(root: Path) -> Catalog:
     common = example["fields"][:7]
     extra = example["fields"][-1]
     own = [
-        {"name": "amount", "type": AMOUNT, "doc": "What was paid."},
-        {"name": "shares", "type": ["null", "long"], "default": None, "doc": "For how many shares."},
-        {"name": "paid_at", "type": TIME, "doc": "When."},
-        {"name": "paid_at_text", "type": "string", "from": "/payload/paid_at", "doc": "When, as received."},
+        {"name": "amount", "type": AMOUNT, "class": "internal", "doc": "What was paid."},
+        {"name": "shares", "type": ["null", "long"], "default": None, "class": "internal", "doc": "How many."},
+        {"name": "paid_at", "type": TIME, "class": "internal", "doc": "When."},
+        {
+            "name": "paid_at_text",
+            "type": "string",
+            "from": "/payload/paid_at",
+            "class": "internal",
+            "doc": "When, as received.",
+        },
     ]
     schema = {**example, "name": "TestAward", "doc": "An award has been paid.", "fields": [*common, *own, extra]}
     folder = root / "events/test-award"

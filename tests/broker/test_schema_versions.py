@@ -30,7 +30,8 @@ def add_field(root: Path, contract: str, name: str) -> None:
     """Add a nullable string to a contract of this catalog, before its last field."""
     path = root / contract / "schema.avsc"
     schema = json.loads(path.read_text(encoding="utf-8"))
-    schema["fields"].insert(-1, {"name": name, "type": ["null", "string"], "default": None, "doc": "New."})
+    new = {"name": name, "type": ["null", "string"], "default": None, "class": "internal", "doc": "New."}
+    schema["fields"].insert(-1, new)
     path.write_text(json.dumps(schema), encoding="utf-8")
 
 

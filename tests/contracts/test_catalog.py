@@ -25,6 +25,7 @@ def root(tmp_path: Path) -> Path:
     """Copy all contracts to a place of their own."""
     for group in GROUPS:
         shutil.copytree(ROOT / group, tmp_path / group)
+    shutil.copy(ROOT / "promises.toml", tmp_path)
     return tmp_path
 
 
@@ -110,6 +111,21 @@ def test_registered_text_is_the_schema_of_the_file() -> None:
             assert list(json.loads(contract.schema_text)) == list(file)
 
 
+def test_a_deprecated_contract_names_date_and_successor(root: Path) -> None:
+    lifecycle = '[lifecycle]\nstatus = "deprecated"\nends = 2027-06-30\nsuccessor = "event.credit"\n[[topics]]'
+    edit_metadata(root, "events/transfer", "[[topics]]", lifecycle)
+    found = load_catalog(root).contracts["transfer"].lifecycle
+    assert (found.status, str(found.ends), found.successor) == ("deprecated", "2027-06-30", "event.credit")
+
+
+def test_promises_need_a_proof(root: Path) -> None:
+    path = root / "promises.toml"
+    path.write_text('[order-none]\nkind = "order"\ntext = "None."\n', encoding="utf-8")
+    assert (refusal(root).path, refusal(root).key) == (path, "order-none")
+    path.unlink()
+    assert refusal(root).problem == "is missing"
+
+
 def test_contracts_cannot_be_changed() -> None:
     with pytest.raises(TypeError):
         CATALOG.events["OTHER"] = CATALOG.events["TRANSFER"]  # type: ignore[index]
@@ -181,6 +197,12 @@ def test_litter_of_tools_is_passed_over(root: Path, path: str) -> None:
         ("events/transfer", 'event_type = "FUNDING"', "", "biz_type"),
         ("events/transfer", "event.transfer", "event.transfers", "topics"),
         ("events/transfer", 'key_class = "personal"', "", "topics.0.key_class"),
+        ("events/transfer", 'version = "1.0.0"', 'version = "1.0"', "version"),
+        ("events/transfer", '"order-account"', '"order-acount"', "topics.0.promises"),
+        ("events/transfer", '"order-account", ', "", "topics.0.promises"),
+        ("events/transfer", '"order-account"', '"order-account", "order-key"', "topics.0.promises"),
+        ("events/transfer", "[[topics]]", '[lifecycle]\nstatus = "deprecated"\n[[topics]]', "lifecycle"),
+        ("events/transfer", "[[topics]]", '[lifecycle]\nstatus = "gone"\n[[topics]]', "lifecycle.status"),
         ("events/transfer", "[[topics]]", 'value_class = "personal"\n[[topics]]', "value_class"),
         ("internal/raw", 'value_class = "personal"', "", "value_class"),
         ("events/transfer", '"TRANSFER"', '"EXCHANGE"', "biz_type"),
@@ -303,4 +325,5 @@ def test_one_name_for_two_contracts_is_refused(root: Path) -> None:
 
 
 def test_empty_root_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "promises.toml").touch()
     assert refusal(tmp_path).path == tmp_path

@@ -25,6 +25,7 @@ DOCUMENTED = sorted(SAMPLES - {AMBIGUOUS})
 def root(tmp_path: Path) -> Path:
     for group in ("events", "state", "alerts", "internal"):
         shutil.copytree(EVENTS.parent / group, tmp_path / group)
+    shutil.copy(EVENTS.parent / "promises.toml", tmp_path)
     return tmp_path
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from broker_events.schemas.catalog import Contract
+from broker_events.schemas.catalog import Contract, Lifecycle
 from broker_events.schemas.schema_rules import COMMON_FIELDS, DECIMAL, EXTRA_TYPE, TIMESTAMP
 
 
@@ -61,7 +61,21 @@ SCHEMA: dict[str, Any] = {
 
 def contract(schema: dict[str, Any] = SCHEMA) -> Contract:
     return Contract(
-        "every-kind", Path("every-kind"), "me", ".", ".", "EVERY_KIND", "TEST", None, "personal", (), schema, ""
+        name="every-kind",
+        folder=Path("every-kind"),
+        owner="me",
+        channel=".",
+        version="1.0.0",
+        lifecycle=Lifecycle(status="active"),
+        description=".",
+        source=".",
+        biz_type="EVERY_KIND",
+        event_type="TEST",
+        account_key=None,
+        value_class="personal",
+        topics=(),
+        schema=schema,
+        schema_text="",
     )
 
 
