@@ -7,9 +7,11 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 NATIVE := native
 AUDIT := $(VENV)/audit
+ODCS := $(VENV)/odcs
+EXPORTS := tests/contracts/exports
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-broker test-chaos test-chart chart-live chaos mutants bench check check-contracts audit generate lock clean
+.PHONY: help demo test test-unit test-broker test-chaos test-chart chart-live chaos mutants bench check check-contracts check-exports audit generate lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 17
@@ -58,16 +60,24 @@ check: $(READY) ## run ruff, mypy, import-linter, and with Rust rustfmt and clip
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python docs/contracts/export.py --check
 	@if command -v cargo >/dev/null; then cd $(NATIVE) && cargo fmt --check && cargo clippy --quiet --locked --release -- -D warnings; fi
 
 check-contracts: $(READY) ## check contracts, samples and generated models, in seconds
 	@$(BIN)/pytest -q tests/contracts tests/unit/test_readme.py
 
-generate: $(READY) ## write models, gRPC code, chart values and docs/reference
+generate: $(READY) ## write models, gRPC code, chart values and generated documents
 	@$(BIN)/python -m broker_events.schemas.generate
 	@$(BIN)/python -m broker_events.ingest.sources.generate
 	@$(BIN)/python helm/generate_values.py
 	@$(BIN)/python docs/reference/generate.py
+	@$(BIN)/python docs/contracts/export.py
+
+check-exports: $(READY) ## check exported contracts with AsyncAPI's and ODCS's tools (needs node)
+	@command -v npm >/dev/null || { echo "check-exports needs node 18 or newer with npm" >&2; exit 2; }
+	@cd $(EXPORTS) && npm ci --ignore-scripts --no-audit --no-fund --silent && node asyncapi.mjs ../../../docs/contracts/asyncapi.json
+	@test -x $(ODCS)/bin/datacontract || { $(PYTHON) -m venv $(ODCS) && $(ODCS)/bin/pip install --quiet --disable-pip-version-check -r $(EXPORTS)/requirements.txt; }
+	@for file in docs/contracts/odcs/*.yaml; do $(ODCS)/bin/datacontract lint $$file > $(ODCS)/said 2>&1 || { cat $(ODCS)/said; exit 1; }; done; echo "$$(ls docs/contracts/odcs | wc -l) ODCS documents are valid"
 
 lock: $(READY) ## write the lock files from pyproject.toml
 	@$(BIN)/pip install --quiet uv

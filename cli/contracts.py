@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from broker_events.cli.contracts_diff import command as diff
+from broker_events.cli.contracts_export import command as export
+
 if TYPE_CHECKING:
     from broker_events.schemas.catalog import Contract
 
@@ -19,12 +22,18 @@ _SCHEMA_ID: Final = 1  # of the registry; no part of the record
 
 @click.group("contracts")
 def command() -> None:
-    """Write the contract of a new event type.
+    """Write, export and compare contracts.
 
     \b
     Examples:
       broker-events contracts new fee-forecast --from event.json
+      broker-events contracts export --format asyncapi --out build
+      broker-events contracts diff main
     """
+
+
+command.add_command(export)
+command.add_command(diff)
 
 
 @command.command("new")
