@@ -195,6 +195,11 @@ class Registry:
             raise SchemaNotRegistered(f"the registry at {self._url} has no schema with the id {schema_id}")
         return schema.schema_str
 
+    def latest(self, subject: str) -> Json | None:
+        """Return the newest schema of a subject, None if it has none."""
+        versions = self._versions(subject)
+        return self._version(subject, versions[-1]) if versions else None
+
     def _require_level(self, subject: str) -> None:
         if self._level(subject) != LEVEL:
             self._ask(lambda: self._client.set_compatibility(subject, LEVEL))
