@@ -54,7 +54,7 @@ def _contact(contract: Contract) -> Json:
 
 
 def _channel(name: str, contract: Contract, topic: TopicContract, prefix: str) -> Json:
-    configuration: Json = {"cleanup.policy": [topic.cleanup]}
+    configuration: Json = {"cleanup.policy": topic.cleanup.split(",")}
     if topic.retention_days is not None:
         configuration["retention.ms"] = topic.retention_days * _DAY_MS
     lifecycle = contract.lifecycle.model_dump(mode="json", exclude_none=True)

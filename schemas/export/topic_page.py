@@ -68,9 +68,9 @@ def html_pages(catalog: Catalog, prefix: str) -> dict[str, str]:
 
 
 def _facts(contract: Contract, topic: TopicContract, prefix: str) -> Iterator[tuple[str, str]]:
-    kept = (
-        "the newest record of each key (compacted)" if topic.retention_days is None else f"{topic.retention_days} days"
-    )
+    kept = f"{topic.retention_days} days" if topic.retention_days is not None else "without limit"
+    if topic.is_compacted:
+        kept = f"the newest record of each key, {kept} (compacted)"
     lifecycle = contract.lifecycle
     until = "" if lifecycle.ends is None else f" until {lifecycle.ends}; use {lifecycle.successor}"
     yield "Kafka name", f"`{prefix}.{topic.name}`"
