@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
+from broker_events.runtime.events.amounts import for_people
 from broker_events.schemas.headers import SIMULATED
 
 if TYPE_CHECKING:
@@ -127,4 +128,6 @@ def amount_text(movement: MovementState) -> str:
         (movement.from_amount, movement.from_currency),
         (movement.to_amount, movement.to_currency),
     )
-    return " -> ".join(f"{amount.normalize():,f} {currency or ''}".rstrip() for amount, currency in sides if amount)
+    return " -> ".join(
+        f"{for_people(value)} {currency or ''}".rstrip() for value, currency in sides if value is not None
+    )

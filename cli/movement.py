@@ -11,6 +11,7 @@ import click
 
 from broker_events.cli.current_state import MOVEMENTS, NOT_FOUND, CurrentState, Found, amount_text
 from broker_events.cli.output import aligned, printable, write_lines
+from broker_events.runtime.events.amounts import for_people
 from broker_events.runtime.events.record_json import json_line
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def _lines(found: Found) -> Iterator[str]:
         ("account", movement.account_key),
         ("type", kind),
         ("amount", amount_text(movement) or "not known yet"),
-        ("rate", "" if movement.fx_rate is None else f"{movement.fx_rate.normalize():f}"),
+        ("rate", "" if movement.fx_rate is None else for_people(movement.fx_rate)),
         ("status", movement.status),
         ("reason", movement.reason or ""),
         ("client_request_id", movement.client_request_id or ""),

@@ -8,6 +8,7 @@ from typing import Final
 
 from broker_events.devstack.balance import AlertKind, AlertSeen, Numbers
 from broker_events.runtime.consume.record import KafkaRecord
+from broker_events.runtime.events.amounts import for_people
 from broker_events.schemas.headers import RECOVERED_FROM
 from broker_events.schemas.models import Alert
 
@@ -31,7 +32,7 @@ def in_words(alert: Alert) -> str:
     """Say what the alert is about, with the last four characters of the account."""
     account = f"account …{alert.account_key[-4:]}"
     if alert.transfer is not None:
-        return f"transfer of {alert.transfer.amount.normalize():,f} {alert.transfer.currency} came back, {account}"
+        return f"transfer of {for_people(alert.transfer.amount)} {alert.transfer.currency} came back, {account}"
     return f"{account} liquidate-only{'' if alert.status == 'FIRING' else ' lifted'}, {alert.subject} market"
 
 

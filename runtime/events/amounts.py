@@ -1,6 +1,7 @@
 """Converts amounts and rates from decimal text to Avro decimal(38, 18), never through a float."""
 
 import re
+from decimal import Decimal
 
 _SCALE = 18
 _DIGITS = 38
@@ -19,6 +20,12 @@ def parse_amount(text: str) -> bytes:
         raise ValueError("not a decimal number of at most 20 digits before and 18 after the point")
     magnitude = unscaled if unscaled >= 0 else ~unscaled
     return unscaled.to_bytes(magnitude.bit_length() // 8 + 1, "big", signed=True)
+
+
+def for_people(value: Decimal) -> str:
+    """Return every digit of an amount or rate, with thousands separators, without trailing zeros: `51,844.86`."""
+    text = f"{value:,f}"  # normalize() would round to 28 digits
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def scaled(text: str, scale: int, digits: int) -> int | None:
