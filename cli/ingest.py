@@ -69,7 +69,8 @@ def command(
     file   NDJSON files. A repeated import continues after the last committed line, also in a file that has grown. A
            file is identified by its content, so a copy is not imported twice. Pipes and standard input are always read
            to the end. Invalid lines are kept. An event above PIPELINE_MAX_MESSAGE_BYTES is replaced by a marker.
-           Archives, UTF-16, JSON arrays and JSON over several lines are rejected before the import.
+           Archives, UTF-16, JSON arrays, JSON over several lines, CSV, XML and binary files are rejected before the
+           import.
 
     Exit codes: 0 stopped or imported; 2 a setting, a file or a permission must be changed; 4 superseded by another
     bridge, do not restart; 70 restart required.

@@ -53,6 +53,17 @@ _ENCODINGS: Final = (
     ("UTF-16LE", re.compile(rb"[\t-~]\0[\t-~]\0")),
     ("UTF-16BE", re.compile(rb"\0[\t-~]\0[\t-~]")),
 )
+# Formats that hold no events, by the first bytes.
+_OTHERS: Final = (
+    (b"PAR1", "a Parquet file"),
+    (b"Obj\x01", "an Avro file"),
+    (b"ORC", "an ORC file"),
+    (b"SQLite format 3\0", "an SQLite database"),
+    (b"%PDF-", "a PDF document"),
+)
+_MEANINGLESS: Final = bytes(range(0x21))  # control characters and blanks around an event mean nothing
+_CONTROL: Final = re.compile(rb"[\0-\x08\x0e-\x1f]")
+_SEPARATORS: Final = (b",", b";", b"\t")
 _TAR: Final = (257, b"ustar")
 
 
@@ -185,6 +196,9 @@ def _writing(head: bytes) -> tuple[str, str] | None:
         if pattern.match(head):
             return f"{encoding} text", f"iconv -f {encoding} -t UTF-8"
     first, rest = _lines(head)
+    for begin, what in _OTHERS:
+        if first.startswith(begin):
+            return what, ""
     if first.startswith(b"["):
         return "a JSON array (jq 1.7 or newer keeps its numbers as they are)", "jq -c '.[]'"
     goes_on = rest.startswith((b'"', b"}", b"]", b",", b":")) or (first[-1:] in b"[:" and rest.startswith(b"{"))
@@ -192,7 +206,26 @@ def _writing(head: bytes) -> tuple[str, str] | None:
         return "JSON that spans several lines (jq 1.7 or newer keeps its numbers as they are)", "jq -c ."
     if b"\n" not in head and b"}\r{" in head:
         return "text with CR for line ends", "sed 's/\\r/\\n/g'"
-    return ("binary data", "") if b"\0" in first and not first.startswith(b"{") else None
+    return _no_json(first, head)
+
+
+def _no_json(first: bytes, head: bytes) -> tuple[str, str] | None:
+    """Return what the input is if it holds no JSON object. A few broken lines before the first event are kept."""
+    lines = [line.lstrip(_MEANINGLESS) for line in head.removeprefix(BOM).splitlines() if line.strip(_BLANK)]
+    has_object = [line.startswith((b"{", BOM)) for line in lines]
+    if not lines or has_object[0]:
+        return None
+    if b"\0" in first:
+        return "binary data", ""
+    if any(has_object):
+        return None
+    if _CONTROL.search(first):
+        return "binary data", ""
+    if first.startswith(b"<"):
+        return "markup, such as XML or HTML", ""
+    columns = [[line.count(separator) for separator in _SEPARATORS] for line in lines[:2]]
+    is_table = len(columns) > 1 and any(one and one == other for one, other in zip(*columns, strict=True))
+    return ("a table, such as CSV", "") if is_table else None
 
 
 class _Rejoined(io.RawIOBase):

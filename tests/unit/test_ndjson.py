@@ -181,6 +181,7 @@ def archive(name: str) -> bytes:
 
 
 TEXT = EVENT.decode() + "\n" + EVENT.decode() + "\n"
+ONE_A_LINE = "one event per line, as a JSON object"
 REFUSED = {
     "zip": (archive("zip"), "a zip archive", "unzip -p"),
     "tar": (archive("tar"), "a tar archive", "tar -xO"),
@@ -198,7 +199,13 @@ REFUSED = {
     "pretty, in two": (b'{ "id": "e1", "payload": {}\n}\n', "JSON that spans several lines", "jq -c ."),
     "pretty, a list": (b'{"events": [\n{"id": 1}\n]}\n', "JSON that spans several lines", "jq -c ."),
     "CR": (b"\r".join([EVENT] * 3), "CR for line ends", r"sed 's/\r/\n/g'"),
-    "binary": (b"PAR1\x15\x00\x15" + bytes(100), "binary data", "one event per line, as a JSON object"),
+    "binary": (b"\x7fELF\x15\x00\x15" + bytes(100), "binary data", ONE_A_LINE),
+    "binary without zeros": (b"GRIB\x1a\n" + b"\x01\x02" * 50, "binary data", ONE_A_LINE),
+    "parquet": (b"PAR1\x15\x04" + b"x" * 100, "a Parquet file", ONE_A_LINE),
+    "avro": (b"Obj\x01\x04\x14avro.codec\x08null\n{", "an Avro file", ONE_A_LINE),
+    "pdf": (b"%PDF-1.7\n{\n", "a PDF document", ONE_A_LINE),
+    "html": (b"<!DOCTYPE html>\n<html>\n", "XML or HTML", ONE_A_LINE),
+    "csv": (b"id,event_type,amount\n1,FUNDING,2\n2,FUNDING,3\n", "a table, such as CSV", ONE_A_LINE),
 }
 
 
@@ -231,6 +238,11 @@ def test_a_pipe_is_judged_by_its_first_bytes_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize("first", [b"not json", b'{"id":"cut off', b'{"id":"cut",', b"\xff\xfehalf"[2:], b"{}}"])
 def test_a_broken_first_line_is_kept(imports: Imports, tmp_path: Path, first: bytes) -> None:
     assert imports.payloads(written(tmp_path / "f", first + b"\n" + EVENT + b"\n")) == [first, EVENT]
+
+
+@pytest.mark.parametrize("first", [b"<html>\nout of order\nx\n", b"a,b\n1,2\n3,4\n", b"\x1b[0m\n\x1e"])
+def test_text_before_the_first_event_is_kept(imports: Imports, tmp_path: Path, first: bytes) -> None:
+    assert imports.payloads(written(tmp_path / "f", first + EVENT + b"\n"))[-1].endswith(EVENT)
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b""])
