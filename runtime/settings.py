@@ -24,6 +24,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from broker_events.runtime.process.addresses import are_bootstrap_servers
 from broker_events.runtime.process.errors import OperatorActionRequired
 from broker_events.schemas.urls import split_userinfo
 
@@ -34,6 +35,8 @@ CONFIG_FILE: Final = f"{PREFIX}CONFIG"
 
 # A variable with this similarity to a setting (difflib's ratio) counts as misspelt.
 _MISSPELT: Final = 0.8
+
+_PERSONS_PATIENCE_S: Final = 5.0
 
 _PROXY: Final = re.compile(r"http://([^\s:/?#\[\]]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?")
 
@@ -334,6 +337,25 @@ class Settings(BaseSettings):
             raise ValueError("must be an address without user and password")
         return address
 
+    @field_validator("kafka_bootstrap_servers")
+    @classmethod
+    def _are_addresses(cls, servers: str) -> str:
+        if not are_bootstrap_servers(servers):
+            raise ValueError("must be host:port, comma separated, with IPv6 addresses in brackets")
+        return servers
+
+    @field_validator("grpc_target")
+    @classmethod
+    def _is_no_url(cls, target: str | None) -> str | None:
+        if target is not None and re.match(r"https?:", target, re.IGNORECASE):
+            raise ValueError("must be host:port, not a URL")
+        return target
+
+    @field_validator("http_host")
+    @classmethod
+    def _without_brackets(cls, host: str) -> str:
+        return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+
     @field_validator("schema_registry_proxy", "grpc_proxy")
     @classmethod
     def _is_a_proxy(cls, url: str | None) -> str | None:
@@ -354,6 +376,11 @@ class Settings(BaseSettings):
     def max_clock_skew_us(self) -> int:
         """`max_clock_skew_s` in microseconds."""
         return round(self.max_clock_skew_s * 1_000_000)
+
+    @property
+    def persons_timeout_s(self) -> float:
+        """`start_timeout_s` if it is set, otherwise a shorter one for commands that a person waits for."""
+        return self.start_timeout_s if "start_timeout_s" in self.model_fields_set else _PERSONS_PATIENCE_S
 
     def topic(self, name: str) -> str:
         """Kafka name of a catalog topic: `raw` -> `broker.raw`."""

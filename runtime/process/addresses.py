@@ -11,6 +11,20 @@ from urllib.parse import urlsplit
 # Schemes before an address in a gRPC target (gRPC Name Resolution).
 _RESOLVER: Final = re.compile(r"^(?:dns:(?://[^/]*/)?|ipv4:|ipv6:)")
 
+# An address of librdkafka's bootstrap.servers: it accepts a protocol in front, and takes 9092 for the port.
+_SERVER: Final = re.compile(
+    r"(?:(?:PLAINTEXT|SSL|SASL_PLAINTEXT|SASL_SSL)://)?"
+    r"(?:[^\s:/,\[\]]+|\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\])"
+    r"(?::(?P<port>[0-9]{1,5}))?"
+)
+_MAX_PORT: Final = 65_535
+
+
+def are_bootstrap_servers(text: str) -> bool:
+    """Return whether librdkafka can read every address of this comma-separated list, and there is one."""
+    servers = [_SERVER.fullmatch(part.strip()) for part in text.split(",") if part.strip()]
+    return bool(servers) and all(found is not None and int(found["port"] or 1) <= _MAX_PORT for found in servers)
+
 
 def host_port(host: str, port: int) -> str:
     """Return `host:port`, with an IPv6 address in brackets."""

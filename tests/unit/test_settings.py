@@ -131,6 +131,36 @@ def test_every_wrong_value_is_named_at_once() -> None:
 
 
 @pytest.mark.parametrize(
+    "servers",
+    ["kafka", "kafka:9092", " a.b-c_1:1 , b:65535,", "[::1]:9092,[fe80::1%eth0]", "SASL_SSL://kafka:9093"],
+)
+def test_addresses_of_kafka(servers: str) -> None:
+    assert load_settings(kafka_bootstrap_servers=servers).kafka_bootstrap_servers == servers
+
+
+@pytest.mark.parametrize(
+    "servers",
+    ["http://kafka:9092", "::1:9092", "::1", "kafka:", "kafka:x", "kafka:65536", "a:1;b:2", "a:1 b:2", ",", "a/b"],
+)
+def test_what_is_no_address_of_kafka_is_named(servers: str) -> None:
+    assert refusal(kafka_bootstrap_servers=servers) == (
+        "PIPELINE_KAFKA_BOOTSTRAP_SERVERS: must be host:port, comma separated, with IPv6 addresses in brackets "
+        f"(got {servers!r})"
+    )
+
+
+def test_a_url_is_no_target_of_the_push() -> None:
+    assert refusal(grpc_target="https://push.example.com").startswith(
+        "PIPELINE_GRPC_TARGET: must be host:port, not a URL"
+    )
+    assert load_settings(grpc_target="dns:///push.example.com:443").grpc_target == "dns:///push.example.com:443"
+
+
+def test_brackets_around_an_address_to_listen_on_mean_nothing() -> None:
+    assert load_settings(http_host="[::1]").http_host == "::1"
+
+
+@pytest.mark.parametrize(
     "name", ["app_secret", "kafka_sasl_password", "kafka_ssl_key_password", "schema_registry_basic_auth"]
 )
 def test_a_secret_is_never_shown(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
