@@ -74,6 +74,7 @@ class HealthServer:
 
     def __init__(self, host: str, port: int, metrics: Metrics, health: Health) -> None:
         self._metrics = metrics
+        metrics.ready.set_function(lambda: float(health.ready_problem() is None))
         self._checks = {"/live": health.live_problem, "/ready": health.ready_problem}
         try:
             self._socket = listening_socket(host, port, MAX_CONNECTIONS)

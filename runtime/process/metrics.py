@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter as Counts
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from itertools import accumulate
 from threading import Lock
-from typing import Final
+from typing import Final, TypeVar
 
 from prometheus_client import (
     CollectorRegistry,
@@ -23,6 +23,8 @@ from prometheus_client import (
 )
 from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+T = TypeVar("T", bound=Collector)
 
 _NAMESPACE: Final = "broker_events"
 _LATENCY_S: Final = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -68,7 +70,32 @@ class Metrics:
 
         self._worker = Info("worker", "Role, instance id and version", namespace=_NAMESPACE, registry=self.registry)
 
-        # bridge
+        self._section: list[Collector] = []  # what the next method makes
+        self._every_worker()
+        makers = {
+            "bridge": self._bridge,
+            "router": self._router,
+            "projector": self._projector,
+            "deliver": self._deliver,
+        }
+        self._of_role = {role: self._made_by(make) for role, make in makers.items()}
+
+    def identify(self, role: str, instance_id: str) -> None:
+        """Set the worker's role (`bridge`, `import`, `router`, `projector` or `deliver`) and instance id.
+
+        The metrics of other roles are no longer served: `connected 0` of a projector would say something.
+        """
+        self._worker.info({"role": role, "instance_id": instance_id, "version": version("broker-events")})
+        for other in self._of_role.keys() - {"bridge" if role == "import" else role}:
+            for collector in self._of_role[other]:
+                self.registry.unregister(collector)
+
+    def _made_by(self, make: Callable[[], None]) -> list[Collector]:
+        self._section = []
+        make()
+        return self._section
+
+    def _bridge(self) -> None:
         self.received = self._counter("received", "Messages received from the push", "event_type", "biz_type")
         self.received_bytes = self._counter("received_bytes", "Payload bytes received from the push")
         self.oversized = self._counter("oversized", "Events replaced by a marker for their size", "event_type")
@@ -84,7 +111,7 @@ class Metrics:
         self.cursor = self._gauge("cursor_timestamp_seconds", "Time at which the cursor last moved", "event_type")
         self.push_to_raw = self._latency("push_to_raw_seconds", "Time from receipt to commit in the raw topic")
 
-        # router
+    def _router(self) -> None:
         self.routed = self._counter("routed", "Events written to a typed topic", "biz_type")
         self.duplicates = self._counter("duplicates", "Events pushed again with the same content", "biz_type")
         self.without_account_id = self._counter(
@@ -95,7 +122,7 @@ class Metrics:
         )
         self.raw_to_typed = self._latency("raw_to_typed_seconds", "Time from receipt to commit in a typed topic")
 
-        # projector
+    def _projector(self) -> None:
         self.projected = self._counter("projected", "Typed events applied to state", "biz_type")
         self.stale = self._counter("stale", "Events older than the state, which keeps its newer values", "biz_type")
         self.clock_ahead = self._counter(
@@ -123,9 +150,8 @@ class Metrics:
             "push_to_alert_seconds", "Time from receipt by the bridge to the alert's commit"
         )
 
-        self._add_deliver()
-
-        # every worker
+    def _every_worker(self) -> None:
+        self.ready = self._gauge("ready", "1 while /ready answers 200")
         self.quarantined = self._counter("quarantined", "Quarantined records", "stage", "reason", "biz_type")
         self.quarantine_limit_exceeded = self._gauge(
             "quarantine_limit_exceeded", "1 while quarantine exceeds the QUARANTINE_LIMIT settings"
@@ -158,11 +184,11 @@ class Metrics:
         self.restored = self._counter("restored_records", "Records read to restore state", "table")
         self.restore_seconds = self._duration("restore_seconds", "Time to restore state after an assignment")
 
-    def identify(self, role: str, instance_id: str) -> None:
-        """Set the worker's role (`bridge`, `import`, `router`, `projector` or `deliver`) and instance id."""
-        self._worker.info({"role": role, "instance_id": instance_id, "version": version("broker-events")})
+    def _made(self, metric: T) -> T:
+        self._section.append(metric)
+        return metric
 
-    def _add_deliver(self) -> None:
+    def _deliver(self) -> None:
         self.deliveries = self._counter("deliveries", "Alerts with a final outcome", "receiver", "outcome")
         self.delivery_retries = self._counter(
             "delivery_retries", "Requests after the first one of an alert", "receiver"
@@ -182,13 +208,13 @@ class Metrics:
         )
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(name, text, labels, namespace=_NAMESPACE, registry=self.registry)
+        return self._made(Counter(name, text, labels, namespace=_NAMESPACE, registry=self.registry))
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
-        return Gauge(name, text, labels, namespace=_NAMESPACE, registry=self.registry)
+        return self._made(Gauge(name, text, labels, namespace=_NAMESPACE, registry=self.registry))
 
     def _latency(self, name: str, text: str) -> Latency:
-        return Latency(f"{_NAMESPACE}_{name}", text, self.registry)
+        return self._made(Latency(f"{_NAMESPACE}_{name}", text, self.registry))
 
     def _duration(self, name: str, text: str) -> Histogram:
         return Histogram(name, text, namespace=_NAMESPACE, buckets=_DURATION_S, registry=self.registry)

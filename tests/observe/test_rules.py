@@ -48,6 +48,7 @@ WITHOUT_A_RULE = {
     "commit_seconds": "as transaction_seconds",
     "lag_records": "lag_seconds says what it means",
     "merged_movements": "an event that comes late with another id; what it harms is alerted_twice and id_conflicts",
+    "ready": "what keeps a worker from being ready: BridgeSilent, NothingAssigned, QuarantineLimit, WorkersTooFew",
     "rebalances": "a group that does not become stable is lag, or NothingAssigned",
     "delivery_retries": "one that does not help is delivery_oldest_seconds",
     "delivery_waiting": "delivery_oldest_seconds says what it means",

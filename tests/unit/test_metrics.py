@@ -26,6 +26,28 @@ def test_many_at_a_time(seconds: list[float]) -> None:
     assert sums(together) == pytest.approx(sums(each))
 
 
+ROLES = ("bridge", "import", "router", "projector")
+
+
+def served(role: str) -> set[str]:
+    metrics = Metrics()
+    metrics.identify(role, "one")
+    return {family.name for family in metrics.registry.collect()}
+
+
+def test_a_worker_serves_the_metrics_of_its_role_alone() -> None:
+    everyone = set.intersection(*map(served, ROLES))
+    assert {"broker_events_worker", "broker_events_ready", "broker_events_transactions"} <= everyone
+    own = {role: served(role) - everyone for role in ROLES}
+    assert own["bridge"] == own["import"]
+    assert {"broker_events_connected", "broker_events_push_to_raw_seconds"} <= own["bridge"]
+    assert "broker_events_raw_to_typed_seconds" in own["router"]
+    assert "broker_events_active_alerts" in own["projector"]
+    assert own["bridge"].isdisjoint(own["router"] | own["projector"])
+    assert own["router"].isdisjoint(own["projector"])
+    assert everyone.union(*own.values()) == {family.name for family in Metrics().registry.collect()}
+
+
 def buckets(metrics: Collector) -> list[str]:
     return [line for line in lines(metrics) if "_bucket{" in line]
 
