@@ -24,6 +24,8 @@ _QUIET: Final = (
     "httpcore2",
     "urllib3",
 )
+# librdkafka retries by itself and warns each time, such as at the first start on a new cluster.
+_ROUTINE: Final = "Failed to acquire transactional PID"
 _STANDARD: Final = {*vars(logging.makeLogRecord({})), "message", "asctime"}
 
 
@@ -71,3 +73,10 @@ def configure_logging(settings: Settings, process: str) -> None:
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     for logger in _QUIET:
         logging.getLogger(logger).setLevel(logging.WARNING)
+    logging.getLogger("librdkafka").addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a person can act on this entry of librdkafka; at the level DEBUG every entry counts."""
+    message = record.getMessage()
+    return not (_ROUTINE in message and message.endswith("retrying")) or logging.root.isEnabledFor(logging.DEBUG)

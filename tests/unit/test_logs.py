@@ -61,6 +61,21 @@ def test_text_is_the_default_and_the_level_holds(capfd: pytest.CaptureFixture[st
     assert capfd.readouterr().err.splitlines()[0].split()[1:] == ["WARNING", "router", "why"]
 
 
+def test_a_retry_of_kafkas_client_is_no_warning(capfd: pytest.CaptureFixture[str]) -> None:
+    retry = (
+        "GETPID [thrd:main]: Failed to acquire transactional PID from broker 1: Coordinator load in progress: retrying"
+    )
+    configure_logging(Settings(), "projector")
+    logging.getLogger("librdkafka").warning(retry)
+    logging.getLogger("librdkafka").warning("FAIL [thrd:main]: Connection refused")
+    assert [line.split(" projector ")[1] for line in capfd.readouterr().err.splitlines()] == [
+        "FAIL [thrd:main]: Connection refused"
+    ]
+    configure_logging(Settings(log_level="DEBUG"), "projector")
+    logging.getLogger("librdkafka").warning(retry)
+    assert retry in capfd.readouterr().err
+
+
 def test_others_are_quiet(capfd: pytest.CaptureFixture[str]) -> None:
     configure_logging(Settings(log_level="DEBUG"), "router")
     logging.getLogger("faust.channels").debug("one an event")
