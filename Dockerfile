@@ -35,7 +35,7 @@ FROM python:3.11.14-slim-trixie
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="broker-events" \
-    org.opencontainers.image.description="A broker's event push as typed Kafka topics, alerts and compacted state, exactly once" \
+    org.opencontainers.image.description="A brokerage's event push as typed Kafka topics, alerts and compacted state, exactly once" \
     org.opencontainers.image.version="${VERSION}" \
     org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /opt/broker-events /opt/broker-events

@@ -1,1 +1,1 @@
-"""The stack on this machine: an embedded broker and registry, the broker's push simulated, the demo."""
+"""The stack on this machine: an embedded Kafka and registry, the brokerage's push simulated, the demo."""

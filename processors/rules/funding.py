@@ -101,7 +101,7 @@ def has_placeholder(event: FundingEvent) -> bool:
 
 
 def system_ids(event: FundingEvent) -> dict[str, str]:
-    """Return the broker's ids of the request by the broker's field names, without empty ones and placeholders."""
+    """Return the brokerage's ids of the request by its field names, without empty ones and placeholders."""
     values = cast("Mapping[str, str | None]", event)
     return {name: value for name in FUNDING_TYPES[event["biz_type"]].system_ids if (value := real_id(values[name]))}
 

@@ -32,7 +32,7 @@ _EVENT: Final = "event_id"
 
 
 class _Id(NamedTuple):
-    """An id by the broker's name for it."""
+    """An id by the brokerage's name for it."""
 
     kind: str
     value: str

@@ -32,7 +32,7 @@ class Flag(StrEnum):
     STALE = "stale"
     """Older than the part of the state that it is about, so that part stays unchanged. A RETURNED still fires."""
     UNKNOWN_VALUE = "unknown_value"
-    """A status, type or code that the broker's documents do not list, or a placeholder in place of an id."""
+    """A status, type or code that the brokerage's documents do not list, or a placeholder in place of an id."""
     CLOCK_AHEAD = "clock_ahead"
     """Stamped more than MAX_CLOCK_SKEW_S after its receipt, so its time does not order it."""
     ILLEGAL_TRANSITION = "illegal_transition"
