@@ -85,6 +85,8 @@ def command(
     from broker_events.runtime.settings import load_settings
     from broker_events.schemas.catalog import RAW
 
+    if start and end and start[0] == end[0] and start[1] >= end[1]:
+        raise click.UsageError("--from must come before --to; nothing lies between them")
     settings = load_settings()
     configure_logging(settings, "ledger")
     answering(settings)

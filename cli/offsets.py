@@ -63,7 +63,7 @@ def accept(*, app: str, offsets: dict[tuple[str, int], int], reason: str, dry_ru
       broker-events offsets accept projector --reason "upgrade from 0.1.0" --dry-run
       broker-events offsets accept router raw:0:0 raw:1:0 --reason "raw was recreated, ticket 17"
     """
-    from broker_events.runtime.consume.offset_moves import accept_offsets, topic_ids
+    from broker_events.runtime.consume.offset_moves import accept_offsets, require_no_members, topic_ids
     from broker_events.runtime.consume.record import TopicPartition
     from broker_events.runtime.kafka.topic_reader import committed_offsets, end_offsets, first_offsets, topic_partitions
 
@@ -77,13 +77,15 @@ def accept(*, app: str, offsets: dict[tuple[str, int], int], reason: str, dry_ru
     wanted: dict[TopicPartition, int] = given or present | first_offsets(settings, lost)
     if unknown := sorted(wanted.keys() - {*partitions}):
         raise OperatorActionRequired(f"{unknown[0].topic}[{unknown[0].partition}]: {app}s read no such partition")
+    admin = admin_client(settings)
+    if not dry_run:
+        require_no_members(admin, settings, group)
     firsts, ends = first_offsets(settings, wanted), end_offsets(settings, wanted)
     for tp, offset in wanted.items():
         if not firsts[tp] <= offset <= ends[tp]:
             raise OperatorActionRequired(f"{tp.topic}[{tp.partition}] holds {firsts[tp]} to {ends[tp]}, not {offset}")
         click.echo(f"{tp.topic}[{tp.partition}]: {present.get(tp, 'no offset')} -> {offset}")
     if not dry_run:
-        admin = admin_client(settings)
         accept_offsets(admin, group, wanted, topic_ids(admin, topics), reason)
     click.echo(f"{len(wanted)} {plural('offset', len(wanted))} {'would be set' if dry_run else 'set'}")
 

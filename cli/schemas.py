@@ -7,10 +7,10 @@ import sys
 import click
 
 from broker_events.cli.output import plural
-from broker_events.runtime.schema_ids import open_registry, registry_problem
+from broker_events.runtime.schema_ids import answering
 from broker_events.runtime.settings import load_settings
 from broker_events.schemas.catalog import load_catalog
-from broker_events.schemas.registry import RegistryError, desired_subjects
+from broker_events.schemas.registry import desired_subjects
 
 
 @click.group("schemas")
@@ -40,10 +40,8 @@ def register() -> None:
       PIPELINE_SCHEMA_REGISTRY_URL=http://registry:8081 broker-events schemas register
     """
     settings = load_settings()
-    try:
-        done = open_registry(settings).register(desired_subjects(load_catalog(), settings.topic_prefix))
-    except RegistryError as error:
-        raise registry_problem(error) from None
+    subjects = desired_subjects(load_catalog(), settings.topic_prefix)
+    done = answering(settings, lambda registry: registry.register(subjects))
     for registration in done:
         click.echo(f"{registration.subject}: {registration.outcome}, id {registration.schema_id}")
     changes = sum(registration.outcome != "unchanged" for registration in done)
@@ -68,10 +66,7 @@ def check() -> None:
     """
     settings = load_settings()
     subjects = desired_subjects(load_catalog(), settings.topic_prefix)
-    try:
-        findings = open_registry(settings).check(subjects)
-    except RegistryError as error:
-        raise registry_problem(error) from None
+    findings = answering(settings, lambda registry: registry.check(subjects))
     for finding in findings:
         click.echo(f"{finding.subject}: {finding.problem}: {finding.detail}")
     click.echo(f"{len(subjects)} subjects, {len(findings)} findings")

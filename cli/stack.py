@@ -30,7 +30,7 @@ def command(*, folder: Path | None, bare: bool) -> None:
     are not needed: the programs are downloaded once, about 200 MB. Standard output has the two settings for other
     commands, standard error the progress. Without --folder, all data is removed at the end.
 
-    Exit codes: 0 stopped by Ctrl-C, 1 a program failed, 130 interrupted during the start.
+    Exit codes: 0 stopped by Ctrl-C, 1 a program failed, 2 usage or settings, 130 interrupted during the start.
 
     \b
     Examples, in two terminals:
@@ -46,6 +46,11 @@ def command(*, folder: Path | None, bare: bool) -> None:
     from broker_events.runtime.process.errors import PipelineError
     from broker_events.schemas.catalog import load_catalog
 
+    if folder is not None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise click.BadParameter(f"{folder}: {error.strerror}", param_hint="--folder") from None
     load_settings(**EMBEDDED)  # an invalid setting must fail before anything starts
     say = LineView(_STARTED, sys.stderr).say
     stack = Stack(folder, progress=say)

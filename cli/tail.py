@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -87,7 +88,9 @@ def _catalog_name(topic: str, prefix: str) -> str:
     for name in (topic, topic.removeprefix(f"{prefix}.")):
         if name in known:
             return name
-    raise click.UsageError(f"there is no topic {topic!r}; there are: {', '.join(known)} (or with {prefix}. before)")
+    near = difflib.get_close_matches(topic.removeprefix(f"{prefix}."), known, 1)
+    question = f" Did you mean {near[0]}?" if near else ""
+    raise click.UsageError(f"No topic {topic!r}.{question} Topics, also with {prefix}. before: {', '.join(known)}")
 
 
 def _is_compacted(name: str) -> bool:

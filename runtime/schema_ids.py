@@ -32,6 +32,7 @@ T = TypeVar("T")
 _PATIENCE_S: Final = 3.5
 _PAUSES: Final = (1 / 7, 2 / 7, 4 / 7)
 _REST_S: Final = 60.0
+_WHERE: Final = "Is it running? PIPELINE_SCHEMA_REGISTRY_URL names it"
 _KNOWN: Final = "quarantine"  # its schema is registered before any process starts
 
 # Errors that a restart does not fix, and the setting to check.
@@ -57,7 +58,34 @@ def open_decoder(settings: Settings) -> EventDecoder:
 def registry_problem(error: RegistryError) -> PipelineError:
     """Return the error to end with: OperatorActionRequired if a restart would not help, otherwise RestartRequired."""
     setting = _FOR_A_PERSON.get(type(error))
-    return RestartRequired(str(error)) if setting is None else OperatorActionRequired(f"{setting}{error}")
+    if setting is None:
+        return RestartRequired(f"{error}. {_WHERE}")
+    return OperatorActionRequired(f"{setting}{error}")
+
+
+def answering(settings: Settings, ask: Callable[[Registry], T]) -> T:
+    """Return what `ask` does with the registry. Retries for 5 s, or START_TIMEOUT_S if it is set.
+
+    Raises the error of `registry_problem`.
+    """
+    registry = open_registry(settings)
+    last: RegistryError | None = None
+
+    def attempt() -> T:
+        nonlocal last
+        try:
+            return ask(registry)
+        except tuple(_FOR_A_PERSON) as error:
+            raise registry_problem(error) from None
+        except RegistryError as error:
+            last = error
+            raise
+
+    what = f"schema registry at {settings.schema_registry_url}"
+    try:
+        return keep_trying(what, attempt, settings.persons_timeout_s, (RegistryError,))
+    except RestartRequired:
+        raise registry_problem(last or RegistryError("no answer")) from None
 
 
 def resolve_schema_ids(settings: Settings, catalog: Catalog, stop: threading.Event | None = None) -> dict[str, int]:
@@ -85,10 +113,10 @@ def resolve_schema_ids(settings: Settings, catalog: Catalog, stop: threading.Eve
     what = f"schema registry at {settings.schema_registry_url}"
     try:
         return keep_trying(what, resolve, settings.start_timeout_s, (RegistryError,), stop)
-    except RestartRequired:
+    except RestartRequired as error:
         if refusal is not None:
             raise registry_problem(refusal) from None
-        raise
+        raise RestartRequired(f"{error}. {_WHERE}") from None
 
 
 class SchemaLookup:

@@ -48,10 +48,20 @@ def accept_offsets(
     except KafkaException as exception:
         error: KafkaError = exception.args[0]
         if error.code() in _HAS_MEMBERS:
-            raise OperatorActionRequired(f"the group {group} has members: stop all its workers first") from None
+            raise _has_members(group) from None
         if error.code() in _FORBIDDEN:
             raise refused(f"Read on group {group} ({error.str()})") from None
         raise RestartRequired(f"setting offsets of the group {group}: {error.str()}") from None
+
+
+def require_no_members(admin: AdminClient, settings: Settings, group: str) -> None:
+    """Raise OperatorActionRequired if the group has members."""
+    if group_members(admin, settings, group):
+        raise _has_members(group)
+
+
+def _has_members(group: str) -> OperatorActionRequired:
+    return OperatorActionRequired(f"the group {group} has members: stop all its workers first")
 
 
 def group_members(admin: AdminClient, settings: Settings, group: str) -> int:

@@ -20,7 +20,6 @@ log = logging.getLogger(__name__)
 # The partitioner of Java clients; records without a key go to a random partition.
 PARTITIONER: Final = "murmur2_random"
 
-_PERSONS_PATIENCE_S: Final = 5.0
 _SAME_ERROR_S: Final = 5.0
 _ERRORS_KEPT: Final = 20
 # "HTTP" as the first four bytes of a response, which are its size.
@@ -146,8 +145,7 @@ def answering(settings: Settings) -> Settings:
 
     Raises as `admin_client`.
     """
-    is_set = "start_timeout_s" in settings.model_fields_set
-    admin_client(settings if is_set else settings.model_copy(update={"start_timeout_s": _PERSONS_PATIENCE_S}))
+    admin_client(settings.model_copy(update={"start_timeout_s": settings.persons_timeout_s}))
     return settings
 
 

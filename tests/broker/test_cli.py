@@ -400,6 +400,21 @@ def test_a_misspelt_command_is_guessed(pipeline: Pipeline) -> None:
     assert "No such command 'taill'. Did you mean tail?" in done.stderr
 
 
+def test_a_misspelt_topic_is_guessed(pipeline: Pipeline) -> None:
+    done = pipeline.command("tail", "state.account")
+    assert done.returncode == 2
+    assert "No topic 'state.account'. Did you mean state.accounts?" in done.stderr
+
+
+def test_a_registry_that_is_away_is_waited_for_and_its_setting_named(pipeline: Pipeline) -> None:
+    done = pipeline.command("schemas", "check", schema_registry_url="http://127.0.0.1:1", start_timeout_s=1)
+    lines = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (70, "")
+    assert "next try in 0.5 s" in lines[0]
+    assert lines[-1].startswith("broker-events: the registry at http://127.0.0.1:1 cannot be reached: ")
+    assert lines[-1].endswith("Is it running? PIPELINE_SCHEMA_REGISTRY_URL names it")
+
+
 def test_a_time_is_read_before_kafka_is_asked(pipeline: Pipeline) -> None:
     done = pipeline.command("tail", "raw", "--from", "yesterday", kafka_bootstrap_servers="127.0.0.1:1")
     assert done.returncode == 2

@@ -142,7 +142,16 @@ def test_a_range_alone(pipeline: Pipeline) -> None:
     assert sums(ledger(pipeline, "--to", "1h ago"))["raw"] == 0
 
 
-@pytest.mark.parametrize("arguments", [("--partition", "9"), ("--from", "yesterday"), ("--to", "-1")])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--partition", "9"),
+        ("--from", "yesterday"),
+        ("--to", "-1"),
+        ("--from", "7", "--to", "7"),
+        ("--from", "1h ago", "--to", "2h ago"),
+    ],
+)
 def test_wrong_usage(pipeline: Pipeline, arguments: tuple[str, ...]) -> None:
     done = pipeline.command("ledger", *arguments)
     assert done.returncode == 2

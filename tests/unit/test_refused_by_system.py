@@ -76,6 +76,11 @@ def test_a_full_disk_behind_standard_output_is_one_line() -> None:
     assert lines == ["broker-events: No space left on device; free some space, or use another path"]
 
 
+def test_a_folder_that_cannot_be_made_is_one_line() -> None:
+    code, lines = command("stack", "--folder", "/dev/null/data")
+    assert (code, lines[-1]) == (2, "Error: Invalid value for --folder: /dev/null/data: Not a directory")
+
+
 def test_a_cache_that_cannot_be_written_is_one_line() -> None:
     code, lines = command("stack", XDG_CACHE_HOME="/dev/null")
     assert code == 2
