@@ -137,11 +137,11 @@ class Auditor:
         raw_end = end_offsets(self._settings, [raw])[raw]
         raw_first, window = first_offsets(self._settings, [raw])[raw], self._settings.duplicate_window
         reconciliation = Reconciliation(*judged, window, self._biz_types, self._read, self._encode, raw_end, raw_first)
-        progress = Progress("partition {}, offsets {} to {}: read".format(*judged))
+        progress = Progress(f"partition {judged.partition} with its outputs")
         if judged.start < judged.end:
             for records in read_to_end(self._settings, {raw: reconciliation.origin}, {raw: judged.end}):
                 reconciliation.add_raw(records)
-                progress.add("raw", len(records))
+                progress.add(len(records))
         firsts = first_offsets(self._settings, [*outputs, quarantine])
         starts = {tp: firsts[tp] for tp in outputs}
         if reconciliation.origin and reconciliation.oldest_ms is not None:
@@ -157,10 +157,10 @@ class Auditor:
                     awaited.discard(record.topic())
                     kept_from[record.topic()] = min(kept_from[record.topic()], raw_offset(record.headers()) or 0)
             reconciliation.add_typed(records, self._frames)
-            progress.add("typed", len(records))
+            progress.add(len(records))
         quarantine_kept_from = kept_from.pop(quarantine.topic, 0)
         for record, event in self._rejected.read({quarantine: 0}, ends={quarantine: ends[quarantine]}):
-            progress.add("quarantined", 1)
+            progress.add(1)
             if event["partition"] == raw.partition:
                 reconciliation.add_quarantined(record, event)
                 if quarantine.topic in awaited:
@@ -178,7 +178,7 @@ class Auditor:
         raw = TopicPartition(self._settings.topic(RAW), judged.partition)
         for records in read_to_end(self._settings, {raw: judged.start}, {raw: judged.end}):
             reconciliation.compare_others(records, encoders)
-            progress.add("raw again", len(records))
+            progress.add(len(records))
 
     def _encoder(self, topic: str, schema_id: int) -> Encode | None:
         """Return what makes typed values with this writer's schema; None for a schema that this version can't read."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from typing import Final
 
 log = logging.getLogger(__name__)
@@ -13,24 +12,24 @@ _REPORT_EVERY_S: Final = 5.0
 
 
 class Progress:
-    """Counts what was done. `work`: the words before the counts in the log line."""
+    """Counts the records that a task has read. `work`: the words before the count in the log line.
+
+    One number: counts per topic would look like results, but include records that are read for comparison only.
+    """
 
     def __init__(self, work: str) -> None:
         self._work = work
-        self._counts: Counter[str] = Counter()
+        self._count = 0
         self._began = time.monotonic()
         self._due = self._began + _REPORT_EVERY_S
 
-    def add(self, what: str, count: int) -> None:
-        self._counts[what] += count
+    def add(self, count: int) -> None:
+        self._count += count
         if time.monotonic() >= self._due:
             self._due = time.monotonic() + _REPORT_EVERY_S
-            log.info("%s", self)
+            log.info("%s: %s records read so far", self._work, f"{self._count:,}")
 
     def done(self) -> None:
-        """Log the totals and the time taken."""
-        log.info("%s in %.2f s", self, time.monotonic() - self._began)
-
-    def __str__(self) -> str:
-        counts = ", ".join(f"{number:,} {name}" for name, number in self._counts.items())
-        return f"{self._work} {counts or 'nothing'}"
+        """Log the total and the time taken."""
+        took_s = time.monotonic() - self._began
+        log.info("%s: done, %s records read in %.2f s", self._work, f"{self._count:,}", took_s)

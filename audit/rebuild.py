@@ -243,7 +243,7 @@ class Rebuild:
             name: PartitionState(self._codecs[name], INDEX_KEYS.get(name)) for name in TABLES
         }
         folding = Folding(tables, {}, {name: set() for name in self._codecs}, [])
-        progress = Progress(f"partition {partition}: folded")
+        progress = Progress(f"typed records of partition {partition}")
         for tp, end in after.items():
             for records in read_to_end(self._settings, {tp: 0}, {tp: end}):
                 for record in records:
@@ -253,7 +253,7 @@ class Rebuild:
                             folding.moving[name].add(key)
                 for states in tables.values():
                     states.settle()
-                progress.add("events", len(records))
+                progress.add(len(records))
         if not folding.unfolded:
             return folding
         quarantine = self._quarantine.read({TopicPartition(self._settings.topic(QUARANTINE), partition): 0})
