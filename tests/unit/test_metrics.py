@@ -26,7 +26,7 @@ def test_many_at_a_time(seconds: list[float]) -> None:
     assert sums(together) == pytest.approx(sums(each))
 
 
-ROLES = ("bridge", "import", "router", "projector")
+ROLES = ("bridge", "import", "router", "projector", "deliver")
 
 
 def served(role: str) -> set[str]:
@@ -44,7 +44,7 @@ def test_a_worker_serves_the_metrics_of_its_role_alone() -> None:
     assert "broker_events_raw_to_typed_seconds" in own["router"]
     assert "broker_events_active_alerts" in own["projector"]
     assert own["bridge"].isdisjoint(own["router"] | own["projector"])
-    assert own["router"].isdisjoint(own["projector"])
+    assert own["router"].isdisjoint(own["projector"] | own["deliver"])
     assert everyone.union(*own.values()) == {family.name for family in Metrics().registry.collect()}
 
 
