@@ -3,8 +3,11 @@
 The live run may have alerted a transition under another event than the rebuild does, if an operator skipped the event
 or retention has deleted it. So an alert is missing only if the live run has none for its transition:
 
-- LIQUIDATE_ONLY: an alert of the same account, market and status between the rebuild's transitions before and after it.
-- TRANSFER_RETURNED: an alert of a movement that shares an id with it, by `alerts` or by `returned_alert_id`.
+- A condition such as LIQUIDATE_ONLY: an alert of the same account, subject and status between the rebuild's transitions
+  before and after it.
+- An occurrence on a movement, such as TRANSFER_RETURNED: an alert of a movement that shares an id with it, by `alerts`,
+  or by `returned_alert_id` or `rules` of the live movement.
+- An occurrence on an account: the alert of the same event.
 """
 
 from __future__ import annotations
@@ -19,9 +22,9 @@ from broker_events.audit.fingerprint import typed_id
 from broker_events.processors.alert_record import AlertRecord
 from broker_events.processors.fold import Folded
 from broker_events.processors.rules import active_change
-from broker_events.processors.rules.alerting import CONDITIONS
+from broker_events.processors.rules.alerting import TRANSFER_RETURNED, is_condition
 from broker_events.processors.rules.funding import real_id
-from broker_events.processors.rules.linking import movements_of, movements_of_transfer
+from broker_events.processors.rules.linking import movements_of, movements_of_alert
 from broker_events.processors.rules.outcome import StateReader
 from broker_events.runtime.consume.record import KafkaRecord, TopicPartition, partition_of
 from broker_events.schemas.storage_types import Alert, MovementState, RestrictionsState
@@ -65,17 +68,20 @@ class MissingAlerts:
     `unjudged`: number of alerts that may depend on deleted events, or may have been deleted themselves.
     """
 
-    def __init__(self, cut: Collection[TopicPartition], max_skew_us: int) -> None:
-        """`cut`: the typed partitions whose first events are deleted. `max_skew_us`: MAX_CLOCK_SKEW_S."""
+    def __init__(self, cut: Collection[TopicPartition], max_skew_us: int, stateless: Collection[str] = ()) -> None:
+        """`cut`: the typed partitions whose first events are deleted. `max_skew_us`: MAX_CLOCK_SKEW_S.
+
+        `stateless`: names of the rules about occurrences that depend on the event alone.
+        """
         self.since_ms = 0.0
         """Time of the oldest alert in the topic, where older ones may be deleted; 0 where none is."""
         self.known: set[str] = set()
         """Ids of the alerts in the topic."""
         self.missing: list[MissingAlert] = []
         self.unjudged = 0
-        self._cut, self._max_skew_us = cut, max_skew_us
+        self._cut, self._max_skew_us, self._stateless = cut, max_skew_us, stateless
         self._conditions: dict[_Condition, list[_Live]] = defaultdict(list)
-        self._returned: list[Alert] = []
+        self._on_movements: list[Alert] = []
         self._places: dict[bytes, int] = {}
         """Of the events of known alerts, by id."""
         self._events = 0
@@ -88,8 +94,9 @@ class MissingAlerts:
     def know(self, alert: Alert) -> None:
         """Take an alert of the topic."""
         self.known.add(alert["alert_id"])
-        if alert["rule"] not in CONDITIONS:
-            self._returned.append(alert)
+        if not is_condition(alert):
+            if _is_on_movement(alert):
+                self._on_movements.append(alert)
             return
         live = _Live(alert["event_id"].encode(), alert["status"], alert["alert_id"])
         self._conditions[_condition(alert)].append(live)
@@ -106,7 +113,7 @@ class MissingAlerts:
         for written in folded.alerts:
             alert = written.alert
             alert_id = alert["alert_id"]
-            if alert["rule"] in CONDITIONS:
+            if is_condition(alert):
                 self._raised[_condition(alert)].append(_Raised(self._events, alert["status"], alert_id))
             if alert_id not in self.known:
                 candidate = MissingAlert(record.key() or b"", written, record.timestamp()[1], is_known)
@@ -132,17 +139,18 @@ class MissingAlerts:
     def judge(self, movements: StateReader[MovementState], live: Iterable[MovementState]) -> None:
         """Decide on each alert that `alerts` lacks. `movements`: the rebuilt ones; `live`: every live record."""
         alerts = [each.alert.alert for each in self._candidates.values()]
-        conditions = {_condition(alert) for alert in alerts if alert["rule"] in CONDITIONS}
+        conditions = {_condition(alert) for alert in alerts if is_condition(alert)}
         paired = set[str]().union(*map(self._paired, conditions))
-        is_any_returned = any(alert["rule"] not in CONDITIONS for alert in alerts)
-        returned = self._returned_movements(movements, live) if is_any_returned else {}
+        on_movements = self._alerted_movements(movements, live) if any(map(_is_on_movement, alerts)) else {}
         for alert_id, each in self._candidates.items():
             alert = each.alert.alert
-            if alert["rule"] in CONDITIONS:
+            if is_condition(alert):
                 is_alerted, is_known = alert_id in paired, each.is_known
+            elif not _is_on_movement(alert):  # its id is of its event alone, and `alerts` does not have it
+                is_alerted, is_known = False, each.is_known or alert["rule"] in self._stateless
             else:  # the live movement knows of deleted events
-                keys = movements_of_transfer(movements, alert)
-                others = set[str]().union(*(returned.get(key, ()) for key in keys)) - {alert_id}
+                keys = [(alert["rule"], key) for key in movements_of_alert(movements, alert)]
+                others = set[str]().union(*(on_movements.get(key, ()) for key in keys)) - {alert_id}
                 is_alerted, is_known = bool(others & self.known), not (others and self.since_ms)
             if is_alerted:
                 continue
@@ -171,17 +179,17 @@ class MissingAlerts:
                 paired.add(each.alert_id)
         return paired
 
-    def _returned_movements(
+    def _alerted_movements(
         self, movements: StateReader[MovementState], live: Iterable[MovementState]
-    ) -> dict[bytes, set[str]]:
-        """Return the ids of the alerts that the live run raised, by the rebuilt movements that their ids lead to.
+    ) -> dict[tuple[str, bytes], set[str]]:
+        """Return the ids of the alerts that the live run raised, by rule and rebuilt movement that their ids lead to.
 
         A record with a placeholder in place of an id may join several movements, and its alert is about one of them.
         """
-        found: dict[bytes, set[str]] = defaultdict(set)
-        for alert in self._returned:
-            for key in movements_of_transfer(movements, alert):
-                found[key].add(alert["alert_id"])
+        found: dict[tuple[str, bytes], set[str]] = defaultdict(set)
+        for alert in self._on_movements:
+            for key in movements_of_alert(movements, alert):
+                found[alert["rule"], key].add(alert["alert_id"])
         records = {state["movement_id"]: state for state in live}
         for record in records.values():
             state = record
@@ -189,9 +197,10 @@ class MissingAlerts:
                 state = records[state["alias_of"]]
             if _has_placeholder(record) or _has_placeholder(state):
                 continue
-            if state["returned_alert_id"] is not None:
+            if alerted := _alerts_of(state):
                 for key in movements_of(movements, record):
-                    found[key].add(state["returned_alert_id"])
+                    for rule, alert_id in alerted.items():
+                        found[rule, key].add(alert_id)
         return found
 
     def active_changes(
@@ -205,6 +214,18 @@ class MissingAlerts:
         for key in dict.fromkeys(change.dedup_key.encode() for change in changes if change is not None):
             if live.get(key) != rebuilt.get(key):
                 yield key, rebuilt.get(key)
+
+
+def _is_on_movement(alert: Alert) -> bool:
+    return alert["transfer"] is not None or alert["movement"] is not None
+
+
+def _alerts_of(state: MovementState) -> dict[str, str]:
+    """Return the id of the last alert on a movement, by rule."""
+    alerts = {rule: each["alert_id"] for rule, each in state["rules"].items()}
+    if state["returned_alert_id"] is not None:
+        alerts[TRANSFER_RETURNED.name] = state["returned_alert_id"]
+    return alerts
 
 
 def _has_placeholder(record: MovementState) -> bool:

@@ -89,7 +89,9 @@ class Rebuild:
             return Codec(catalog.topics[topic][0], ids[topic], lookup)
 
         self._is_copy = _is_copy(settings)
-        self._typed = typed_topics(catalog, settings.topic, codec, load_rules(settings, catalog))
+        rules = load_rules(settings, catalog)
+        self._stateless = {rule.rule.name for rule in rules if rule.is_stateless}
+        self._typed = typed_topics(catalog, settings.topic, codec, rules)
         # A record of alerts.active has the same value as its alert.
         self._codecs = {name: codec(name) for name in TABLES} | {ACTIVE_ALERTS: codec(ALERTS)}
         self._quarantine = QuarantineReader(settings, catalog, ids[QUARANTINE], NAME, self._typed)
@@ -134,7 +136,7 @@ class Rebuild:
         sources = [TopicPartition(topic, partition) for topic in self._typed]
         found = self._committed(sources)  # read before the alerts, so theirs are complete
         cut = self._cut(sources)
-        missing = MissingAlerts(cut, self._max_skew_us)
+        missing = MissingAlerts(cut, self._max_skew_us, self._stateless)
         self._read_alerts(partition, missing)
         live = self._live(ACTIVE_ALERTS, partition)
         refuse_without_offsets(self._settings.group(NAME), partition, found, {ALERTS: missing.known})

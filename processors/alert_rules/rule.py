@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -51,6 +52,11 @@ class DataRule(NamedTuple):
     by_type: Mapping[str, Judgement]
     thresholds: Mapping[str, Threshold]
     since_us: int = 0
+
+    @property
+    def is_stateless(self) -> bool:
+        """Whether `when` looks at the event alone."""
+        return self.file.when is not None and re.search(r"\bstate\b", self.file.when) is None
 
 
 def compile_rule(catalog: Catalog, folder: Path, overrides: Mapping[str, object]) -> DataRule:

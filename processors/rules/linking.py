@@ -79,11 +79,15 @@ def movements_of(table: StateReader[MovementState], record: MovementState) -> se
     return {*_MovementSearch(table, record["account_key"], record["biz_type"], _ids(record)).found}
 
 
-def movements_of_transfer(table: StateReader[MovementState], alert: Alert) -> set[bytes]:
-    """Return the keys of the movements that the ids of a TRANSFER_RETURNED alert lead to."""
-    says = cast("TransferEvidence", alert["transfer"])
-    ids = {"transfer_id": says["transfer_id"] or ""}
-    identifying = _identifying(alert["biz_type"], says["client_request_id"], ids, alert["event_id"])
+def movements_of_alert(table: StateReader[MovementState], alert: Alert) -> set[bytes]:
+    """Return the keys of the movements that the ids of an alert about a movement lead to."""
+    movement, transfer = alert["movement"], alert["transfer"]
+    if movement is not None:
+        request, ids = movement["client_request_id"], movement["system_ids"]
+    else:
+        says = cast("TransferEvidence", transfer)
+        request, ids = says["client_request_id"], {"transfer_id": says["transfer_id"] or ""}
+    identifying = _identifying(alert["biz_type"], request, ids, alert["event_id"])
     return {*_MovementSearch(table, alert["account_key"], alert["biz_type"], identifying).found}
 
 

@@ -10,10 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rules_events import ACCOUNT, CATALOG, HOUR, account_update, transfer
+from rules_events import event as sample
 
 from broker_events.audit.missing_alerts import MissingAlerts
 from broker_events.cli.missing_alerts import emit_alerts
 from broker_events.processors.alert_record import AlertWriter
+from broker_events.processors.alert_rules.load import SHIPPED
+from broker_events.processors.alert_rules.rule import compile_rule
 from broker_events.processors.fold import fold, typed_topics
 from broker_events.processors.rules import active_change, funding, linking, movement
 from broker_events.processors.rules.linking import index_keys
@@ -25,7 +28,8 @@ from broker_events.schemas.storage_types import Alert, MovementState
 CODECS: dict[str, Codec[Any]] = {
     name: Codec(contract, 1) for name, (contract, _) in CATALOG.topics.items() if contract.schema
 }
-TYPED = typed_topics(CATALOG, str, CODECS.__getitem__)
+RULES = [compile_rule(CATALOG, SHIPPED / name, {}) for name in ("no-trade", "transfer-rejected", "account-closed")]
+TYPED = typed_topics(CATALOG, str, CODECS.__getitem__, RULES)
 UPDATES = TopicPartition("event.account-update", 0)
 TRANSFERS = TopicPartition("event.transfer", 0)
 SKEW_US = 60_000_000
@@ -351,3 +355,32 @@ def test_the_account_is_shown_by_its_last_characters(
     assert said in shown
     _, audit = rebuild.missing_alerts.call_args.args
     assert [name for name, _ in audit] == ["recovery_id", "recovered_by"]
+
+
+OF_RULES = [
+    updated(["HK_STOCK_NO_TRADE"], 1),
+    moved("REJECTED", 2),
+    moved("REJECTED", 3, request="S"),
+    sample("ACCOUNT_CLOSE", "documented-approved", ns=4 * HOUR),
+    updated([], 5),
+]
+
+
+@pytest.mark.parametrize("lost", range(len(OF_RULES)))
+def test_a_lost_alert_of_a_rule_as_data_is_missing(lost: int) -> None:
+    missing = after_live_run(OF_RULES, lost=[lost])
+    assert [each.alert.alert["event_id"] for each in missing.missing] == [OF_RULES[lost]["event_id"]]
+
+
+def test_an_occurrence_that_was_alerted_under_another_event_is_not_missing() -> None:
+    again = [moved("REJECTED", 2), moved("REJECTED", 3)]
+    assert after_live_run(again, skipped=[0]).missing == []
+
+
+def test_an_occurrence_on_an_account_is_judged_by_its_event_where_older_events_are_deleted() -> None:
+    close = sample("ACCOUNT_CLOSE", "documented-approved", ns=4 * HOUR)
+    closes = TopicPartition("event.account-close", 0)
+    for stateless, found in ((["ACCOUNT_CLOSED"], 1), ([], 0)):
+        missing = MissingAlerts({closes}, SKEW_US, stateless)
+        missing.judge(Folding([close], missing=missing).movements, [])
+        assert (len(missing.missing), missing.unjudged) == (found, 1 - found)
