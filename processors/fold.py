@@ -11,6 +11,7 @@ from broker_events.processors.rules import PROJECTIONS, Flag, Outcome, Projectio
 from broker_events.processors.rules.recency import is_far_ahead
 from broker_events.runtime.consume.record import KEPT, KafkaRecord, kept_headers
 from broker_events.runtime.kafka.clients import Headers
+from broker_events.runtime.process.errors import PipelineError
 from broker_events.runtime.quarantine.writer import internal_error
 from broker_events.runtime.state.partition_state import PartitionState
 from broker_events.schemas.catalog import Catalog
@@ -109,7 +110,7 @@ def fold(
             states.put(state_key, outcome.state, headers, growth=growth, limit=size_limit)
         if link is not None:
             states.lead(link.index_keys, state_key)
-    except (InvalidEvent, RegistryError, MemoryError):  # the record did not cause the latter two
+    except (InvalidEvent, RegistryError, MemoryError, PipelineError):  # the record did not cause the latter three
         raise
     except Exception as error:  # noqa: BLE001 (rules are pure: a restart would fail again)
         raise internal_error(record, error) from None

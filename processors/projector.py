@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
 from broker_events.processors.active_alerts import ACTIVE_ALERTS, ActiveAlerts
@@ -31,7 +32,7 @@ from broker_events.runtime.process.operator import operator
 from broker_events.runtime.quarantine.writer import Quarantine
 from broker_events.runtime.schema_ids import schema_lookup
 from broker_events.runtime.settings import Settings
-from broker_events.runtime.state.state_table import StateTable
+from broker_events.runtime.state.state_tables import StateTables, TableKind
 from broker_events.schemas.catalog import Catalog, load_catalog
 from broker_events.schemas.codec import Codec
 from broker_events.schemas.headers import SKIP_REASON, SKIPPED_BY
@@ -58,7 +59,7 @@ class Projector(Processor):
         self,
         settings: Settings,
         typed: Mapping[str, TypedTopic],
-        tables: Mapping[str, StateTable[Any]],
+        tables: StateTables,
         alert_codec: Codec[Alert],
         quarantine: Quarantine,
         transaction: Transaction,
@@ -104,8 +105,7 @@ class Projector(Processor):
             # change nothing.
             if positions[tp] > firsts[tp]:
                 raise refusal(tp, positions[tp], NAME, "events before it may never have been projected")
-        for table in self._tables.values():
-            table.restore(numbers, kept)
+        self._tables.restore(numbers, kept)
         self._active.restore(numbers, kept)
         self._alerted.clear()
 
@@ -119,7 +119,7 @@ class Projector(Processor):
             for record in records:
                 try:
                     _, outcome, written, _ = fold(
-                        typed, record, self._tables, self._writer, self._size_limit, self._max_skew_us
+                        typed, record, self._tables.states, self._writer, self._size_limit, self._max_skew_us
                     )
                 except InvalidEvent as problem:
                     self._reject(record, problem, stops=problem.reason in _STOPPING)
@@ -180,10 +180,10 @@ class Projector(Processor):
         }[flag]
 
     def before_commit(self) -> None:
-        for table in self._tables.values():
-            table.flush(self._transaction)
+        self._tables.flush(self._transaction)
 
     def after_commit(self) -> None:
+        self._tables.committed(self._transaction)
         if not self._alerted:
             return
         now_s = time.time()
@@ -223,6 +223,7 @@ def run(settings: Settings, stop: threading.Event, catalog: Catalog | None = Non
     contracts = catalog or load_catalog()
     data_rules = load_rules(settings, contracts)
     lookup = schema_lookup(settings, settings.transaction_timeout_ms / 3000)
+    resources = ExitStack()
 
     def build(
         schema_ids: Mapping[str, int], quarantine: Quarantine, transaction: Transaction, metrics: Metrics
@@ -231,9 +232,9 @@ def run(settings: Settings, stop: threading.Event, catalog: Catalog | None = Non
             return Codec(contracts.topics[topic][0], schema_ids[topic], lookup)
 
         typed = typed_topics(contracts, settings.topic, codec, data_rules)
-        tables: dict[str, StateTable[Any]] = {
-            name: StateTable(settings, name, codec(name), metrics, stop, INDEX_KEYS.get(name)) for name in TABLES
-        }
+        kinds = {name: TableKind(codec(name), INDEX_KEYS.get(name)) for name in TABLES}
+        tables = StateTables(settings, NAME, kinds, metrics, stop)
+        resources.callback(tables.close)
         active = ActiveAlerts(settings, metrics, stop, [each.rule for each in data_rules])
         skipping = settings.model_copy(update={"projector_skip": _skips(settings)})
         return Projector(skipping, typed, tables, codec(ALERTS), quarantine, transaction, metrics, active, data_rules)
@@ -242,4 +243,5 @@ def run(settings: Settings, stop: threading.Event, catalog: Catalog | None = Non
     for place in settings.projector_skip:
         if place.partition(":")[0] not in sources:
             raise OperatorActionRequired(f"PIPELINE_PROJECTOR_SKIP: {place}: no projector reads this topic")
-    run_worker(settings, NAME, contracts, sources, [settings.topic(name) for name in TABLES], build, stop)
+    with resources:
+        run_worker(settings, NAME, contracts, sources, [settings.topic(name) for name in TABLES], build, stop)

@@ -150,6 +150,17 @@ class Settings(BaseSettings):
         "use wait if the supervisor restarts every exit code",
     )
 
+    state_folder: Path | None = Field(
+        None,
+        description="folder of this worker for state on disk; default: all state in memory, restored at each start",
+    )
+    state_memory_mb: int = Field(
+        512,
+        ge=16,
+        le=1_000_000,
+        description="memory for state, in MiB, of a worker with a STATE_FOLDER: caches and buffers",
+    )
+
     commit_interval_ms: int = Field(
         100,
         ge=5,

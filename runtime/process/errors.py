@@ -63,6 +63,12 @@ class QuarantineLimitExceeded(PipelineError):
     exit_code = 3
 
 
+class StateFolderFull(PipelineError):
+    """The disk of STATE_FOLDER is full. All processed records are committed; an operator must free some space."""
+
+    exit_code = 3
+
+
 class RestartRequired(PipelineError):
     """The state in memory may be ahead of the committed offsets: a new process restores it from the topics.
 

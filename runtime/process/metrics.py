@@ -182,6 +182,8 @@ class Metrics:
         self.assigned = self._gauge("assigned_partitions", "Partitions assigned to this worker")
         self.rebalances = self._counter("rebalances", "Changes of the partitions assigned to this worker", "kind")
         self.restored = self._counter("restored_records", "Records read to restore state", "table")
+        self.restore_left = self._gauge("restore_left_offsets", "Offsets that a running restore has yet to read")
+        self.store_bytes = self._gauge("store_bytes", "Bytes of this worker's files in STATE_FOLDER")
         self.restore_seconds = self._duration("restore_seconds", "Time to restore state after an assignment")
 
     def _made(self, metric: T) -> T:

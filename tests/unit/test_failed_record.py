@@ -99,7 +99,9 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Mock]:
         transaction, chosen = Mock(), Settings(**settings)
         quarantine = Quarantine(chosen, "projector", CODECS["quarantine"], Metrics(), Health(), {})
         tables: Any = {name: {0: PartitionState(CODECS[name])} for name in projector_module.TABLES}
-        projector = Projector(chosen, typed, tables, CODECS["alerts"], quarantine, transaction, Metrics(), Mock())
+        projector = Projector(
+            chosen, typed, Mock(states=tables), CODECS["alerts"], quarantine, transaction, Metrics(), Mock()
+        )
         try:
             projector.process(Mock(partitions={TP: records}))
         except RecordFailed as failed:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,7 +13,7 @@ from broker_events.runtime.process.errors import RestartRequired
 from broker_events.runtime.process.metrics import Metrics
 from broker_events.runtime.settings import load_settings
 from broker_events.runtime.state.partition_state import LARGE_BYTES, PartitionState
-from broker_events.runtime.state.state_table import StateTable
+from broker_events.runtime.state.state_tables import StateTables, TableKind
 from broker_events.schemas.invalid_event import InvalidEvent
 
 LIMIT = 10 * LARGE_BYTES
@@ -91,14 +90,16 @@ def test_what_the_codec_refuses_changes_nothing() -> None:
 
 
 def test_a_change_that_is_in_no_transaction_ends_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("broker_events.runtime.state.state_table.read_to_end", lambda *_arguments, **_named: [])
+    for name in ("read_to_end", "end_offsets"):
+        monkeypatch.setattr(f"broker_events.runtime.state.state_tables.{name}", lambda *_arguments, **_named: {})
     settings = load_settings(kafka_bootstrap_servers="localhost:1", schema_registry_url="http://localhost:1")
-    codec: Any = Text()
-    table: StateTable[str] = StateTable(settings, "state.accounts", codec, Metrics(), threading.Event())
-    table.restore({0, 1}, set())
-    put(table[1], b"a", "x")
+    kinds = {"state.accounts": TableKind(Text())}
+    tables = StateTables(settings, "projector", kinds, Metrics(), threading.Event())
+    tables.restore({0, 1}, set())
+    states = tables.states["state.accounts"]
+    put(states[1], b"a", "x")
     with pytest.raises(RestartRequired, match="no transaction contains"):
-        table.restore({0, 1}, {1})
-    table[1].settle()
-    table.restore({1, 2}, {1})
-    assert table[1].get(b"a") == "x"
+        tables.restore({0, 1}, {1})
+    states[1].settle()
+    tables.restore({1, 2}, {1})
+    assert states[1].get(b"a") == "x"

@@ -26,7 +26,7 @@ def test_a_registry_that_is_away(of: str) -> None:
     (codec.decode if of == "event" else states.get).side_effect = GONE
     tables: Any = {"state.accounts": {0: states}}
     typed = {"topic": TypedTopic("ACCOUNT_CLOSE", codec, PROJECTIONS["ACCOUNT_CLOSE"])}
-    projector = Projector(Settings(), typed, tables, codec, quarantine, Mock(), Metrics(), Mock())
+    projector = Projector(Settings(), typed, Mock(states=tables), codec, quarantine, Mock(), Metrics(), Mock())
     record: Any = Mock()
     record.partition.return_value, record.timestamp.return_value = 0, (1, 1000)
     record.key.return_value, record.value.return_value = b"ACC-1", b"value"
