@@ -97,7 +97,10 @@ def exit_codes_page() -> str:
     }
     for error in vars(errors).values():  # in the order of their definition: the base class of a code comes first
         if inspect.isclass(error) and issubclass(error, errors.PipelineError):
-            found.setdefault(error.exit_code, " ".join((inspect.getdoc(error) or "").split()))
+            text = " ".join((inspect.getdoc(error) or "").split())
+            known = found.setdefault(error.exit_code, text)
+            if known != text and error.exit_code > 1:
+                found[error.exit_code] = f"{known} Or: {text}"
     rows = ((str(code), text, "yes" if code == _RESTART else "no") for code, text in sorted(found.items()))
     return _page(
         "Exit codes",
