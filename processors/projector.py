@@ -109,6 +109,9 @@ class Projector(Processor):
         self._active.restore(numbers, kept)
         self._alerted.clear()
 
+    def restoring(self) -> str:
+        return self._tables.progress
+
     def process(self, batch: RecordBatch) -> None:
         flags: Counter[tuple[Flag, str]] = Counter()
         projected: Counter[str] = Counter()

@@ -1,7 +1,8 @@
 """A consumer group that hands record batches to a Faust agent, and commits what the agent made of them.
 
-Everything runs on the event loop, including calls that block on Kafka (fetch, restore, commit). While the agent holds a
-batch, nothing is fetched, assigned or committed. A separate thread for blocking calls would cost a sixth of the speed.
+Everything but a restore runs on the event loop, including calls that block on Kafka (fetch, commit). While the agent
+holds a batch, nothing is fetched, assigned or committed. A separate thread for blocking calls would cost a sixth of the
+speed. A restore may take minutes: it runs in a thread, and until it has ended the group's partitions are not read.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from broker_events.runtime.consume.lag import SourceLag
 from broker_events.runtime.consume.offset_note import OffsetNote
 from broker_events.runtime.consume.record import KafkaRecord, Part, Partitions, RecordBatch, TopicPartition
 from broker_events.runtime.consume.refused_outputs import RefusedOutputs
+from broker_events.runtime.consume.restorer import Assignment, Restorer, unmoved
 from broker_events.runtime.consume.starting_offsets import foreign_offsets, start_offsets
 from broker_events.runtime.consume.topic_identity import TopicIdentity
 from broker_events.runtime.kafka.clients import consumer_config
@@ -54,8 +56,11 @@ _WORTH_A_COMMIT: Final = 10
 _SETTLED_S: Final = 1.0
 _COMMITTED_TIMEOUT_S: Final = 10.0
 _LEAVE_LIMIT_S: Final = 2.0
-# Below max.poll.interval.ms, after which the group assigns the partitions to another member.
-_RESTORE_LIMIT_S: Final = 290.0
+# Asking for the committed offsets of an assignment: below max.poll.interval.ms, after which the group takes it away.
+_ASSIGN_LIMIT_S: Final = 290.0
+_RESTORE_POLL_S: Final = 0.02
+# A restore ends this soon after a stop.
+_RESTORE_ENDS_S: Final = 5.0
 
 
 class Processor(Protocol):
@@ -68,8 +73,13 @@ class Processor(Protocol):
 
         `unmoved`: partitions whose offset is unchanged since this worker last had them; their state is still valid.
         `foreign`: partitions whose offset no worker has committed. Raises OperatorActionRequired if such an offset
-        doesn't fit the outputs, and Stopped once a stop is requested; no transaction is open then.
+        doesn't fit the outputs, and Stopped once a stop is requested. Runs in a thread of its own; no transaction is
+        open then, and no other call but `restoring` comes.
         """
+
+    def restoring(self) -> str:
+        """Return how far `restore` is, for /ready."""
+        return "restoring"
 
     def process(self, batch: RecordBatch) -> None:
         """Produce the outputs of the batch's records into the open transaction. The agent calls it for each batch."""
@@ -163,6 +173,8 @@ class RecordSource(Service):
         self._given: dict[TopicPartition, int] = {}  # last offset of each partition in the open transaction
         self._lag = SourceLag(self._consumer, metrics)
         self._identity = TopicIdentity(settings, topics)
+        self._restorer = Restorer(processor.restore)
+        self._wanted = False  # the group's last assignment holds
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def on_stop(self) -> None:
@@ -175,6 +187,10 @@ class RecordSource(Service):
             self._subscribe()
             while not self._is_to_stop():
                 self._health.beat()
+                if self._restorer.is_busy:
+                    self._await_restore()
+                    await asyncio.sleep(0)
+                    continue
                 patience_s = max(self._rest_s(), _LINGER_S) if self._transaction.is_open else _IDLE_POLL_S
                 fetched = self._fetched(patience_s)
                 await asyncio.sleep(0)  # lets other tasks run
@@ -185,6 +201,7 @@ class RecordSource(Service):
                 if self._lag.is_due():
                     self._look_at_topics()
             self._health.not_ready("stopping")
+            self._restorer.end(_RESTORE_ENDS_S)
             self._leave()
         except BaseException as error:  # noqa: BLE001 (whatever it is, the process must not go on)
             self._health.not_ready("failed")
@@ -254,11 +271,10 @@ class RecordSource(Service):
         self._refused.narrow(refused, refused.problem, given, min(self._read, BATCH_RECORDS))
         self._next_offsets.clear()
         self._start_transaction_over()
-        self._restoring()
         self._fetch.revoke()
-        self._consumer.unassign()
         positions = {tp: self._committed[tp] for tp in self._assigned}
-        self._begin_at(positions, positions.keys() - given, set())
+        assignment = Assignment(positions, self._unknown, set(), self._attempts)
+        self._begin_at(assignment, positions.keys() - given)
 
     def _check_that_they_advance(self, partitions: Partitions) -> None:
         """Raise RestartRequired for a batch that begins below its partition's position."""
@@ -345,14 +361,22 @@ class RecordSource(Service):
         note = OffsetNote(topic_id=self._identity.ids[tp.topic], failed_offset=failed_offset, attempts=attempts)
         return confluent_kafka.TopicPartition(*tp, offset, metadata=note.encode())
 
-    def _restoring(self) -> None:
-        self._health.beat(_RESTORE_LIMIT_S)
-        self._health.not_ready("restoring")
+    def _await_restore(self) -> None:
+        """Serve the group, and read the partitions once their state is restored."""
+        fetched = self._fetch.fetch(_RESTORE_POLL_S, 1, BATCH_BYTES)
+        if fetched is not None and any(part.partitions for part in fetched.parts):
+            raise RestartRequired("a record arrived before the state was restored")
+        restored = self._restorer.finished()
+        if restored is not None:
+            self._begin_reading(restored)
+        else:
+            self._health.not_ready(self._processor.restoring())
 
     def _on_assign(self, _: Consumer, assigned: list[confluent_kafka.TopicPartition]) -> None:
         if self._leaving:  # close() may deliver a pending assignment
             return
-        self._restoring()
+        self._health.beat(_ASSIGN_LIMIT_S)
+        self._health.not_ready("restoring")
         # Blocks until the last owner's transaction has ended: its offsets are pending until then (KIP-447).
         wanted = [TopicPartition(tp.topic, tp.partition) for tp in assigned]
 
@@ -369,30 +393,35 @@ class RecordSource(Service):
         )
         foreign = foreign_offsets(self._group, found, self._identity.ids)
         offsets = {tp: committed.offset for tp, committed in found.items()}
-        self._attempts = {
+        attempts = {
             tp: Attempts(note.failed_offset, note.attempts)
             for tp, (_, note) in found.items()
             if note.failed_offset is not None and note.attempts is not None
         }
         positions = start_offsets(self._settings, self._group, offsets, self._outputs, self._stop_asked)
-        unmoved = {tp for tp, offset in positions.items() if self._committed.get(tp) == offset}
-        self._assigned, self._committed = set(positions), positions
-        self._unknown = {tp: positions[tp] for tp, offset in offsets.items() if offset < 0}
+        unknown = {tp: positions[tp] for tp, offset in offsets.items() if offset < 0}
         self._refused.clear()
         self._metrics.rebalances.labels("assigned").inc()
-        self._metrics.assigned.set(len(positions))
-        self._begin_at(positions, unmoved, foreign - unmoved)
+        self._begin_at(Assignment(positions, unknown, foreign, attempts), unmoved(positions, self._committed))
 
-    def _begin_at(
-        self, positions: Mapping[TopicPartition, int], unmoved: set[TopicPartition], foreign: set[TopicPartition]
-    ) -> None:
-        """Restore the state at these positions of all assigned partitions, and read from there."""
-        self._lag.assign(positions)
-        self._processor.restore(positions, unmoved, foreign)
+    def _begin_at(self, assignment: Assignment, unmoved: set[TopicPartition]) -> None:
+        """Restore the state of all assigned partitions, then read from their positions."""
+        self._wanted = True
+        self._consumer.assign([])
+        self._restorer.begin(assignment, unmoved)
+
+    def _begin_reading(self, restored: Assignment) -> None:
+        """Read from the positions at which the state is restored, unless they were revoked meanwhile."""
+        self._committed = dict(restored.positions)
+        if not self._wanted:
+            return
+        self._assigned, self._unknown, self._attempts = {*restored.positions}, restored.unknown, restored.attempts
+        self._lag.assign(restored.positions)
         give_back()
-        self._fetch.assign(positions)
-        self._consumer.assign([confluent_kafka.TopicPartition(*tp, offset) for tp, offset in positions.items()])
-        log.info("assigned %d partitions, %d of them with unchanged offsets", len(positions), len(unmoved))
+        self._fetch.assign(restored.positions)
+        self._consumer.assign([confluent_kafka.TopicPartition(*tp, at) for tp, at in restored.positions.items()])
+        self._metrics.assigned.set(len(self._assigned))
+        log.info("reading %d partitions", len(self._assigned))
         self._health.ready()
 
     def _on_revoke(self, _: Consumer, revoked: list[confluent_kafka.TopicPartition]) -> None:
@@ -402,6 +431,8 @@ class RecordSource(Service):
         self._next_offsets.clear()
         self._unknown = {}
         self._assigned.clear()
+        self._wanted = False
+        self._restorer.revoke()
         self._metrics.rebalances.labels("revoked").inc()
         self._metrics.assigned.set(0)
         self._lag.assign(())
@@ -459,6 +490,7 @@ class RecordSource(Service):
         A static member that only closes stays in the group; one that unsubscribes leaves it, and has no id then.
         """
         self._leaving = True
+        self._restorer.wait(_RESTORE_ENDS_S)
         try:
             self._fetch.close()
             self._consumer.unsubscribe()

@@ -36,7 +36,9 @@ def test_a_partition_whose_offset_cannot_be_told_is_asked_for_again(monkeypatch:
     parts: Any = Settings(), "router", ["raw"], [], Mock(), Mock(), processor, Mock(), Metrics(), Mock(), stop
 
     async def assign() -> None:
-        RecordSource(*parts)._on_assign(consumer, [Wanted("raw", 0), Wanted("raw", 1)])
+        source = RecordSource(*parts)
+        source._on_assign(consumer, [Wanted("raw", 0), Wanted("raw", 1)])
+        source._restorer.wait(10)
 
     asyncio.run(assign())
     positions, _, foreign = processor.restore.call_args.args

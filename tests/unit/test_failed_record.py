@@ -177,7 +177,8 @@ class Group:
         self.transaction = Mock(is_open=False, opened_at=0.0)
         self.transaction.commit.side_effect = lambda offsets, *_: self.commits.extend(offsets)
         self.commits: list[confluent_kafka.TopicPartition] = []
-        consumer = Mock(**{"committed.return_value": [Mock(topic=TOPIC, partition=0, offset=at, metadata=metadata)]})
+        found = Mock(topic=TOPIC, partition=0, offset=at, metadata=metadata)
+        consumer = Mock(**{"committed.return_value": [found], "poll.return_value": None})
         consumer.committed.return_value[0].error = None
         monkeypatch.setattr(record_source, "make_client", lambda *_, **__: (consumer, None))
         monkeypatch.setattr(record_source, "start_offsets", lambda _, __, offsets, *___: offsets)
@@ -186,6 +187,8 @@ class Group:
         mocks: Any = Mock(), self.transaction, Mock(), Mock(), Metrics(), Mock(), Mock()
         self.source = RecordSource(Settings(), "projector", [TOPIC], [], *mocks)
         self.source._on_assign(consumer, [confluent_kafka.TopicPartition(*TP)])
+        self.source._restorer.wait(10)
+        self.source._await_restore()
 
     def fail(self, offset: int) -> BaseException:
         """Return what the process ends with."""

@@ -51,6 +51,10 @@ def in_source(monkeypatch: pytest.MonkeyPatch, check: Any) -> None:
 def refuse(source: RecordSource, tp: TopicPartition, offset: int, read: int = 1) -> None:
     source._given, source._read = {tp: offset}, read
     source._narrow(REFUSED)
+    source._restorer.wait(10)
+    restored = source._restorer.finished()
+    assert restored is not None
+    source._begin_reading(restored)
 
 
 def test_it_is_quarantined_after_the_second_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
