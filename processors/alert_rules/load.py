@@ -49,7 +49,6 @@ def load_rules(settings: Settings, contracts: Catalog) -> tuple[DataRule, ...]:
         return ()
     # Only here: a projector without rules loads no CEL library.
     from broker_events.processors.alert_rules.check import check_rule  # noqa: PLC0415
-
     from broker_events.processors.alert_rules.rule import compile_rule  # noqa: PLC0415
 
     rules = []
