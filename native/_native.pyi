@@ -35,6 +35,7 @@ class RecordCodec:
     def __init__(self, schema: Any, frame: bytes) -> None: ...  # noqa: ANN401  (any JSON)
     def encode(self, record: object) -> bytes: ...
     def decode(self, value: bytes) -> Any | None: ...  # noqa: ANN401  (any record)
+    def bodies(self, values: list[bytes]) -> bytes | None: ...
 
 def raw_record(
     payload: bytes, beside: tuple[str, str, str, str, str], source: str, received_at: str, simulated: bool

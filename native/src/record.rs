@@ -165,6 +165,40 @@ impl Shape {
             }
         })
     }
+
+    /// Moves behind the value without creating it. `None` where `read` returns `None`.
+    fn skip(&self, body: &mut Reader) -> Option<()> {
+        match self {
+            Shape::Text => body.text().map(drop),
+            Shape::Bytes => body.bytes().map(drop),
+            Shape::Int => i32::try_from(body.long()?).ok().map(drop),
+            Shape::Long => body.long().map(drop),
+            Shape::Boolean => (body.byte()? <= 1).then_some(()),
+            Shape::Nullable(branch) => match body.byte()? {
+                NULL => Some(()),
+                SOME => branch.skip(body),
+                _ => None,
+            },
+            Shape::Array(item) => Shape::skip_blocks(body, |body| item.skip(body)),
+            Shape::Map(entry) => Shape::skip_blocks(body, |body| {
+                body.text()?;
+                entry.skip(body)
+            }),
+            Shape::Record(fields) => fields.shapes.iter().try_for_each(|(_, shape)| shape.skip(body)),
+        }
+    }
+
+    fn skip_blocks(body: &mut Reader, mut item: impl FnMut(&mut Reader) -> Option<()>) -> Option<()> {
+        loop {
+            let count = body.length()?;
+            if count == 0 {
+                return Some(());
+            }
+            for _ in 0..count {
+                item(body)?;
+            }
+        }
+    }
 }
 
 impl Fields {
@@ -210,5 +244,22 @@ impl RecordCodec {
         let mut body = Reader::new(value.strip_prefix(self.frame.as_slice())?);
         let record = self.shape.read(py, &mut body)?;
         body.is_at_end().then_some(record)
+    }
+
+    /// Returns the values' bodies one after another, without their frames. None if one has another frame, does not match
+    /// the schema, or does not end where its body ends.
+    fn bodies<'py>(&self, py: Python<'py>, values: &Bound<'py, PyList>) -> Option<Bound<'py, PyBytes>> {
+        let mut out = Vec::new();
+        for value in values {
+            let framed = value.cast::<PyBytes>().ok()?.as_bytes();
+            let rest = framed.strip_prefix(self.frame.as_slice())?;
+            let mut body = Reader::new(rest);
+            self.shape.skip(&mut body)?;
+            if !body.is_at_end() {
+                return None;
+            }
+            out.extend_from_slice(rest);
+        }
+        Some(PyBytes::new(py, &out))
     }
 }
