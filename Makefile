@@ -82,7 +82,8 @@ check-exports: $(READY) ## check exported contracts with AsyncAPI's and ODCS's t
 lock: $(READY) ## write the lock files from pyproject.toml
 	@$(BIN)/pip install --quiet uv
 	@$(BIN)/uv pip compile -q --python-version 3.11 --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --extra workers pyproject.toml -o requirements.lock
-	@$(BIN)/uv pip compile -q --python-version 3.11 --universal --generate-hashes --no-header --no-annotate --no-emit-index-url -c requirements.lock --extra workers --extra stack --extra dev pyproject.toml -o requirements-dev.lock
+	@$(BIN)/uv pip compile -q --python-version 3.11 --universal --generate-hashes --no-header --no-annotate --no-emit-index-url -c requirements.lock --extra workers --extra lake --extra stack --extra dev pyproject.toml -o requirements-dev.lock
+	@$(BIN)/uv pip compile -q --python-version 3.11 --universal --generate-hashes --no-header --no-annotate --no-emit-index-url -c requirements-dev.lock --extra lake pyproject.toml -o requirements-lake.lock
 	@$(BIN)/uv pip compile -q --python-version 3.11 --universal --generate-hashes --no-header --no-annotate --no-emit-index-url -c requirements-dev.lock --group build -o requirements-build.lock
 
 audit: $(READY) ## check the locked Python packages for known vulnerabilities (OSV)
