@@ -22,8 +22,9 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
+from broker_events.runtime.lake_settings import LakeSettings
 from broker_events.runtime.process.addresses import are_bootstrap_servers
 from broker_events.runtime.process.errors import OperatorActionRequired
 from broker_events.schemas.urls import split_userinfo
@@ -75,6 +76,7 @@ def checked_place(text: str) -> str:
 
 _JSON_EXAMPLES: Final = {
     "kafka_extra": '{"client.id": "router-0"}',
+    "lake_catalog_properties": '{"uri": "http://catalog:8181"}',
     "rule_thresholds": '{"large-transfer": {"other": "50000"}}',
 }
 
@@ -92,7 +94,7 @@ def _comma_separated(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
-class Settings(BaseSettings):
+class Settings(LakeSettings):
     """All settings: `PIPELINE_<NAME>` in the environment, `name = value` in the TOML file that PIPELINE_CONFIG names.
 
     The environment overrides the file. An empty value counts as not set. An unknown name in the file, or a misspelt one
@@ -460,6 +462,7 @@ def _one_line(problem: Any) -> str:  # noqa: ANN401 (pydantic's ErrorDetails)
     if not problem["loc"]:  # the message names its settings
         return str(message)
     field = str(problem["loc"][0])
-    secret = any(word in field for word in ("password", "secret", "auth", "extra", "registry_url", "proxy"))
+    words = ("password", "secret", "auth", "extra", "registry_url", "proxy", "catalog_properties")
+    secret = any(word in field for word in words)
     got = "" if secret or "@" in str(problem["input"]) else f" (got {str(problem['input'])[:80]!r})"
     return f"{PREFIX}{field.upper()}: {message}{got}"

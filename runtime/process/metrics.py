@@ -77,11 +77,12 @@ class Metrics:
             "router": self._router,
             "projector": self._projector,
             "deliver": self._deliver,
+            "lake": self._lake,
         }
         self._of_role = {role: self._made_by(make) for role, make in makers.items()}
 
     def identify(self, role: str, instance_id: str) -> None:
-        """Set the worker's role (`bridge`, `import`, `router`, `projector` or `deliver`) and instance id.
+        """Set the worker's role (`bridge`, `import`, `router`, `projector`, `deliver` or `lake`) and instance id.
 
         The metrics of other roles are no longer served: `connected 0` of a projector would say something.
         """
@@ -207,6 +208,20 @@ class Metrics:
         )
         self.alert_to_delivery = self._latency(
             "alert_to_delivery_seconds", "Time from the alert's record to the receiver's acceptance"
+        )
+
+    def _lake(self) -> None:
+        self.lake_rows = self._counter("lake_rows", "Rows committed to a lake table", "table")
+        self.lake_commits = self._counter("lake_commits", "Commits of a lake table, by result", "table", "result")
+        self.lake_commit_seconds = self._made(
+            self._duration("lake_commit_seconds", "Time to decode, write and commit the records of one lake table")
+        )
+        self.lake_freshness = self._gauge(
+            "lake_freshness_seconds", "How long the oldest record that was read waits for its commit", "table"
+        )
+        self.lake_epoch = self._gauge("lake_epoch", "Epoch with which this worker owns a lake table", "table")
+        self.lake_stopped = self._gauge(
+            "lake_table_stopped", "1 while a lake table has stopped at a record that it can't take", "table"
         )
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
