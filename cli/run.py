@@ -66,6 +66,11 @@ def _checked_faults(context: click.Context, parameter: click.Parameter, texts: t
     help="Import this NDJSON file instead of simulated events. Repeatable.",
 )
 @click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Keep all logs in this folder.")
+@click.option(
+    "--lake",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Also fill Iceberg tables in this folder.",
+)
 @click.option("--plain", is_flag=True, help="Print lines instead of the live view.")
 @click.option(
     "--cluster", is_flag=True, help="Use the cluster that the PIPELINE_ settings name instead of an embedded one."
@@ -80,6 +85,7 @@ def command(
     faults: tuple[str, ...],
     files: tuple[Path, ...],
     folder: Path | None,
+    lake: Path | None,
     plain: bool,
     cluster: bool,
     simulated_to: str | None,
@@ -95,7 +101,8 @@ def command(
     cluster, and refuses if the topics hold records that are not simulated.
 
     Ctrl-C stops all processes cleanly and prints a summary. A second Ctrl-C stops at once. The summary compares
-    received, raw, typed, quarantined and duplicate records, and the alerts with those that the simulator caused.
+    received, raw, typed, quarantined and duplicate records, and the alerts with those that the simulator caused. With
+    --lake it ends with the lines that read the tables in DuckDB, polars and Spark.
 
     Exit codes: 0 balanced, 1 not balanced, 130 interrupted before the summary; otherwise that of the failed process.
 
@@ -104,6 +111,7 @@ def command(
       broker-events run
       broker-events run --rate 3000 --seconds 60 --fault disconnect=@50000 --fault replay:500=/20000
       broker-events run --file events.ndjson.gz --folder logs
+      broker-events run --seconds 20 --lake lake
       broker-events run --cluster --yes-write-simulated-events-to staging
     """
     from broker_events.devstack.full_run import FullRun, RunPlan
@@ -133,9 +141,14 @@ def command(
         files=files,
         seconds=seconds,
         started=_STARTED,
+        lake=lake,
     )
     _log_to(logs / "run.log", settings.log_level)
     code = _report(FullRun(plan, _display(terminal=terminal)).run())
+    if lake is not None and code == 0:
+        from broker_events.devstack.lake_fill import reading
+
+        click.echo("\n".join(reading(lake, settings.topic_prefix)))
     if folder is None and code in (0, _INTERRUPTED):
         shutil.rmtree(logs, ignore_errors=True)
     else:

@@ -11,6 +11,7 @@ from broker_events.devstack.artifacts import StackError
 from broker_events.devstack.balance import broken
 from broker_events.devstack.interrupts import Background, Interrupted, Interrupts
 from broker_events.devstack.java import free_ports
+from broker_events.devstack.lake_fill import LakeFill
 from broker_events.devstack.line_view import LineView
 from broker_events.devstack.observer import Observer
 from broker_events.devstack.pipeline import Part, State, environment
@@ -37,7 +38,7 @@ SESSION_TIMEOUT_MS: Final = 6000
 class RunPlan:
     """What to run. Logs go to `folder`. Events flow for `seconds`; None: until a signal.
 
-    `may_simulate`: whether simulated events may be written to the cluster.
+    `may_simulate`: whether simulated events may be written to the cluster. `lake`: the folder of lake tables to fill.
     """
 
     settings: Settings
@@ -48,6 +49,7 @@ class RunPlan:
     files: tuple[Path, ...]
     seconds: float | None
     started: float  # monotonic
+    lake: Path | None = None
 
 
 @dataclass(slots=True)
@@ -69,6 +71,7 @@ class FullRun:
         self._stack = Stack(progress=display.say) if plan.embedded else None
         self._source: Source | None = None
         self._workers: list[Part] = []
+        self._lake: LakeFill | None = None
         self._observer: Observer | None = None
         self._phase = "running"
         self._flow_began: float | None = None
@@ -83,6 +86,8 @@ class FullRun:
                 observer, source = self._start(interrupts)
                 self._flow(observer, source, interrupts)
                 self._drain(observer, source)
+                if self._lake is not None:
+                    self._lake.finish(interrupts)
             except Interrupted:
                 result.interrupted = True
             except (PipelineError, StackError, OSError) as error:
@@ -96,7 +101,8 @@ class FullRun:
 
     @property
     def _parts(self) -> tuple[Part, ...]:
-        return (*(() if self._source is None else self._source.parts), *self._workers)
+        lake = () if self._lake is None else (self._lake.part,)
+        return (*(() if self._source is None else self._source.parts), *self._workers, *lake)
 
     def _start(self, interrupts: Interrupts) -> tuple[Observer, Source]:
         """Start everything, the bridge last: no event waits for a part that is not ready."""
@@ -119,6 +125,9 @@ class FullRun:
             Part(name, [name], environment({**shared, "http_port": port}), plan.folder, http_port=port)
             for name, port in zip(("router", "projector"), free_ports(2), strict=True)
         ]
+        if plan.lake is not None:
+            self._lake = LakeFill(plan.lake, shared, plan.folder)
+            self._lake.start(say, interrupts)
         traffic = plan.traffic if settings.grpc_target is None else None
         simulated_to = settings.topic_prefix if plan.may_simulate else None
         self._source = source = choose_source(plan.files, traffic, shared, plan.folder, simulated_to)

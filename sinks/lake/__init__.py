@@ -1,1 +1,1 @@
-"""Every topic as an Iceberg table, each record exactly one row."""
+"""Topics as Iceberg tables, each record exactly once."""

@@ -1,0 +1,1 @@
+"""The table format: the only package that imports PyIceberg."""
