@@ -55,11 +55,12 @@ mutants: $(READY) ## route a million mutated events, account for each (MUTANTS=N
 bench: $(READY) ## compare with Kafka Streams, Quix, Faust and the limit (BENCH=--quick)
 	@$(BIN)/python -m bench $(BENCH)
 
-check: $(READY) ## run ruff, mypy, import-linter, and with Rust rustfmt and clippy
+check: $(READY) ## run ruff, mypy, import-linter, alert rules, with Rust rustfmt, clippy
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/broker-events rules test
 	@$(BIN)/python docs/contracts/export.py --check
 	@if command -v cargo >/dev/null; then cd $(NATIVE) && cargo fmt --check && cargo clippy --quiet --locked --release -- -D warnings; fi
 

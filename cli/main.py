@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "offsets": "broker_events.cli.offsets",
     "schemas": "broker_events.cli.schemas",
     "contracts": "broker_events.cli.contracts",
+    "rules": "broker_events.cli.rules",
     "account": "broker_events.cli.account",
     "movement": "broker_events.cli.movement",
     "alerts": "broker_events.cli.alerts",

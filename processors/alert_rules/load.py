@@ -45,24 +45,28 @@ def load_rules(settings: Settings, contracts: Catalog) -> tuple[DataRule, ...]:
         for name in names:
             if name not in folders:
                 raise OperatorActionRequired(f"{PREFIX}{setting}: no rule {name!r}; there are {', '.join(folders)}")
-    if not switched_on:
-        return ()
+    return tuple(
+        load_rule(settings, contracts, name)._replace(since_us=_microseconds(since) if since else 0)
+        for name, since in switched_on.items()
+    )
+
+
+def load_rule(settings: Settings, contracts: Catalog, name: str) -> DataRule:
+    """Return one rule, whether it is switched on or not, checked and with its thresholds. Raises as `load_rules`."""
     # Only here: a projector without rules loads no CEL library.
     from broker_events.processors.alert_rules.check import check_rule  # noqa: PLC0415
     from broker_events.processors.alert_rules.rule import compile_rule  # noqa: PLC0415
 
-    rules = []
-    for name, since in switched_on.items():
-        overrides = settings.rule_thresholds.get(name, {})
-        check_rule(contracts, folders[name])
-        try:
-            rule = compile_rule(contracts, folders[name], overrides)
-        except RuleError:
-            raise
-        except ValueError as error:
-            raise OperatorActionRequired(f"{PREFIX}RULE_THRESHOLDS: {name}: {error}") from None
-        rules.append(rule._replace(since_us=_microseconds(since) if since else 0))
-    return tuple(rules)
+    folders = rule_folders(settings)
+    if name not in folders:
+        raise OperatorActionRequired(f"no rule {name!r}; there are {', '.join(folders)}")
+    check_rule(contracts, folders[name])
+    try:
+        return compile_rule(contracts, folders[name], settings.rule_thresholds.get(name, {}))
+    except RuleError:
+        raise
+    except ValueError as error:
+        raise OperatorActionRequired(f"{PREFIX}RULE_THRESHOLDS: {name}: {error}") from None
 
 
 def _microseconds(time: str) -> int:
