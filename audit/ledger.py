@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import Final, NamedTuple
 
+from broker_events.audit.parallel import in_processes
 from broker_events.audit.progress import Progress
 from broker_events.audit.reconciliation import Encode, Reconciliation
 from broker_events.audit.verdict import Verdict, judge
@@ -94,13 +93,7 @@ def audit_ranges(
         collect_rarely()
         yield from map(auditor.audit, ranges)
         return
-    # librdkafka's threads don't survive a fork.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(processes, len(ranges)), context, _begin, (settings, deep))
-    try:
-        yield from pool.map(_audit, ranges)
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    yield from in_processes(_audit, ranges, processes, _begin, (settings, deep))
 
 
 class Auditor:
