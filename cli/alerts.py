@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from broker_events.cli.current_state import ACTIVE, CurrentState, Found, alert_line
+from broker_events.cli.guessing_group import GuessingGroup
 from broker_events.cli.output import aligned, printable, reader_may_leave, write_lines
 from broker_events.runtime.events.record_json import json_line
 
@@ -18,7 +19,7 @@ _account: Final = click.option("--account", metavar="KEY", help="Show only alert
 _json: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON document per alert.")
 
 
-@click.group("alerts")
+@click.group("alerts", cls=GuessingGroup)
 def command() -> None:
     """Show active alerts and the newest alerts.
 

@@ -13,6 +13,7 @@ import click
 
 from broker_events.cli.contracts_diff import command as diff
 from broker_events.cli.contracts_export import command as export
+from broker_events.cli.guessing_group import GuessingGroup
 
 if TYPE_CHECKING:
     from broker_events.schemas.catalog import Contract
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 _SCHEMA_ID: Final = 1  # of the registry; no part of the record
 
 
-@click.group("contracts")
+@click.group("contracts", cls=GuessingGroup)
 def command() -> None:
     """Write, export and compare contracts.
 
@@ -41,7 +42,7 @@ command.add_command(diff)
 @click.option("--from", "sample", type=click.File("rb"), required=True, help="One event as pushed, JSON; - for stdin.")
 @click.option(
     "--root",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=click.Path(file_okay=False, path_type=Path),
     default="schemas",
     show_default=True,
     help="Folder of the contracts.",
@@ -68,6 +69,8 @@ def new(name: str, sample: Any, root: Path) -> None:  # noqa: ANN401 (click type
 
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
         raise click.UsageError(f"NAME must be lower-case words joined by hyphens, such as fee-forecast; got {name!r}")
+    if not (root / "events").is_dir():
+        raise click.UsageError(f"{root} holds no contracts: run this in a clone of the project, or name --root")
     value: bytes = sample.read()
     event, members = _parse(value)
     catalog = load_catalog(root)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from broker_events.cli.guessing_group import GuessingGroup
 from broker_events.cli.output import plural
 from broker_events.runtime.kafka.clients import admin_client, answering
 from broker_events.runtime.process.errors import OperatorActionRequired
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 _OFFSET: Final = re.compile(r"(?P<topic>[A-Za-z0-9._-]+):(?P<partition>\d{1,9}):(?P<offset>\d{1,18})")
 
 
-@click.group("offsets")
+@click.group("offsets", cls=GuessingGroup)
 def command() -> None:
     """Accept offsets that a worker rejects.
 

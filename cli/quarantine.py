@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from broker_events.cli.event_text import readable
+from broker_events.cli.guessing_group import GuessingGroup
 from broker_events.cli.output import aligned, plural, printable, reader_may_leave, write_lines
 from broker_events.cli.quarantine_records import Choice, choosing, read_chosen
 from broker_events.cli.quarantine_replay import replay
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _DETAIL: Final = 60
 
 
-@click.group("quarantine")
+@click.group("quarantine", cls=GuessingGroup)
 def command() -> None:
     """List, show and replay quarantined (dead-lettered) records.
 

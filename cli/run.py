@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from broker_events.cli.folder_argument import made
 from broker_events.cli.simulated_events import ask_consent, check_consent, consent_option
 from broker_events.runtime.process.errors import OperatorActionRequired
 from broker_events.runtime.settings import load_settings
@@ -174,8 +175,7 @@ def _settings(*, cluster: bool) -> Settings:
 def _log_folder(folder: Path | None) -> Path:
     if folder is None:
         return Path(tempfile.mkdtemp(prefix="broker-events-run-"))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder.resolve()
+    return made(folder).resolve()
 
 
 def _log_to(file: Path, level: str) -> None:

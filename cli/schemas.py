@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from broker_events.cli.guessing_group import GuessingGroup
 from broker_events.cli.output import plural
 from broker_events.runtime.schema_ids import answering
 from broker_events.runtime.settings import load_settings
@@ -13,7 +14,7 @@ from broker_events.schemas.catalog import load_catalog
 from broker_events.schemas.registry import desired_subjects
 
 
-@click.group("schemas")
+@click.group("schemas", cls=GuessingGroup)
 def command() -> None:
     """Register and check the Avro schemas of the contracts.
 

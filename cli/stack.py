@@ -9,6 +9,7 @@ from typing import Final
 
 import click
 
+from broker_events.cli.folder_argument import made
 from broker_events.runtime.settings import load_settings
 
 _STARTED: Final = time.monotonic()
@@ -46,11 +47,7 @@ def command(*, folder: Path | None, bare: bool) -> None:
     from broker_events.runtime.process.errors import PipelineError
     from broker_events.schemas.catalog import load_catalog
 
-    if folder is not None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise click.BadParameter(f"{folder}: {error.strerror}", param_hint="--folder") from None
+    folder = folder and made(folder)
     load_settings(**EMBEDDED)  # an invalid setting must fail before anything starts
     say = LineView(_STARTED, sys.stderr).say
     stack = Stack(folder, progress=say)

@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from broker_events.cli.guessing_group import GuessingGroup
 from broker_events.cli.output import plural
 from broker_events.runtime.kafka.acls import ROLES, Grant, grants, user
 from broker_events.runtime.kafka.clients import admin_client, answering
@@ -15,7 +16,7 @@ from broker_events.runtime.settings import load_settings
 from broker_events.schemas.catalog import load_catalog
 
 
-@click.group("topics")
+@click.group("topics", cls=GuessingGroup)
 def command() -> None:
     """Create and compare topics, and print their ACLs.
 

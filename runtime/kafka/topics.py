@@ -194,7 +194,7 @@ def verify_topics(admin: AdminClient, plans: Sequence[TopicPlan]) -> None:
 
 
 def in_words(differences: Sequence[Difference]) -> Iterator[str]:
-    """Yield the differences as text; topics with the same wrong partition count are one line."""
+    """Yield the differences as text; missing topics are one line, and topics with the same wrong partition count."""
     topics: defaultdict[tuple[str | None, str], list[str]] = defaultdict(list)
     for difference in differences:
         if difference.what == "partitions":
@@ -202,7 +202,11 @@ def in_words(differences: Sequence[Difference]) -> Iterator[str]:
     for (found, wanted), names in topics.items():
         which = f"{names[0]} has" if len(names) == 1 else f"{len(names)} topics have"
         yield f"{which} {found} partitions, {PREFIX}PARTITIONS says {wanted}"
-    yield from (str(difference) for difference in differences if difference.what != "partitions")
+    missing = [difference.topic for difference in differences if difference.found is None]
+    if len(missing) > 1:
+        yield f"{len(missing)} topics are missing: {', '.join(missing)}"
+    told = {"partitions", "topic"} if len(missing) > 1 else {"partitions"}
+    yield from (str(difference) for difference in differences if difference.what not in told)
 
 
 def _configs(admin: AdminClient, topics: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -229,6 +233,8 @@ def _result(future: Future[T], what: str, otherwise: type[PipelineError]) -> T:
 
 def _refuse(differences: Sequence[Difference]) -> None:
     if differences:
-        verb = "create" if any(difference.found is None for difference in differences) else "alter"
-        advice = "" if all(d.is_fixed for d in differences) else f" ({verb} them with: broker-events topics apply)"
+        is_missing = any(difference.found is None for difference in differences)
+        advice = "" if all(d.is_fixed for d in differences) else " (alter them with: broker-events topics apply)"
+        if is_missing:
+            advice = f" (create them with: broker-events topics apply, or check {PREFIX}TOPIC_PREFIX)"
         raise OperatorActionRequired("; ".join(in_words(differences)) + advice)

@@ -394,10 +394,13 @@ def test_a_person_waits_5_s_for_kafka(pipeline: Pipeline) -> None:
             assert line.endswith("Is it running? PIPELINE_KAFKA_BOOTSTRAP_SERVERS names it"), command
 
 
-def test_a_misspelt_command_is_guessed(pipeline: Pipeline) -> None:
-    done = pipeline.command("taill", "raw")
+@pytest.mark.parametrize(
+    ("words", "guess"), [("taill raw", "tail"), ("topics aply", "apply"), ("alerts actve", "active")]
+)
+def test_a_misspelt_command_is_guessed(pipeline: Pipeline, words: str, guess: str) -> None:
+    done = pipeline.command(*words.split())
     assert done.returncode == 2
-    assert "No such command 'taill'. Did you mean tail?" in done.stderr
+    assert f". Did you mean {guess}?" in done.stderr
 
 
 def test_a_misspelt_topic_is_guessed(pipeline: Pipeline) -> None:

@@ -127,7 +127,9 @@ def relay(port: int, host: str, its_port: int) -> Iterator[None]:
 
 def test_missing_topics_are_named_with_advice(bare: Pipeline) -> None:
     log = refused(bare.worker("router"), 2)
-    assert f"{bare.settings.topic('raw')}: missing" in log
+    assert " topics are missing: " in log
+    assert f"{bare.settings.topic('raw')} (create them with: " in log
+    assert "PIPELINE_TOPIC_PREFIX" in log
     assert "broker-events topics apply" in log
 
 

@@ -100,3 +100,9 @@ def test_what_can_be_no_contract_is_refused_and_leaves_nothing(
     assert done.exit_code != 0
     assert message in done.output + str(done.exception)
     assert sorted(root.rglob("*")) == before
+
+
+def test_outside_of_a_clone_it_says_where_to_run_it(tmp_path: Path) -> None:
+    done = new(tmp_path, {})
+    assert done.exit_code == 2
+    assert f"{tmp_path} holds no contracts: run this in a clone of the project" in done.output

@@ -18,8 +18,8 @@ from broker_events.audit.parallel import in_processes
 def begin():
     pass
 if __name__ == "__main__":
-    print("ready", flush=True)
     try:
+        print("ready", flush=True)
         list(in_processes(time.sleep, [0.0] + [600.0] * 7, 2, begin, ()))
     except KeyboardInterrupt:
         sys.exit(130)

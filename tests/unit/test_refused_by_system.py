@@ -76,8 +76,9 @@ def test_a_full_disk_behind_standard_output_is_one_line() -> None:
     assert lines == ["broker-events: No space left on device; free some space, or use another path"]
 
 
-def test_a_folder_that_cannot_be_made_is_one_line() -> None:
-    code, lines = command("stack", "--folder", "/dev/null/data")
+@pytest.mark.parametrize("name", ["stack", "run"])
+def test_a_folder_that_cannot_be_made_is_one_line(name: str) -> None:
+    code, lines = command(name, "--folder", "/dev/null/data")
     assert (code, lines[-1]) == (2, "Error: Invalid value for --folder: /dev/null/data: Not a directory")
 
 

@@ -111,3 +111,5 @@ def test_topics_of_another_partition_count_are_told_together() -> None:
         "d has 2 partitions, PIPELINE_PARTITIONS says 4",
         "e: missing",
     ]
+    missing = [Difference(name, "topic", "4 partitions", None) for name in ("e", "f")]
+    assert [*in_words([*differences[3:4], *missing])][1:] == ["2 topics are missing: e, f"]
