@@ -410,10 +410,10 @@ def test_a_misspelt_topic_is_guessed(pipeline: Pipeline) -> None:
 
 
 def test_a_registry_that_is_away_is_waited_for_and_its_setting_named(pipeline: Pipeline) -> None:
-    done = pipeline.command("schemas", "check", schema_registry_url="http://127.0.0.1:1", start_timeout_s=1)
+    done = pipeline.command("schemas", "check", schema_registry_url="http://127.0.0.1:1", start_timeout_s=2)
     lines = done.stderr.splitlines()
     assert (done.returncode, done.stdout) == (70, "")
-    assert "next try in 0.5 s" in lines[0]
+    assert "; next try in " in lines[0]
     assert lines[-1].startswith("broker-events: the registry at http://127.0.0.1:1 cannot be reached: ")
     assert lines[-1].endswith("Is it running? PIPELINE_SCHEMA_REGISTRY_URL names it")
 
