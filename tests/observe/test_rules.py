@@ -55,6 +55,9 @@ WITHOUT_A_RULE = {
     "delivery_lag_records": "as delivery_waiting",
     "receiver_failing": "what it does to alerts is delivery_oldest_seconds",
     "alert_to_delivery_seconds": "late ones are delivery_oldest_seconds",
+    "lake_rows": "a volume",
+    "lake_commit_seconds": "slow ones are lake_freshness_seconds",
+    "lake_epoch": "a take-over is no harm; a worker that loses a table ends with 4",
     "restored_records": "a volume",
     "restore_seconds": "one that lasts is lag, or NothingAssigned",
 }

@@ -194,7 +194,9 @@ class LakeStore:
             ledger = Ledger.of(self.handle.properties)
             newest = next((found for s in self._branch() if (found := Ledger.of(_summary(s))) is not None), None)
         except LedgerDamaged as error:
-            raise OperatorActionRequired(f"{self.name}: {error}. See docs/how-to/runbook.md, Lake") from None
+            raise OperatorActionRequired(
+                f"{self.name}: {error}. See docs/how-to/runbook.md, A lake table was rolled back"
+            ) from None
         if ledger is None:
             return None
         if newest is not None and newest.offsets != ledger.offsets:
