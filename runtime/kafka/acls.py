@@ -69,6 +69,16 @@ _NEEDS: Final[Mapping[str, tuple[_Need, ...]]] = {
         (TRANSACTIONAL_ID, "deliver.*", "Write"),
         _READER,
     ),
+    "lake": (
+        (TOPIC, "raw", "Read"),
+        (TOPIC, "event.*", "Read"),
+        (TOPIC, "state.*", "Read"),
+        (TOPIC, "alerts", "Read"),
+        (TOPIC, "quarantine", "Read"),
+        # The offsets are in the tables; those in Kafka are for tools that show lag.
+        (GROUP, "lake", "Read"),
+        _READER,
+    ),
     "topics": ((TOPIC, "*", "Create Describe AlterConfigs"),),
     "operator": (
         (TOPIC, "*", "Read DescribeConfigs"),

@@ -41,6 +41,7 @@ READS = {
     "router": {"raw", "quarantine", "quarantine.recoveries"} | EVENTS,
     "projector": EVENTS | STATE | {"alerts.active"},
     "deliverer": ALERTS | {"alerts.deliveries"},
+    "lake": EVENTS | STATE | {"raw", "alerts", "quarantine"},
     "topics": set[str](),
     "operator": {*TOPICS},
     "replayer": {"quarantine", "quarantine.recoveries"},
@@ -148,6 +149,10 @@ def test_the_pipeline_runs_whole_with_these_rights(made: Pipeline, access: dict[
         assert its_router.wait_ready().stop() == 0, its_router.log
         assert its_projector.wait_ready().stop() == 0, its_projector.log
         assert its_deliver.wait_ready().stop() == 0, its_deliver.log
+        lake = access["lake"] | {"lake_warehouse": tmp_path / "lake"}
+        assert made.command("lake", "apply", **lake).returncode == 0
+        filled = made.command("lake", "--until-end", **lake)
+        assert filled.returncode == 0, filled.stderr
         made.produce("state.movements", b"wrong", "of-nobody")
         repaired = made.command("rebuild", "--apply", "--delete-extra", **access["repairer"])
         assert repaired.returncode == 0, repaired.stderr
