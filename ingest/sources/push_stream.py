@@ -1,7 +1,6 @@
 """One subscription to the brokerage's push: channel, signed request, and a watch for silence."""
 
 import math
-import os
 import threading
 import time
 import uuid
@@ -9,7 +8,6 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before the import: its errors come back as codes, these are raw lines
 import grpc
 import grpc.experimental
 
