@@ -116,6 +116,7 @@ def admin_client(settings: Settings, stop: threading.Event | None = None) -> Adm
         raise OperatorActionRequired(f"Kafka client: {problem}")
     patience_s = iter(_ATTEMPTS_S)
     reason: KafkaError | None = None
+    seen: list[KafkaError] = []
 
     def ask() -> None:
         nonlocal reason
@@ -126,6 +127,7 @@ def admin_client(settings: Settings, stop: threading.Event | None = None) -> Adm
             admin.poll(0)  # connection errors arrive by callback
             for error in connection:
                 _raise_if_distrusted(error)
+            seen.extend(connection)
             if connection:  # librdkafka does not repeat it at each attempt
                 reason = connection[0]
             raise _NoAnswer((exception.args[0] if reason is None else reason).str()) from None
@@ -136,7 +138,10 @@ def admin_client(settings: Settings, stop: threading.Event | None = None) -> Adm
     except RestartRequired as error:
         is_set = "kafka_bootstrap_servers" in settings.model_fields_set
         named = "names it" if is_set else f"is not set, so the default counts; {_LOCAL}"
-        raise RestartRequired(f"{error}. Is it running? PIPELINE_KAFKA_BOOTSTRAP_SERVERS {named}") from None
+        advice = f"Is it running? PIPELINE_KAFKA_BOOTSTRAP_SERVERS {named}"
+        if _hangs_up(seen):
+            advice += f". Does it expect {settings.kafka_security_protocol}? Check PIPELINE_KAFKA_SECURITY_PROTOCOL"
+        raise RestartRequired(f"{error}. {advice}") from None
     return admin
 
 
@@ -151,6 +156,15 @@ def answering(settings: Settings) -> Settings:
 
 class _NoAnswer(Exception):
     """The cluster did not answer; the text is librdkafka's reason."""
+
+
+def _hangs_up(errors: list[KafkaError]) -> bool:
+    """Whether the server closes connections at once, as one with another security protocol does.
+
+    With SSL librdkafka asks about it; without, it only says that all brokers are down, and not why.
+    """
+    codes = {error.code() for error in errors}
+    return codes == {KafkaError._ALL_BROKERS_DOWN} or any("listener?" in error.str() for error in errors)  # noqa: SLF001
 
 
 def _raise_if_distrusted(error: KafkaError) -> None:

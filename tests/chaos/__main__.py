@@ -31,7 +31,9 @@ COUNT = click.IntRange(min=1)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 110})
-@click.option("--events", envvar="CHAOS_EVENTS", type=COUNT, default=100_000, help="How many events the brokerage pushes.")
+@click.option(
+    "--events", envvar="CHAOS_EVENTS", type=COUNT, default=100_000, help="How many events the brokerage pushes."
+)
 @click.option("--faults", envvar="CHAOS_FAULTS", type=COUNT, default=20, help="How many strike, each kind in turn.")
 @click.option("--calm", envvar="CHAOS_CALM", is_flag=True, help="No faults, and events as fast as they come.")
 @click.option(
