@@ -11,7 +11,7 @@ ODCS := $(VENV)/odcs
 EXPORTS := tests/contracts/exports
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-broker test-chaos test-chart chart-live chaos mutants bench check check-contracts check-exports audit generate lock clean
+.PHONY: help demo test test-unit test-broker test-chaos test-chart chart-live chaos mutants examples bench check check-contracts check-exports audit generate lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 17
@@ -51,6 +51,9 @@ chaos: $(READY) ## inject faults under load and compare every event (CHAOS=--hel
 
 mutants: $(READY) ## route a million mutated events, account for each (MUTANTS=N)
 	@$(BIN)/python tests/broker/mutants.py $(if $(MUTANTS),--events $(MUTANTS)) $(if $(MUTANTS_SEED),--seed $(MUTANTS_SEED))
+
+examples: $(READY) ## run every program in examples/ whose toolchain is there (Go, Rust ...)
+	@$(BIN)/pytest -v tests/broker/all_examples.py
 
 bench: $(READY) ## compare with Kafka Streams, Quix, Faust and the limit (BENCH=--quick)
 	@$(BIN)/python -m bench $(BENCH)

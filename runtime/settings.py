@@ -158,7 +158,7 @@ class Settings(LakeSettings):
     )
     state_memory_mb: int = Field(
         512,
-        ge=1,
+        ge=16,
         le=1_000_000,
         description="memory for state, in MiB, of a worker with a STATE_FOLDER: caches and buffers",
     )
@@ -192,6 +192,9 @@ class Settings(LakeSettings):
         ge=1_048_576,
         le=24_000_000,
         description="size limit of a record in the raw topic; other topics allow 4 times as much",
+    )
+    compression: Literal["lz4", "zstd", "snappy", "gzip", "none"] = Field(
+        "lz4", description="compression of new records; kafkajs reads only gzip and none by itself"
     )
     quarantine_limit_share: float = Field(
         0.5, ge=0, le=1, description="alarm above this share of quarantined records; 1 disables"

@@ -88,7 +88,7 @@ def producer_config(settings: Settings, **more: Any) -> Config:  # noqa: ANN401 
             "enable.idempotence": True,
             "acks": "all",
             "partitioner": PARTITIONER,
-            "compression.type": "lz4",
+            "compression.type": settings.compression,
             "linger.ms": 50,  # a commit flushes at once; lingering fills batches during catch-up
             "batch.size": 500_000,
             "message.max.bytes": settings.max_message_bytes,

@@ -13,6 +13,8 @@ import pytest
 from kafka_cluster import KafkaCluster
 from pipeline_processes import Pipeline, credit
 
+from broker_events.schemas.catalog import load_catalog
+
 ROOT = Path(__file__).parents[2]
 SITE_PACKAGES_MB = 110
 DISTRIBUTIONS = {
@@ -84,7 +86,8 @@ def test_one_import_name_and_few_packages(python: Path) -> None:
 
 
 def test_the_wheel_codes_every_schema(python: Path) -> None:
-    assert "18 schemas" in run([str(python), "-I", str(ROOT / "tests" / "wheel.py"), "python"])
+    count = sum(contract.schema is not None for contract, _ in load_catalog().topics.values())
+    assert f"{count} schemas" in run([str(python), "-I", str(ROOT / "tests" / "wheel.py"), "python"])
 
 
 def test_a_command_names_the_missing_extra(python: Path) -> None:

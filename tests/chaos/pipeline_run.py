@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from expected_rules import RULES
 from judgement import judge
 from kafka_cluster import KafkaCluster
 from violations import Report
@@ -89,9 +88,7 @@ class Pipeline:
         return self.worker(instance, *cli("router", "--instance-id", instance), **settings)
 
     def projector(self, instance: str, **settings: object) -> Worker:
-        """Its state is on disk, and most of it is not in memory."""
-        on_disk = {"state_folder": self.folder / "state" / instance, "state_memory_mb": 1}
-        return self.worker(instance, *cli("projector", "--instance-id", instance), **(on_disk | settings))
+        return self.worker(instance, *cli("projector", "--instance-id", instance), **settings)
 
     def end_load(self) -> None:
         """Let the simulator push what it has and end, however much was asked of it."""
@@ -132,7 +129,6 @@ def pipeline(
             "grpc_tls": False,
             "app_key": APP_KEY,
             "app_secret": APP_SECRET,
-            "rules": ",".join(RULES),
             **overrides,
         }
         run.environment = os.environ | {PREFIX + name.upper(): str(value) for name, value in variables.items()}

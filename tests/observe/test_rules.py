@@ -60,10 +60,6 @@ WITHOUT_A_RULE = {
     "lake_epoch": "a take-over is no harm; a worker that loses a table ends with 4",
     "restored_records": "a volume",
     "restore_seconds": "one that lasts is lag, or NothingAssigned",
-    "restore_left_offsets": "as restore_seconds",
-    "store_bytes": "store_free_bytes says what it means",
-    "store_written_timestamp_seconds": "an old checkpoint makes the next restart longer, and harms nothing",
-    "store_reads": "a volume",
 }
 
 

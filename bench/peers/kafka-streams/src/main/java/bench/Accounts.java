@@ -43,7 +43,6 @@ final class Accounts {
         GenericRecord account = new GenericData.Record(schema);
         account.put("account_key", key);
         account.put("bcan", new LinkedHashMap<>());
-        account.put("rules", Map.of());
         return account;
     }
 
