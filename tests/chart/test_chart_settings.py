@@ -41,7 +41,8 @@ def environment(container: Manifest, manifests: tuple[Manifest, ...], some_file:
     for entry in container.get("env", []):
         is_field = "fieldRef" in entry.get("valueFrom", {})
         seen[entry["name"]] = entry.get("value", "pod-0" if is_field else "user:secret")
-    return {name: str(some_file) if name.endswith("_LOCATION") else text for name, text in seen.items()}
+    there = {"_LOCATION": str(some_file), "_FOLDER": str(some_file.parent)}  # what is mounted in the pod
+    return {name: there.get(name[name.rindex("_") :], text) for name, text in seen.items()}
 
 
 @pytest.mark.parametrize("values", VALUES, ids=lambda path: path.stem)
