@@ -112,8 +112,10 @@ def test_every_command_exists(name: str) -> None:
 def test_the_program_takes_its_settings(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for setting in Settings.model_fields:
         monkeypatch.delenv(PREFIX + setting.upper(), raising=False)
-    for variable, text in services()[name]["environment"].items():
-        monkeypatch.setenv(variable, text)
+    service = services()[name]
+    mounted = {volume["target"]: volume["source"] for volume in service.get("volumes") or ()}
+    for variable, text in service["environment"].items():
+        monkeypatch.setenv(variable, mounted.get(text, text))
     settings = load_settings()
     assert settings.kafka_bootstrap_servers == "kafka:9092"
     assert settings.schema_registry_url.startswith("http://registry:8080/")
