@@ -8,10 +8,11 @@ READY := $(VENV)/.ready
 NATIVE := native
 AUDIT := $(VENV)/audit
 ODCS := $(VENV)/odcs
+DOCS_TOOL := $(VENV)/docs/bin/zensical
 EXPORTS := tests/contracts/exports
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-broker test-chaos test-chart chart-live chaos mutants examples bench check check-contracts check-exports audit generate lock clean
+.PHONY: help demo test test-unit test-broker test-chaos test-chart chart-live chaos mutants examples bench check check-contracts check-exports audit generate docs lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 17
@@ -82,6 +83,10 @@ check-exports: $(READY) ## check exported contracts with AsyncAPI's and ODCS's t
 	@cd $(EXPORTS) && npm ci --ignore-scripts --no-audit --no-fund --silent && node asyncapi.mjs ../../../docs/contracts/asyncapi.json
 	@test -x $(ODCS)/bin/datacontract || { $(PYTHON) -m venv $(ODCS) && $(ODCS)/bin/pip install --quiet --disable-pip-version-check -r $(EXPORTS)/requirements.txt; }
 	@for file in docs/contracts/odcs/*.yaml; do $(ODCS)/bin/datacontract lint $$file > $(ODCS)/said 2>&1 || { cat $(ODCS)/said; exit 1; }; done; echo "$$(ls docs/contracts/odcs | wc -l) ODCS documents are valid"
+
+docs: $(READY) ## build the documentation as a site in site/ and check its links
+	@test -x $(DOCS_TOOL) || { $(PYTHON) -m venv $(VENV)/docs && $(VENV)/docs/bin/pip install --quiet --disable-pip-version-check -r docs/site/requirements.txt; }
+	@$(BIN)/python docs/site/build.py site $(DOCS_TOOL)
 
 lock: $(READY) ## write the lock files from pyproject.toml
 	@$(BIN)/pip install --quiet uv

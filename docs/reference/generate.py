@@ -140,7 +140,7 @@ def topics_page() -> str:
             days = None if topic.retention_days is None else f"{topic.retention_days} days"
             kept = ", ".join(filter(None, ("compacted" if topic.is_compacted else None, days)))
             value = "bytes" if contract.schema is None else f"Avro `{contract.schema['name']}`"
-            yield f"`{name}`", topic.key, value, kept, contract.description
+            yield f"[`{name}`](topics/{name}.md)", topic.key, value, kept, contract.description
 
     return _page(
         "Topics",

@@ -95,7 +95,7 @@ def run(program: Program, pipeline: Pipeline, out: Path) -> Records:
     done = subprocess.run(
         command,
         cwd=EXAMPLES / program.name,
-        env=variables | program.variables,
+        env=variables | dict(program.variables),
         capture_output=True,
         text=True,
         encoding="utf-8",
