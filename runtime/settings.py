@@ -288,13 +288,6 @@ class Settings(LakeSettings):
             raise ValueError("a rule is named twice")
         return rules
 
-    @field_validator("rules_folder")
-    @classmethod
-    def _folder_exists(cls, path: Path | None) -> Path | None:
-        if path is not None and not path.is_dir():
-            raise ValueError("no such folder")
-        return path
-
     @model_validator(mode="after")
     def _skips_have_a_reason(self) -> Self:
         if self.projector_skip and not (self.projector_skip_reason or "").strip():

@@ -22,8 +22,10 @@ _EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00Z")
 def rule_folders(settings: Settings) -> dict[str, Path]:
     """Return the folder of every rule by name: those of the package and of RULES_FOLDER.
 
-    Raises RuleError if both have a rule of one name.
+    Raises RuleError if both have a rule of one name, and OperatorActionRequired if RULES_FOLDER does not exist.
     """
+    if settings.rules_folder is not None and not settings.rules_folder.is_dir():
+        raise OperatorActionRequired(f"{PREFIX}RULES_FOLDER: no such folder")
     found: dict[str, Path] = {}
     for root in [SHIPPED, *([settings.rules_folder] if settings.rules_folder else [])]:
         for file in sorted(root.glob(f"*/{FILE}")):
@@ -36,10 +38,13 @@ def rule_folders(settings: Settings) -> dict[str, Path]:
 def load_rules(settings: Settings, contracts: Catalog) -> tuple[DataRule, ...]:
     """Return the rules that RULES switches on, checked and with the thresholds of RULE_THRESHOLDS.
 
-    Raises RuleError for a rule that violates a condition or whose samples fail, and OperatorActionRequired for a
-    setting that names no rule or no threshold.
+    Raises OperatorActionRequired for a setting that names no rule or no threshold, and for a rule that violates a
+    condition or whose samples fail, with file, line and column.
     """
-    folders = rule_folders(settings)
+    try:
+        folders = rule_folders(settings)
+    except RuleError as error:
+        raise OperatorActionRequired(str(error)) from None
     switched_on = dict(name.partition("@")[::2] for name in settings.rules)
     for setting, names in (("RULES", switched_on), ("RULE_THRESHOLDS", settings.rule_thresholds)):
         for name in names:
@@ -60,11 +65,11 @@ def load_rule(settings: Settings, contracts: Catalog, name: str) -> DataRule:
     folders = rule_folders(settings)
     if name not in folders:
         raise OperatorActionRequired(f"no rule {name!r}; there are {', '.join(folders)}")
-    check_rule(contracts, folders[name])
     try:
+        check_rule(contracts, folders[name])
         return compile_rule(contracts, folders[name], settings.rule_thresholds.get(name, {}))
-    except RuleError:
-        raise
+    except RuleError as error:
+        raise OperatorActionRequired(str(error)) from None
     except ValueError as error:
         raise OperatorActionRequired(f"{PREFIX}RULE_THRESHOLDS: {name}: {error}") from None
 

@@ -201,21 +201,6 @@ def test_an_expression_without_a_value_stops_the_projector_and_loses_no_alert(ow
     assert [each.event_id for each in alerts_of(pipeline, account)] == ["bad", "next"]
 
 
-@pytest.mark.parametrize(
-    ("settings", "problem"),
-    [
-        ({"rules": "no-such-rule"}, "PIPELINE_RULES: no rule 'no-such-rule'; there are account-closed"),
-        ({"rules": "Nonsense!"}, "PIPELINE_RULES: must be names of rules, such as transfer-rejected"),
-        ({"rules_folder": "/no/such/folder"}, "PIPELINE_RULES_FOLDER: no such folder"),
-        ({"rule_thresholds": "{"}, "PIPELINE_RULE_THRESHOLDS: not valid JSON"),
-    ],
-)
-def test_a_wrong_setting_stops_the_start(pipeline: Pipeline, settings: dict[str, str], problem: str) -> None:
-    with pipeline.worker("projector", **settings) as projector:
-        assert projector.wait() == 2
-        assert problem in projector.log
-
-
 def test_a_wrong_rule_stops_the_start_with_file_line_and_column(pipeline: Pipeline, tmp_path: Path) -> None:
     shutil.copytree(SHIPPED / "transfer-rejected", tmp_path / "float")
     file = tmp_path / "float" / "rule.toml"

@@ -136,13 +136,14 @@ def test_rules_of_a_folder_are_loaded_by_the_settings(folder: Path) -> None:
 
 def test_a_name_of_the_package_is_refused_in_a_folder(folder: Path) -> None:
     folder.rename(folder.parent / "no-trade")
-    with pytest.raises(RuleError, match="the name is already used by"):
+    with pytest.raises(OperatorActionRequired, match="the name is already used by"):
         load_rules(load_settings(rules_folder=folder.parent), CATALOG)
 
 
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [
+        ({"rules_folder": "/no/such/folder"}, "PIPELINE_RULES_FOLDER: no such folder"),
         ({"rules": "no-trades"}, "PIPELINE_RULES: no rule 'no-trades'; there are account-closed, "),
         ({"rule_thresholds": {"x": {}}}, "PIPELINE_RULE_THRESHOLDS: no rule 'x'"),
         (
