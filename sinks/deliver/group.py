@@ -12,7 +12,7 @@ import confluent_kafka
 from confluent_kafka import Consumer, KafkaException
 
 from broker_events.runtime.consume.offset_note import OffsetNote
-from broker_events.runtime.consume.record import KafkaRecord, TopicPartition
+from broker_events.runtime.consume.record import KafkaRecord, TopicPartition, partition_of
 from broker_events.runtime.consume.starting_offsets import foreign_offsets, refusal, start_offsets
 from broker_events.runtime.consume.topic_identity import TopicIdentity
 from broker_events.runtime.kafka.clients import consumer_config, raise_if_hopeless
@@ -52,10 +52,11 @@ def app_of(receiver: str) -> str:
 
 
 class Fetched(NamedTuple):
-    """Records, and per partition of alerts the offset after what was read, markers included."""
+    """Records, per partition of alerts the offset after what was read (markers included), and where the end is."""
 
     records: list[KafkaRecord]
     ends: dict[int, int]
+    reached: list[TopicPartition]
 
 
 class ReceiverGroup:
@@ -156,6 +157,7 @@ class ReceiverGroup:
         self._transaction.poll()
         records: list[KafkaRecord] = []
         ends: dict[int, int] = {}
+        reached: list[TopicPartition] = []
         for message in messages:
             record, error = cast(KafkaRecord, message), message.error()
             if error is not None and error.code() != END_OF_PARTITION:
@@ -163,9 +165,11 @@ class ReceiverGroup:
                 continue
             if error is None:
                 records.append(record)
+            else:
+                reached.append(partition_of(record))
             if record.topic() == self._topic:
                 ends[record.partition()] = record.offset() + (error is None)
-        return Fetched(records, ends)
+        return Fetched(records, ends, reached)
 
     def commit(self, deliveries: Iterable[Delivery], progress: Mapping[int, Progress]) -> None:
         """Commit the records and the offsets together. Raises Fenced or RestartRequired if this is not the owner."""

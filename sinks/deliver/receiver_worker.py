@@ -25,7 +25,7 @@ from broker_events.schemas.models import Alert
 from broker_events.schemas.registry import RegistryError
 from broker_events.schemas.storage_types import Delivery
 from broker_events.sinks.deliver.delivery_record import AlertPlace, Attempts, Outcome, delivery
-from broker_events.sinks.deliver.group import ReceiverGroup
+from broker_events.sinks.deliver.group import Fetched, ReceiverGroup
 from broker_events.sinks.deliver.http_client import ReceiverClient
 from broker_events.sinks.deliver.receivers import Receiver
 from broker_events.sinks.deliver.window import Progress
@@ -84,8 +84,15 @@ class ReceiverWorker(ABC, Generic[P]):
         """Return the partitions of which no more may be read now."""
 
     @abstractmethod
-    def begin(self, progress: Mapping[int, Progress]) -> None:
-        """Begin with these partitions."""
+    def begin(self, progress: Mapping[int, Progress], restored: Sequence[P]) -> None:
+        """Begin with these partitions, and what `restore` returned."""
+
+    def restore(self, progress: Mapping[int, Progress]) -> Sequence[P]:  # noqa: ARG002 (for a kind that has state)
+        """Return what `begin` needs of earlier records; runs in the Kafka thread."""
+        return ()
+
+    def reached_end(self, topic: str, partition: int) -> None:
+        """Note that everything of a partition has been read."""
 
     @abstractmethod
     def end(self) -> None:
@@ -167,9 +174,11 @@ class ReceiverWorker(ABC, Generic[P]):
 
     async def _round(self) -> None:
         held = self.held()
-        prepared, ends = await self._in_kafka(lambda: self._read(held))
+        prepared, fetched = await self._in_kafka(lambda: self._read(held))
         if self.group.has_partitions:
-            self.admit(prepared, ends)
+            self.admit(prepared, fetched.ends)
+            for at in fetched.reached:
+                self.reached_end(*at)
             is_settled = time.monotonic() - self._committed_s > _SETTLED_S
             if self._outcomes or is_settled or self.group.is_in_doubt:
                 await self._commit()
@@ -178,10 +187,10 @@ class ReceiverWorker(ABC, Generic[P]):
             self._looked_s = self.beat_s
             await self._look()
 
-    def _read(self, held: Sequence[int]) -> tuple[list[P], dict[int, int]]:
+    def _read(self, held: Sequence[int]) -> tuple[list[P], Fetched]:
         self.group.hold(held)
-        records, ends = self.group.poll(_POLL_S)
-        return [self.prepare(record) for record in records], ends
+        fetched = self.group.poll(_POLL_S)
+        return [self.prepare(record) for record in fetched.records], fetched
 
     async def _commit(self) -> None:
         outcomes, progress = self._to_commit()
@@ -219,9 +228,10 @@ class ReceiverWorker(ABC, Generic[P]):
 
     def _on_assigned(self, progress: Mapping[int, Progress]) -> None:
         """In the Kafka thread."""
+        restored = self.restore(progress)
 
         async def begin() -> None:
-            self.begin(progress)
+            self.begin(progress, restored)
             self._committed = {}  # a new group commits where it begins
             self.is_ready = True
 

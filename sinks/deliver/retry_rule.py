@@ -14,11 +14,10 @@ from typing import Final, NamedTuple
 # Seconds after the first, second ... attempt.
 SCHEDULE_S: Final = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
 MOST_REJECTIONS: Final = 5
-# A rejected alert is the sooner out of its account's way.
-_REJECTED_PAUSE_S: Final = 300
-# While the receiver fails.
+# A rejected alert is soon out of its account's way.
+_REJECTED_PAUSE_S: Final = 5
+# While the receiver fails: a recovery is noticed within a minute.
 _PROBE_S: Final = (1, 2, 5, 10, 30, 60)
-_NOT_READY_PROBE_S: Final = 60
 _MOST_RETRY_AFTER_S: Final = 3600
 
 _REJECTIONS: Final = {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY}
@@ -88,7 +87,7 @@ def next_attempt_s(found: Verdict, number: int, first_s: float, now_s: float, gi
     if found is Verdict.REJECTED:
         if number >= MOST_REJECTIONS:
             return None
-        return now_s + min(SCHEDULE_S[number - 1], _REJECTED_PAUSE_S)
+        return now_s + _REJECTED_PAUSE_S
     due_s = now_s + SCHEDULE_S[min(number, len(SCHEDULE_S)) - 1]
     last_s = first_s + give_up_after.total_seconds()
     if found is Verdict.NOT_READY:
@@ -122,7 +121,7 @@ class ReceiverHealth:
         self._lanes.add(lane)
         if found is not Verdict.FAILED or len(self._lanes) >= self._LANES:
             self.is_failing = True
-            pause_s: float = _NOT_READY_PROBE_S if found is Verdict.NOT_READY else _PROBE_S[min(self._failures, 5)]
+            pause_s: float = _PROBE_S[min(self._failures, len(_PROBE_S) - 1)]
             self._failures += 1
             if answer.retry_after_s is not None:
                 pause_s = min(answer.retry_after_s, _MOST_RETRY_AFTER_S)

@@ -96,7 +96,7 @@ class WebhookDelivery(ReceiverWorker[Prepared]):
     def held(self) -> Sequence[int]:
         return self._window.held()
 
-    def begin(self, progress: Mapping[int, Progress]) -> None:
+    def begin(self, progress: Mapping[int, Progress], restored: Sequence[Prepared]) -> None:  # noqa: ARG002
         for number, at in progress.items():
             self._window.assign(number, at.offset, at.finished)
 

@@ -22,6 +22,7 @@ from broker_events.runtime.settings import Settings
 from broker_events.schemas.catalog import load_catalog
 from broker_events.schemas.codec import Codec
 from broker_events.schemas.storage_types import Delivery
+from broker_events.sinks.deliver.alertmanager import AlertmanagerDelivery
 from broker_events.sinks.deliver.delivery_record import DELIVERIES
 from broker_events.sinks.deliver.group import ROLE
 from broker_events.sinks.deliver.receiver_worker import ReceiverWorker
@@ -31,6 +32,10 @@ from broker_events.sinks.deliver.webhook import WebhookDelivery
 log = logging.getLogger(__name__)
 
 NAME: Final = "deliver"
+_KINDS: Final[dict[str, type[WebhookDelivery | AlertmanagerDelivery]]] = {
+    "webhook": WebhookDelivery,
+    "alertmanager": AlertmanagerDelivery,
+}
 _LOOK_S: Final = 0.1
 _JOIN_S: Final = 8.0
 
@@ -62,7 +67,7 @@ def run(settings: Settings, stop: threading.Event, names: Sequence[str] = ()) ->
         schema_id = resolve_schema_ids(settings, catalog, stop)[DELIVERIES]
         ending = threading.Event()
         codec: Codec[Delivery] = Codec(catalog.topics[DELIVERIES][0], schema_id)
-        threads = [_Thread(WebhookDelivery(settings, each, codec, metrics, ending), ending) for each in receivers]
+        threads = [_Thread(_KINDS[each.kind](settings, each, codec, metrics, ending), ending) for each in receivers]
         advice = (
             f"Two workers of a receiver have the instance id {settings.instance_id}: give each its own with "
             "PIPELINE_INSTANCE_ID"

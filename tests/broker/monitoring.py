@@ -52,9 +52,9 @@ class Monitoring:
 
     def __enter__(self) -> Self:
         with self._resources:
-            receiver = self._start_receiver()
+            receiver = notified_alerts(self._resources, self.notified)
             self._write("rules.yaml", quick_rules())
-            self._write("alertmanager.yaml", _alertmanager(receiver))
+            self._write("alertmanager.yaml", alertmanager_config(receiver, "page"))
             self._write("prometheus.yaml", _prometheus(self._targets, self._alertmanager))
             self._run("promtool", "check", "config", "prometheus.yaml")
             self._run("amtool", "check-config", "alertmanager.yaml")
@@ -73,7 +73,7 @@ class Monitoring:
                 f"--web.listen-address={self._url.removeprefix('http://')}",
             )
             for url in (self._url, f"http://127.0.0.1:{self._alertmanager}"):
-                _wait_ready(f"{url}/-/ready")
+                wait_ready(f"{url}/-/ready")
             self._resources = self._resources.pop_all()
         return self
 
@@ -113,23 +113,24 @@ class Monitoring:
         self._resources.callback(process.wait)
         self._resources.callback(process.kill)
 
-    def _start_receiver(self) -> int:
-        notified = self.notified
 
-        class Receiver(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                notified.extend(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["alerts"])
-                self.send_response(200)
-                self.end_headers()
+def notified_alerts(resources: ExitStack, notified: list[dict[str, Any]]) -> int:
+    """Start a receiver of an Alertmanager's webhook, which adds to `notified`; return its port."""
 
-            def log_message(self, *_: object) -> None:
-                pass
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            notified.extend(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["alerts"])
+            self.send_response(200)
+            self.end_headers()
 
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        self._resources.callback(server.server_close)
-        self._resources.callback(server.shutdown)
-        return server.server_port
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    resources.callback(server.server_close)
+    resources.callback(server.shutdown)
+    return server.server_port
 
 
 def _prometheus(targets: Mapping[str, str], alertmanager: int) -> str:
@@ -145,10 +146,11 @@ def _prometheus(targets: Mapping[str, str], alertmanager: int) -> str:
     )
 
 
-def _alertmanager(receiver: int) -> str:
+def alertmanager_config(receiver: int, severity: str) -> str:
+    """Return the configuration of an Alertmanager that notifies this port at once; `severity` is an expression."""
     return yaml.safe_dump(
         {
-            "route": {"receiver": "nobody", "routes": [{"receiver": "pager", "matchers": ['severity="page"']}]}
+            "route": {"receiver": "nobody", "routes": [{"receiver": "pager", "matchers": [f'severity=~"{severity}"']}]}
             | {"group_by": ["..."], "group_wait": "0s", "group_interval": "1s"},
             "receivers": [
                 {"name": "nobody"},
@@ -158,7 +160,7 @@ def _alertmanager(receiver: int) -> str:
     )
 
 
-def _wait_ready(url: str) -> None:
+def wait_ready(url: str) -> None:
     deadline = time.monotonic() + READY_S
     while True:
         try:
