@@ -10,13 +10,25 @@ from broker_events.runtime.consume.record import KafkaRecord, place_of
 from broker_events.runtime.events.body_hash import body_hash
 from broker_events.runtime.events.times import parse_time
 from broker_events.schemas.headers import RECOVERED_FROM, SIMULATED, raw_offset
-from broker_events.schemas.models import Alert, QuarantinedEvent, QuarantineRecovery
+from broker_events.schemas.models import Alert, Delivery, QuarantinedEvent, QuarantineRecovery
 from broker_events.schemas.models import Record as Model
 
 _SHOWN_OF_QUARANTINE: Final = ("reason", "pointer", "detail", "stage", "worker", "recovered_from", "recovery_id")
 # First words of steps, in the order of the data flow.
-_FLOW: Final = ("happened", "replayed", "received", "typed", "quarantined", "caused", "mentioned", "in")
+_ENDS: Final = ("delivered", "given", "skipped")
+_FLOW: Final = ("happened", "replayed", "received", "typed", "quarantined", "caused", "mentioned", "in", *_ENDS)
 _SHOWN_OF_ALERT: Final = ("rule", "status", "dedup_key", "alert_id", "summary")
+_OUTCOMES: Final = {"DELIVERED": "delivered to", "GIVEN_UP": "given up for", "SKIPPED": "skipped for"}
+_SHOWN_OF_DELIVERY: Final = (
+    "alert_id",
+    "alert_status",
+    "attempts",
+    "first_attempt_at",
+    "last_attempt_at",
+    "last_status",
+    "detail",
+    "retried_by",
+)
 
 
 class Decoded(NamedTuple):
@@ -155,6 +167,10 @@ def _decoded_step(event_id: str, each: Decoded) -> Step:
         return Step(at_us, "quarantined", place_of(record), {"source": source} | facts)
     if isinstance(model, QuarantineRecovery):
         return Step(at_us, "replayed from quarantine", place_of(record), content)
+    if isinstance(model, Delivery):
+        facts = {name: content[name] for name in _SHOWN_OF_DELIVERY if content[name] is not None}
+        what = f"{_OUTCOMES[model.outcome]} {model.receiver}"
+        return Step(at_us, what, place_of(record), facts)
     parts = [*mentions(event_id, content)]
     if isinstance(model, Alert):
         facts = {name: content[name] for name in _SHOWN_OF_ALERT} | {"mentioned_in": parts}

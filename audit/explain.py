@@ -16,7 +16,7 @@ from broker_events.runtime.quarantine.replay import RECOVERIES
 from broker_events.runtime.settings import Settings
 from broker_events.schemas.catalog import RAW, load_catalog
 from broker_events.schemas.invalid_event import InvalidEvent
-from broker_events.schemas.models import QuarantinedEvent
+from broker_events.schemas.models import Alert, QuarantinedEvent
 from broker_events.schemas.models import Record as Model
 from broker_events.sinks.deliver.delivery_record import DELIVERIES
 
@@ -43,6 +43,7 @@ def find_event(settings: Settings, event_id: str, account: str | None, decode: D
         search.outputs(partition)
         log.info("outputs of partition %d searched, %d of %d", partition, number, len(hits))
     search.recoveries()
+    search.deliveries()
     committed = committed_offsets(settings, settings.group(ROUTER), partitions)
     search.found.routed_to = {tp.partition: offset or 0 for tp, offset in committed.items()}
     return search.found
@@ -93,6 +94,19 @@ class _Search:
             for record in records:
                 self._keep(record)
 
+    def deliveries(self) -> None:
+        """Search what became of the alerts of this event at their receivers: the last record of each."""
+        alerts = {
+            each.model.alert_id: each.record.partition()
+            for each in self.found.decoded
+            if isinstance(each.model, Alert) and each.model.event_id == self._event_id
+        }
+        topic = self._settings.topic(DELIVERIES)
+        latest: dict[bytes | None, KafkaRecord] = {}
+        for records in read_to_end(self._settings, {TopicPartition(topic, number): 0 for number in alerts.values()}):
+            latest |= {record.key(): record for record in records if _alert_of(record) in alerts}
+        self.found.decoded += [Decoded(record, self._decode(record.value() or b"")) for record in latest.values()]
+
     def _keep(self, record: KafkaRecord) -> None:
         """Keep a record that names the event id."""
         value = record.value() or b""
@@ -121,3 +135,8 @@ class _Search:
             return bool(parse_event(value).root["id"] == self._event_id)
         except InvalidEvent:
             return False
+
+
+def _alert_of(delivery: KafkaRecord) -> str:
+    """Return the alert id in the key of a record of alerts.deliveries."""
+    return (delivery.key() or b"").decode("utf-8", "replace").partition("/")[2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from broker_events.cli.deliver_records import check, list_, retry, verify
 from broker_events.cli.worker import run_worker_command, worker_options
 
 
@@ -40,3 +41,7 @@ def command(
             instance_id=instance_id,
             http_port=http_port,
         )
+
+
+for _subcommand in (check, list_, retry, verify):
+    command.add_command(_subcommand)

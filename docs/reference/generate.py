@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 from prometheus_client import Metric
@@ -21,6 +22,7 @@ from broker_events.runtime.process.metrics import Metrics
 from broker_events.runtime.settings import PREFIX, Settings
 from broker_events.schemas.catalog import load_catalog
 from broker_events.schemas.invalid_event import Reason
+from broker_events.schemas.models import Alert
 
 FOLDER: Final = Path(__file__).resolve().parent
 _WIDTH: Final = 100
@@ -36,6 +38,7 @@ def pages() -> dict[str, str]:
         "metrics.md": metrics_page(),
         "topics.md": topics_page(),
         "quarantine-reasons.md": reasons_page(),
+        "alert.schema.json": alert_schema(),
     }
 
 
@@ -168,6 +171,18 @@ def reasons_page() -> str:
         "The field `reason` of a quarantine record, and the label `reason` of the quarantine metrics.",
         _table(("reason", "meaning"), ((f"`{reason.value}`", _meaning(reason)) for reason in Reason)),
     )
+
+
+def alert_schema() -> str:
+    """JSON Schema of a webhook's body. It allows more members: a later version may add some."""
+
+    def opened(schema: Any) -> Any:  # noqa: ANN401 (JSON)
+        if isinstance(schema, dict):
+            return {name: opened(each) for name, each in schema.items() if name != "additionalProperties"}
+        return [opened(each) for each in schema] if isinstance(schema, list) else schema
+
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema"} | Alert.model_json_schema(mode="serialization")
+    return json.dumps(opened(schema), indent=2, ensure_ascii=False) + "\n"
 
 
 def _meaning(reason: Reason) -> str:

@@ -84,6 +84,7 @@ _NEEDS: Final[Mapping[str, tuple[_Need, ...]]] = {
         (TOPIC, "*", "Read DescribeConfigs"),
         (GROUP, "router", "Describe"),
         (GROUP, "projector", "Describe"),
+        (GROUP, "deliver.*", "Describe"),
         _READER,
     ),
     "replayer": (

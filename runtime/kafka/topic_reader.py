@@ -79,17 +79,24 @@ def committed_offsets(
     OperatorActionRequired if an ACL forbids it, RestartRequired when the cluster doesn't answer within
     `start_timeout_s`.
     """
+    found = committed_notes(settings, group, partitions)
+    return {tp: committed.offset if committed.offset >= 0 else None for tp, committed in found.items()}
+
+
+def committed_notes(
+    settings: Settings, group: str, partitions: Sequence[TopicPartition]
+) -> dict[TopicPartition, Committed]:
+    """Return what a group has committed, with notes. Waits and raises as `committed_offsets`."""
     consumer = Consumer(consumer_config(settings, group_id=group))
     refusals = {KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError.TOPIC_AUTHORIZATION_FAILED}
 
-    def ask() -> dict[TopicPartition, int | None]:
+    def ask() -> dict[TopicPartition, Committed]:
         try:
-            found = consumers_commits(consumer, partitions, _REQUEST_TIMEOUT_S)
+            return consumers_commits(consumer, partitions, _REQUEST_TIMEOUT_S)
         except KafkaException as error:
             if error.args[0].code() in refusals:
                 raise refused(f"Describe on group {group} ({error.args[0].str()})") from None
             raise
-        return {tp: committed.offset if committed.offset >= 0 else None for tp, committed in found.items()}
 
     try:
         return keep_trying(f"the offsets of the group {group}", ask, settings.start_timeout_s, (KafkaException,))
