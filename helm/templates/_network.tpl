@@ -24,7 +24,7 @@ spec:
               {{- include "broker-events.selector" (dict "root" .root "component" "bridge") | nindent 14 }}
       ports: [{port: {{ $values.simulator.port }}}]
   {{- else }}
-  {{- if has .component (list "bridge" "router" "projector") }}
+  {{- if has .component (list "bridge" "router" "projector" "deliver") }}
   ingress:
     - from:
         - podSelector:
@@ -59,8 +59,10 @@ spec:
     {{- else if eq .component "bridge" }}
     {{- $push := include "broker-events.port" (dict "address" (dig "grpc_target" "" $values.bridge.settings)) | int }}
     {{- include "broker-events.egress" (dict "rule" $policy.push "ports" (list $push)) | nindent 4 }}
+    {{- else if eq .component "deliver" }}
+    {{- include "broker-events.egress" (dict "rule" $policy.receivers "ports" (list 443)) | nindent 4 }}
     {{- else if eq .component "test" }}
-    {{- range list "bridge" "router" "projector" }}
+    {{- range list "bridge" "router" "projector" "deliver" }}
     - to:
         - podSelector:
             matchLabels:

@@ -72,6 +72,12 @@ volumes:
               - {key: {{ $file.key | quote }}, path: {{ $name }}}
         {{- end }}
   {{- end }}
+  {{- range dig "receiverSecrets" list .part }}
+  - name: receiver-{{ . }}
+    projected:
+      defaultMode: 0440
+      sources: [{secret: {name: {{ . }}}}]
+  {{- end }}
   {{- with $pod.extraVolumes }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -109,6 +115,9 @@ volumeMounts:
   - {name: tmp, mountPath: /tmp}
   {{- with include "broker-events.files" . | fromJson }}
   - {name: files, mountPath: /etc/broker-events, readOnly: true}
+  {{- end }}
+  {{- range dig "receiverSecrets" list .part }}
+  - {name: receiver-{{ . }}, mountPath: /etc/receivers/{{ . }}, readOnly: true}
   {{- end }}
   {{- with $pod.extraVolumeMounts }}
   {{- toYaml . | nindent 2 }}

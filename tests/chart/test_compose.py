@@ -24,10 +24,10 @@ pytestmark = pytest.mark.timeout(900)
 ROOT: Final = Path(__file__).parents[2]
 COMPOSE: Final = ROOT / "docker-compose.yml"
 JOBS: Final = {"topics", "schemas"}
-WORKERS: Final = {"bridge", "router", "projector"}
+WORKERS: Final = {"bridge", "router", "projector", "deliver"}
 OURS: Final = JOBS | WORKERS | {"simulator"}
 OTHERS: Final = {"kafka", "registry", "prometheus", "alertmanager", "grafana", "kafka-ui"}
-ORDER: Final = ["bridge", "router", "projector"].index
+ORDER: Final = ["bridge", "router", "projector", "deliver"].index
 HTTP_PORT: Final = 9464  # the image's
 
 

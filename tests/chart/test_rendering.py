@@ -31,6 +31,7 @@ from manifests import (
     named,
     of_kind,
     pods,
+    refusal,
     rendered,
     selects,
 )
@@ -179,7 +180,7 @@ def test_there_is_one_bridge() -> None:
     [
         (MINIMAL, ("router.replicas=3", "router.settings.http_port=9999"), {"bridge": 1, "router": 3, "projector": 2}),
         (MINIMAL, ("projector.enabled=false",), {"bridge": 1, "router": 2}),
-        (FULL, ("router.autoscaling.minReplicas=4",), {"bridge": 1, "router": 4, "projector": 2}),
+        (FULL, ("router.autoscaling.minReplicas=4",), {"bridge": 1, "router": 4, "projector": 2, "deliver": 2}),
     ],
 )
 def test_helm_test_asks_each_pod(values: Path, settings: tuple[str, ...], pods_of: dict[str, int]) -> None:
@@ -259,10 +260,10 @@ def test_the_rules_of_a_release_are_valid(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        (("router.autoscaling.minReplicas=4",), {"bridge": 1, "router": 4, "projector": 2}),
+        (("router.autoscaling.minReplicas=4",), {"bridge": 1, "router": 4, "projector": 2, "deliver": 2}),
         (
             ("router.autoscaling.enabled=false", "router.replicas=3", "projector.enabled=false"),
-            {"bridge": 1, "router": 3, "projector": 0},
+            {"bridge": 1, "router": 3, "projector": 0, "deliver": 2},
         ),
     ],
 )
@@ -374,6 +375,7 @@ def test_every_pod_has_a_network_policy_of_its_own() -> None:
         (MINIMAL, "bridge", [{53}, {9092}, {8081}, {443}]),
         (SIMULATOR, "bridge", [{53}, {9092}, {8080}, {7010}]),
         (FULL, "projector", [{5353}, {9093}, {443}]),
+        (FULL, "deliver", [{5353}, {9093}, {443}, {9093}]),
         (FULL, "command", [{5353}, {9093}, {443}]),
     ],
     ids=lambda value: value.stem if isinstance(value, Path) else None,
@@ -399,3 +401,18 @@ def test_policy_lint(values: Path, tmp_path: Path) -> None:
     done = subprocess.run(score, capture_output=True, text=True, check=False)
     critical = [line for line in done.stdout.splitlines() if line.startswith("[CRITICAL]")]
     assert not critical, "\n".join(critical)
+
+
+def test_receivers_and_their_secrets_are_mounted() -> None:
+    spec = named(rendered(FULL), "StatefulSet", "deliver")["spec"]["template"]["spec"]
+    volume = {"name": "receiver-risk-desk"}
+    sources = {"defaultMode": 0o440, "sources": [{"secret": {"name": "risk-desk"}}]}
+    assert volume | {"projected": sources} in spec["volumes"]
+    mounts = spec["containers"][0]["volumeMounts"]
+    assert volume | {"mountPath": "/etc/receivers/risk-desk", "readOnly": True} in mounts
+    settings = named(rendered(FULL), "ConfigMap", "deliver")["data"]
+    assert settings["PIPELINE_DELIVERY_RECEIVERS"] == "/etc/broker-events/delivery_receivers"
+
+
+def test_deliver_needs_its_receivers() -> None:
+    assert "deliver.files.delivery_receivers" in refusal(MINIMAL, "deliver.enabled=true")
