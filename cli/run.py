@@ -95,7 +95,8 @@ def command(
 
     Starts Kafka and a schema registry on 127.0.0.1 (downloaded once, about 200 MB), creates topics, registers
     schemas, and runs a bridge, a router and a projector. Events come from the simulator, from the files of --file, or
-    from the event push that PIPELINE_GRPC_TARGET names.
+    from the event push that PIPELINE_GRPC_TARGET names. Without --cluster it also runs deliver, and a receiver on
+    127.0.0.1 that counts the alerts and measures the time since the push.
 
     With --cluster it uses the cluster that PIPELINE_KAFKA_BOOTSTRAP_SERVERS and PIPELINE_SCHEMA_REGISTRY_URL name;
     otherwise it ignores these settings. It asks for the topic prefix before it writes simulated events to that

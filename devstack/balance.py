@@ -62,6 +62,8 @@ class Numbers:
     recent: tuple[AlertSeen, ...] = ()  # newest first
     latency_ms: tuple[int, int, int] | None = None  # p50, p99 and maximum from event time to alert
     simulated: Simulated | None = None
+    delivered: int | None = None  # alerts that the run's own receiver has accepted; None without one
+    delivery_ms: tuple[int, int, int] | None = None  # p50, p99 and maximum from event time to the receiver
 
     @property
     def all_typed(self) -> int:
@@ -110,6 +112,9 @@ def balance(numbers: Numbers) -> list[Check]:
             n.raw == n.all_typed + n.all_quarantined + n.duplicates,
         ),
     ]
+    if n.delivered is not None:
+        alerts = sum(n.alerts.values())
+        checks.append(Check("alerts = delivered", f"{alerts:,} = {n.delivered:,}", alerts == n.delivered))
     if n.simulated is not None:
         checks += _against_simulator(n, n.simulated)
     return checks

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from broker_events.devstack.alert_receiver import AlertReceiver
 from broker_events.devstack.artifacts import StackError
 from broker_events.devstack.balance import broken
 from broker_events.devstack.interrupts import Background, Interrupted, Interrupts
@@ -69,6 +70,7 @@ class FullRun:
         self._display = display
         self._catalog = load_catalog()
         self._stack = Stack(progress=display.say) if plan.embedded else None
+        self._receiver = AlertReceiver(plan.folder) if plan.embedded else None
         self._source: Source | None = None
         self._workers: list[Part] = []
         self._lake: LakeFill | None = None
@@ -121,9 +123,13 @@ class FullRun:
             if "session_timeout_ms" not in settings.model_fields_set:
                 shared["session_timeout_ms"] = SESSION_TIMEOUT_MS
         self._exports = exports(settings)
+        names = ["router", "projector"]
+        if self._receiver is not None:  # on a configured cluster it would get every alert that the topic holds
+            names.append("deliver")
+            shared["delivery_receivers"] = self._receiver.start()
         self._workers = [
             Part(name, [name], environment({**shared, "http_port": port}), plan.folder, http_port=port)
-            for name, port in zip(("router", "projector"), free_ports(2), strict=True)
+            for name, port in zip(names, free_ports(len(names)), strict=True)
         ]
         if plan.lake is not None:
             self._lake = LakeFill(plan.lake, shared, plan.folder)
@@ -136,7 +142,7 @@ class FullRun:
                 part.start()
         watcher = Background(lambda: Watcher(settings, self._catalog)).result(interrupts, self._supervise)
         topics = {biz_type: contract.topics[0].name for biz_type, contract in self._catalog.events.items()}
-        self._observer = observer = Observer(source, self._workers, watcher, self._stack, topics)
+        self._observer = observer = Observer(source, self._workers, watcher, self._stack, self._receiver, topics)
         deadline = time.monotonic() + READY_LIMIT_S
         while not (all(map(observer.is_ready, self._workers)) and source.is_listening):
             if interrupts.count:
@@ -218,6 +224,8 @@ class FullRun:
             part.stop()
         if self._observer is not None:
             self._observer.stop()
+        if self._receiver is not None:
+            self._receiver.stop()
         if self._stack is not None:
             self._stack.stop()
 

@@ -49,6 +49,7 @@ def line(snapshot: RunSnapshot) -> str:
         f"quarantined {n.all_quarantined:,}",
         f"duplicates {n.duplicates:,}",
         f"alerts {sum(n.alerts.values()):,} ({sum(n.active.values()):,} active)",
+        *([] if n.delivered is None else [f"delivered {n.delivered:,}"]),
         f"behind {sum(snapshot.behind.values()):,}",
     ]
     if snapshot.shows_latency and n.latency_ms is not None:

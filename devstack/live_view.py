@@ -286,7 +286,8 @@ def _curve(values: Sequence[float], height: int) -> str:
 
 
 def _alerts_title(snapshot: RunSnapshot) -> str:
-    return f"alerts, {sum(snapshot.numbers.active.values()):,} active"
+    delivered = "" if snapshot.numbers.delivered is None else f", {snapshot.numbers.delivered:,} delivered"
+    return f"alerts, {sum(snapshot.numbers.active.values()):,} active{delivered}"
 
 
 def _alerts(snapshot: RunSnapshot, rows: int, *, times: bool) -> Table:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from statistics import median
 from typing import Any, Final
 
+from broker_events.devstack.alert_receiver import AlertReceiver
 from broker_events.devstack.balance import AlertSeen
 from broker_events.devstack.pipeline import Part, State
 from broker_events.devstack.probe import Probe
@@ -25,11 +26,19 @@ class Observer:
     """Looks at a run in all its parts; `stack` is None on a configured cluster."""
 
     def __init__(
-        self, source: Source, workers: Sequence[Part], watcher: Watcher, stack: Stack | None, topics: Mapping[str, str]
+        self,
+        source: Source,
+        workers: Sequence[Part],
+        watcher: Watcher,
+        stack: Stack | None,
+        receiver: AlertReceiver | None,
+        topics: Mapping[str, str],
     ) -> None:
-        """`topics`: biz_type -> typed topic, without the prefix."""
+        """`receiver`: the run's own receiver of alerts. `topics`: biz_type -> typed topic, without the prefix."""
         self._source = source
         self._parts = (*source.parts, *workers)
+        self._projector = next(part for part in workers if part.name == "projector")
+        self._receiver = receiver
         self._watcher = watcher
         self._stack = stack
         self._topics = topics
@@ -43,6 +52,9 @@ class Observer:
         simulated = self._source.simulated()
         counted = self._watcher.numbers()
         n = replace(counted, received=received, received_exact=exact, simulated=simulated)
+        if self._receiver is not None:
+            delivered, delivery_ms = self._receiver.delivered()
+            n = replace(n, delivered=delivered, delivery_ms=delivery_ms)
         behind = {"router": max(n.raw - n.all_typed - n.all_quarantined - n.duplicates, 0)}
         if simulated is not None:
             behind = {"bridge": max(simulated.events - n.distinct, 0), **behind}
@@ -57,7 +69,7 @@ class Observer:
             topics=self._topics,
             per_s=per_s,
             behind=behind,
-            projector_lag_s=self._probe.reading(self._parts[-1]).lag_s,
+            projector_lag_s=self._probe.reading(self._projector).lag_s,
             shows_latency=self._source.shows_latency,
             rate_history=tuple(self._history.rates),
             latency_history=tuple(self._history.latencies_ms),

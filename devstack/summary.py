@@ -29,6 +29,8 @@ def summary(snapshot: RunSnapshot) -> list[Text]:
     lines += [Text(), Text("Run", style="bold")]
     if snapshot.shows_latency and numbers.latency_ms is not None:
         lines.append(_fact("push to alert", "p50 {} ms   p99 {} ms   max {} ms".format(*numbers.latency_ms)))
+    if snapshot.shows_latency and numbers.delivery_ms is not None:
+        lines.append(_fact("push to receiver", "p50 {} ms   p99 {} ms   max {} ms".format(*numbers.delivery_ms)))
     if numbers.raw and snapshot.flowed_s > 0:
         rate = numbers.raw / snapshot.flowed_s
         lines.append(_fact("throughput", f"{rate:,.0f} events/s over {snapshot.flowed_s:.1f} s"))
