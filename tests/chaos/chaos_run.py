@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from delivered import judge_deliveries
 from faults import Fault, FaultKind, draw, targets_of
 from kafka_cluster import KafkaCluster
 from network import Network
@@ -20,6 +21,7 @@ from violations import Report
 from workers import Group, Worker
 from writers import writers_of
 
+from broker_events.devstack.alert_receiver import AlertReceiver
 from broker_events.devstack.stack import Stack
 
 PREFIX = "chaos"
@@ -45,13 +47,16 @@ class Plan:
     nodes: int = 3
     routers: int = 3
     projectors: int = 3
+    delivers: int = 2
     partitions: int = 12
     hostile: float = 0.3
 
     @property
     def schedule(self) -> list[Fault]:
         routers, projectors = self.names("r", self.routers), self.names("p", self.projectors)
-        return draw(self.seed, self.events, self.faults, targets_of(BRIDGE, routers, projectors, self.nodes))
+        delivers = self.names("d", self.delivers)
+        targets = targets_of(BRIDGE, routers, projectors, self.nodes, delivers)
+        return draw(self.seed, self.events, self.faults, targets)
 
     @staticmethod
     def names(kind: str, count: int) -> list[str]:
@@ -105,6 +110,9 @@ def run_chaos(plan: Plan, folder: Path, say: Callable[[str], None], outcome: Out
             outcome.workers = [run.bridge()]
             outcome.workers += [run.router(name) for name in plan.names("r", plan.routers)]
             outcome.workers += [run.projector(name) for name in plan.names("p", plan.projectors)]
+            receiver = AlertReceiver(folder, folder / "requests.ndjson")
+            receivers = receiver.start()
+            outcome.workers += [run.deliver(name, receivers) for name in plan.names("d", plan.delivers)]
             with Group(outcome.workers) as group, Progress(run) as progress:
                 strikes = Strikes(run, group, network, stack)
                 outcome.struck = strikes.struck
@@ -117,7 +125,9 @@ def run_chaos(plan: Plan, folder: Path, say: Callable[[str], None], outcome: Out
                 outcome.longest = dict(progress.longest)
                 outcome.stops = group.stop()
             began = time.monotonic()
+            receiver.stop()
             outcome.report = run.judge(say, processes=os.cpu_count() or 1)
+            outcome.report.merge(judge_deliveries(run.settings, folder / "requests.ndjson", receiver.secret))
             outcome.judge_s = time.monotonic() - began
             folders = [log.parent / "data" for log in stack.kafka.logs]
             details = chain.from_iterable(outcome.report.details.values())

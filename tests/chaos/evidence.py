@@ -26,6 +26,7 @@ _FILES = {
     "state.movements": "state/movement-state",
 }
 TOPICS = ("raw", "ingest.cursors", *_FILES)
+_DECODED = _FILES | {"alerts.deliveries": "internal/delivery"}
 FRAME_BYTES = 5  # 0, then the schema id, 4 bytes
 PATIENCE_S = 60.0
 
@@ -77,7 +78,7 @@ class Decoder:
     def __init__(self) -> None:
         self._schemas = {
             topic: fastavro.parse_schema(json.loads((SCHEMAS / folder / "schema.avsc").read_text(encoding="utf-8")))
-            for topic, folder in _FILES.items()
+            for topic, folder in _DECODED.items()
         }
 
     def decode(self, topic: str, value: bytes | None) -> Any:

@@ -59,9 +59,11 @@ class Fault(NamedTuple):
 Targets = Mapping[FaultKind, Sequence[tuple[str, ...]]]
 
 
-def targets_of(bridge: str, routers: Sequence[str], projectors: Sequence[str], nodes: int) -> Targets:
+def targets_of(
+    bridge: str, routers: Sequence[str], projectors: Sequence[str], nodes: int, delivers: Sequence[str] = ()
+) -> Targets:
     """Whom each kind of fault can strike."""
-    workers = [(name,) for name in (bridge, *routers, *projectors)]
+    workers = [(name,) for name in (bridge, *routers, *projectors, *delivers)]
     links = [*workers, ("push",), ("registry",)]
     return {
         FaultKind.KILL: workers,

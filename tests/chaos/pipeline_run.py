@@ -20,12 +20,14 @@ from violations import Report
 from workers import Worker, cli
 from wrong_clock import wrong_clock
 
+from broker_events.devstack.alert_receiver import NAME as RECEIVER
 from broker_events.runtime.kafka.clients import admin_client
 from broker_events.runtime.kafka.topics import apply_topics, plan_topics
 from broker_events.runtime.schema_ids import open_registry
 from broker_events.runtime.settings import PREFIX, Settings
 from broker_events.schemas.catalog import load_catalog
 from broker_events.schemas.registry import desired_subjects
+from broker_events.sinks.deliver.group import app_of
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +61,8 @@ class Pipeline:
     load: Load
     environment: dict[str, str] = field(default_factory=dict)
     simulator: subprocess.Popen[bytes] | None = None
+    delivering: tuple[str, ...] = ()
+    """Apps of the receivers that get alerts."""
 
     @property
     def journal(self) -> Path:
@@ -89,6 +93,11 @@ class Pipeline:
 
     def projector(self, instance: str, **settings: object) -> Worker:
         return self.worker(instance, *cli("projector", "--instance-id", instance), **settings)
+
+    def deliver(self, instance: str, receivers: Path) -> Worker:
+        """A deliver worker; `receivers`: the file of AlertReceiver."""
+        self.delivering = (app_of(RECEIVER),)
+        return self.worker(instance, *cli("deliver", "--instance-id", instance), delivery_receivers=receivers)
 
     def end_load(self) -> None:
         """Let the simulator push what it has and end, however much was asked of it."""

@@ -35,7 +35,8 @@ def drain(
     """Keep the group alive until all is pushed and processed and every worker is up; how many seconds it took."""
     began = time.monotonic()
     with ExitStack() as stack:
-        groups = {name: stack.enter_context(closing(ConsumerGroup(run, name))) for name in GROUPS}
+        drained = [*GROUPS, *run.delivering]
+        groups = {name: stack.enter_context(closing(ConsumerGroup(run, name))) for name in drained}
         steps: dict[str, Callable[[], object]] = {name: of.unread for name, of in groups.items()}
         steps = {"push": stack.enter_context(closing(_Cursors(run))).behind} | steps
         steps["start"] = lambda: not group.is_ready
@@ -76,7 +77,8 @@ class ConsumerGroup:
 
     def __init__(self, run: Pipeline, app: str) -> None:
         partitions = range(run.settings.partitions)
-        self.places = [TopicPartition(run.settings.topic(topic), n) for topic in GROUPS[app] for n in partitions]
+        topics = GROUPS.get(app, ("alerts",))
+        self.places = [TopicPartition(run.settings.topic(topic), n) for topic in topics for n in partitions]
         self._consumer = _consumer(run, app)
         # Under load some offsets are always pending; a read_committed consumer would wait for them.
         self._offsets = _consumer(run, app, "read_uncommitted")

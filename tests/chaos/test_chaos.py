@@ -17,7 +17,7 @@ SEED = int(os.environ.get("CHAOS_SEED", "20"))
 PLAN = Plan(
     events=18_000,
     rate=600,
-    faults=(*FaultKind, *[FaultKind.KILL] * 4),
+    faults=(*FaultKind, *[FaultKind.KILL] * 6),
     seed=SEED,
     routers=2,
     projectors=2,
@@ -38,3 +38,4 @@ def test_what_was_pushed_is_there_exactly_once_through_all_faults(tmp_path: Path
     assert all(worker.kills for worker in outcome.workers)
     assert outcome.report.compared["records of raw"] >= PLAN.events
     assert outcome.report.compared["duplicates"] > 100
+    assert outcome.report.compared["requests"] > 100

@@ -18,6 +18,7 @@ class Stage(StrEnum):
     ACCOUNTS = "state.accounts"
     MOVEMENTS = "state.movements"
     CURSORS = "ingest.cursors"
+    DELIVERIES = "alerts.deliveries"
     BALANCE = "balance"
 
 
