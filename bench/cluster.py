@@ -84,6 +84,11 @@ class Pipeline:
 
         return self._load(rows())
 
+    def load(self, name: str, rows: Iterable[tuple[str, bytes, Headers]]) -> int:
+        """Write key, value and headers of a topic (without prefix); return how many records there were."""
+        topic = self.settings.topic(name)
+        return self._load((topic, *row) for row in rows)
+
     def load_table(self, name: str, rows: Iterable[tuple[bytes, bytes, int]]) -> int:
         """Write key, value and partition of a state topic."""
         producer = Producer(producer_config(self.settings))

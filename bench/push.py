@@ -6,6 +6,8 @@ import re
 import statistics
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -57,23 +59,13 @@ def bridge_rate(pipeline: Pipeline, events: int, accounts: int, folder: Path) ->
     return records / (samples[-1][0] - warm[0]), (samples[-1][2] - warm[2]) / records * 1e6
 
 
-def push_to_alert(
-    pipeline: Pipeline, rate: int, seconds: float, accounts: int, folder: Path, progress: Progress
-) -> dict[str, Any]:
-    """Milliseconds from an event's time to its alert in the hands of a consumer, the whole pipeline running."""
+@contextmanager
+def push_processes(pipeline: Pipeline, rate: int, accounts: int, folder: Path) -> Iterator[tuple[Work, ...]]:
+    """Run simulator, bridge, router and projector; yields bridge, router, projector and simulator."""
     settings = pipeline.settings
     variables = settings_environment(settings)
-    simulate = [
-        "simulate",
-        "--rate",
-        str(rate),
-        "--accounts",
-        str(accounts),
-        "--app-key",
-        _KEY,
-        "--app-secret",
-        _SECRET,
-    ]
+    access = ["--app-key", _KEY, "--app-secret", _SECRET]
+    simulate = ["simulate", "--rate", str(rate), "--accounts", str(accounts), *access]
     cli = [sys.executable, "-m", "broker_events.cli"]
     ingest = ["ingest", "--source", "grpc", "--yes-write-simulated-events-to", settings.topic_prefix]
     with (
@@ -85,8 +77,16 @@ def push_to_alert(
         for worker in (router, projector):
             worker.wait_for("assigned")
         with Work("bridge", [*cli, *ingest], _push_environment(pipeline, target), folder) as bridge:
-            latencies = _watch_alerts(pipeline, seconds)
-            busy = {work.name: round(work.cpu_s(), 2) for work in (bridge, router, projector, simulator)}
+            yield bridge, router, projector, simulator
+
+
+def push_to_alert(
+    pipeline: Pipeline, rate: int, seconds: float, accounts: int, folder: Path, progress: Progress
+) -> dict[str, Any]:
+    """Milliseconds from an event's time to its alert in the hands of a consumer, the whole pipeline running."""
+    with push_processes(pipeline, rate, accounts, folder) as works:
+        latencies = _watch_alerts(pipeline, seconds)
+        busy = {work.name: round(work.cpu_s(), 2) for work in works}
     if not latencies:
         raise ProcessFailed(f"no alert came; see {folder}")
     cuts = statistics.quantiles(latencies, n=1000, method="inclusive")
