@@ -123,14 +123,7 @@ class FullRun:
             if "session_timeout_ms" not in settings.model_fields_set:
                 shared["session_timeout_ms"] = SESSION_TIMEOUT_MS
         self._exports = exports(settings)
-        names = ["router", "projector"]
-        if self._receiver is not None:  # on a configured cluster it would get every alert that the topic holds
-            names.append("deliver")
-            shared["delivery_receivers"] = self._receiver.start()
-        self._workers = [
-            Part(name, [name], environment({**shared, "http_port": port}), plan.folder, http_port=port)
-            for name, port in zip(names, free_ports(len(names)), strict=True)
-        ]
+        self._workers = self._make_workers(shared)
         if plan.lake is not None:
             self._lake = LakeFill(plan.lake, shared, plan.folder)
             self._lake.start(say, interrupts)
@@ -154,6 +147,17 @@ class FullRun:
         say("router and projector are ready")
         source.bridge.start()
         return observer, source
+
+    def _make_workers(self, shared: dict[str, object]) -> list[Part]:
+        """Return router and projector, and deliver with its receiver; `shared`: settings of every process."""
+        names = ["router", "projector"]
+        if self._receiver is not None:  # on a configured cluster it would get every alert that the topic holds
+            names.append("deliver")
+            shared = shared | {"delivery_receivers": self._receiver.start()}
+        return [
+            Part(name, [name], environment({**shared, "http_port": port}), self._plan.folder, http_port=port)
+            for name, port in zip(names, free_ports(len(names)), strict=True)
+        ]
 
     def _flow(self, observer: Observer, source: Source, interrupts: Interrupts) -> None:
         """Wait while events flow: until a signal, the end of the files, or the end of the time."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import jsonschema  # type: ignore[import-untyped]
+import jsonschema
 import pytest
 from alert_receiver import AlertReceiver, accept, answer, receivers_file, webhook
 from kafka_cluster import KafkaCluster
