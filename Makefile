@@ -90,8 +90,8 @@ docs: $(READY) ## build the documentation as a site in site/ and check its links
 
 lock: $(READY) ## write the lock files from pyproject.toml
 	@$(BIN)/pip install --quiet uv
-	@$(BIN)/uv pip compile -q --python-version 3.11 --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --extra workers pyproject.toml -o requirements.lock
-	@$(BIN)/uv pip compile -q --python-version 3.11 --universal --generate-hashes --no-header --no-annotate --no-emit-index-url -c requirements.lock --extra workers --extra lake --extra stack --extra dev pyproject.toml -o requirements-dev.lock
+	@$(BIN)/uv pip compile -q --python-version 3.11 --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --extra workers --extra console pyproject.toml -o requirements.lock
+	@$(BIN)/uv pip compile -q --python-version 3.11 --universal --generate-hashes --no-header --no-annotate --no-emit-index-url -c requirements.lock --extra workers --extra console --extra lake --extra stack --extra dev pyproject.toml -o requirements-dev.lock
 	@$(BIN)/uv pip compile -q --python-version 3.11 --universal --generate-hashes --no-header --no-annotate --no-emit-index-url -c requirements-dev.lock --extra lake pyproject.toml -o requirements-lake.lock
 	@$(BIN)/uv pip compile -q --python-version 3.11 --universal --generate-hashes --no-header --no-annotate --no-emit-index-url -c requirements-dev.lock --group build -o requirements-build.lock
 

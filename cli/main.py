@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "projector": "broker_events.cli.projector",
     "deliver": "broker_events.cli.deliver",
     "lake": "broker_events.cli.lake",
+    "console": "broker_events.cli.console",
     "topics": "broker_events.cli.topics",
     "offsets": "broker_events.cli.offsets",
     "schemas": "broker_events.cli.schemas",

@@ -18,11 +18,6 @@ if TYPE_CHECKING:
     from broker_events.runtime.settings import Settings
     from broker_events.schemas.catalog import Catalog
 
-_REPLAYED: Final = "replayed already, left out"
-_TYPED: Final = "typed already, left out: see `broker-events rebuild`"
-_TOO_LARGE: Final = "too large with the headers of a replay, left out: raise MAX_MESSAGE_BYTES"
-_MARKER: Final = "a marker, left out: the event itself is not in Kafka, `show` says where it is"
-_LEFT_OUT: Final = (_REPLAYED, _TYPED, _TOO_LARGE, _MARKER)
 _BATCH_BYTES: Final = 4_000_000
 _PROGRESS_S: Final = 1.0
 
@@ -129,36 +124,20 @@ def _plan(
     settings: Settings, catalog: Catalog, choice: Choice, limit: int | None, *, include_rejected: bool
 ) -> ReplayPlan:
     """Look at every chosen record; of those that can be replayed the oldest `limit` are planned."""
-    from broker_events.processors.replay_preview import REJECTED, ReplayPreview
-    from broker_events.processors.routing import Routing
-    from broker_events.runtime.kafka.topics import typed_size_limit
-    from broker_events.runtime.quarantine.replay import is_too_large, read_recoveries
-    from broker_events.schemas.catalog import RAW
-    from broker_events.schemas.oversized import marked
+    from broker_events.processors.replay_outcome import LEFT_OUT, ReplayOutcome
+    from broker_events.processors.replay_preview import REJECTED
+    from broker_events.runtime.quarantine.replay import read_recoveries
 
     replayed = read_recoveries(settings).keys()
-    # Ids of schemas don't matter: the records are not written.
-    ids = dict.fromkeys(catalog.topics, 0)
-    forecast = ReplayPreview(
-        Routing(catalog.events, ids, settings.topic, typed_size_limit(settings)), settings.duplicate_window
-    )
+    forecast = ReplayOutcome(settings, catalog)
     counts: Counter[Line] = Counter()
     rejected: Counter[str] = Counter()
     candidates: list[tuple[int, int, int, Line]] = []
     for quarantined in read_chosen(settings, choice):
         event = quarantined.event
-        if event.topic != settings.topic(RAW):
-            outcome = _TYPED
-        elif quarantined.name in replayed:
-            outcome = _REPLAYED
-        elif marked((header.name, header.value) for header in event.headers):
-            outcome = _MARKER
-        elif is_too_large(event, settings.max_message_bytes):
-            outcome = _TOO_LARGE
-        else:
-            outcome = forecast.of(event)
+        outcome = forecast.of(quarantined, is_replayed=quarantined.name in replayed)
         line = Line(event.reason, event.biz_type or "-", outcome)
-        if outcome in _LEFT_OUT:
+        if outcome in LEFT_OUT:
             counts[line] += 1
         elif outcome.startswith(REJECTED) and not include_rejected:
             counts[line] += 1

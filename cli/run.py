@@ -76,6 +76,7 @@ def _checked_faults(context: click.Context, parameter: click.Parameter, texts: t
 @click.option(
     "--cluster", is_flag=True, help="Use the cluster that the PIPELINE_ settings name instead of an embedded one."
 )
+@click.option("--console/--no-console", "has_console", default=True, help="Serve the console.  [default: yes]")
 @consent_option
 def command(
     *,
@@ -89,6 +90,7 @@ def command(
     lake: Path | None,
     plain: bool,
     cluster: bool,
+    has_console: bool,
     simulated_to: str | None,
 ) -> None:
     """Run the whole pipeline, by default with simulated events.
@@ -96,7 +98,8 @@ def command(
     Starts Kafka and a schema registry on 127.0.0.1 (downloaded once, about 200 MB), creates topics, registers
     schemas, and runs a bridge, a router and a projector. Events come from the simulator, from the files of --file, or
     from the event push that PIPELINE_GRPC_TARGET names. Without --cluster it also runs deliver, and a receiver on
-    127.0.0.1 that counts the alerts and measures the time since the push.
+    127.0.0.1 that counts the alerts and measures the time since the push. Serves the console on
+    127.0.0.1 and prints its address.
 
     With --cluster it uses the cluster that PIPELINE_KAFKA_BOOTSTRAP_SERVERS and PIPELINE_SCHEMA_REGISTRY_URL name;
     otherwise it ignores these settings. It asks for the topic prefix before it writes simulated events to that
@@ -144,6 +147,7 @@ def command(
         seconds=seconds,
         started=_STARTED,
         lake=lake,
+        has_console=has_console,
     )
     _log_to(logs / "run.log", settings.log_level)
     code = _report(FullRun(plan, _display(terminal=terminal)).run())

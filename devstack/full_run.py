@@ -17,6 +17,7 @@ from broker_events.devstack.line_view import LineView
 from broker_events.devstack.observer import Observer
 from broker_events.devstack.pipeline import Part, State, environment
 from broker_events.devstack.preparation import EMBEDDED, exports, prepare_configured, prepare_embedded
+from broker_events.devstack.run_console import RunConsole
 from broker_events.devstack.run_snapshot import RunSnapshot
 from broker_events.devstack.sources import Source, Traffic, choose_source
 from broker_events.devstack.stack import Stack
@@ -40,6 +41,7 @@ class RunPlan:
     """What to run. Logs go to `folder`. Events flow for `seconds`; None: until a signal.
 
     `may_simulate`: whether simulated events may be written to the cluster. `lake`: the folder of lake tables to fill.
+    `has_console`: whether to serve the console.
     """
 
     settings: Settings
@@ -51,6 +53,7 @@ class RunPlan:
     seconds: float | None
     started: float  # monotonic
     lake: Path | None = None
+    has_console: bool = True
 
 
 @dataclass(slots=True)
@@ -74,6 +77,7 @@ class FullRun:
         self._source: Source | None = None
         self._workers: list[Part] = []
         self._lake: LakeFill | None = None
+        self._console: Part | None = None
         self._observer: Observer | None = None
         self._phase = "running"
         self._flow_began: float | None = None
@@ -104,7 +108,8 @@ class FullRun:
     @property
     def _parts(self) -> tuple[Part, ...]:
         lake = () if self._lake is None else (self._lake.part,)
-        return (*(() if self._source is None else self._source.parts), *self._workers, *lake)
+        console = () if self._console is None else (self._console,)
+        return (*(() if self._source is None else self._source.parts), *self._workers, *lake, *console)
 
     def _start(self, interrupts: Interrupts) -> tuple[Observer, Source]:
         """Start everything, the bridge last: no event waits for a part that is not ready."""
@@ -116,13 +121,8 @@ class FullRun:
         else:
             settings = prepare_embedded(self._stack, self._catalog, say, interrupts, bare=False)
             say("\n".join(("in another terminal:", *exports(settings))))
-        shared: dict[str, object] = {"http_host": "127.0.0.1"}  # beside what the processes read by themselves
-        if self._stack is not None:
-            shared |= EMBEDDED
-            shared |= {name: getattr(settings, name) for name in ("kafka_bootstrap_servers", "schema_registry_url")}
-            if "session_timeout_ms" not in settings.model_fields_set:
-                shared["session_timeout_ms"] = SESSION_TIMEOUT_MS
-        self._exports = exports(settings)
+        shared = self._shared(settings)
+        self._exports: tuple[str, ...] = exports(settings)
         self._workers = self._make_workers(shared)
         if plan.lake is not None:
             self._lake = LakeFill(plan.lake, shared, plan.folder)
@@ -146,6 +146,7 @@ class FullRun:
             time.sleep(TICK_S)
         say("router and projector are ready")
         source.bridge.start()
+        self._serve_console(shared)
         return observer, source
 
     def _make_workers(self, shared: dict[str, object]) -> list[Part]:
@@ -158,6 +159,24 @@ class FullRun:
             Part(name, [name], environment({**shared, "http_port": port}), self._plan.folder, http_port=port)
             for name, port in zip(names, free_ports(len(names)), strict=True)
         ]
+
+    def _shared(self, settings: Settings) -> dict[str, object]:
+        """Return the settings of all processes beside what they read by themselves."""
+        shared: dict[str, object] = {"http_host": "127.0.0.1"}
+        if self._stack is not None:
+            shared |= EMBEDDED
+            shared |= {name: getattr(settings, name) for name in ("kafka_bootstrap_servers", "schema_registry_url")}
+            if "session_timeout_ms" not in settings.model_fields_set:
+                shared["session_timeout_ms"] = SESSION_TIMEOUT_MS
+        return shared
+
+    def _serve_console(self, shared: dict[str, object]) -> None:
+        """Start the console, last: it must not slow the start of the others."""
+        if self._plan.has_console:
+            console = RunConsole(shared, self._plan.folder)
+            self._console = console.part
+            self._display.say(f"console: {console.address}")
+            self._exports = (*self._exports, f"# console: {console.address}")
 
     def _flow(self, observer: Observer, source: Source, interrupts: Interrupts) -> None:
         """Wait while events flow: until a signal, the end of the files, or the end of the time."""

@@ -251,6 +251,32 @@ class Settings(LakeSettings):
     )
     grpc_silence_s: float = Field(180, gt=0, description="reconnect after this time without a message")
     grpc_connection_limit_wait_s: float = Field(60, gt=0, description="wait after NumOfConnExceed")
+    console_host: str = Field("127.0.0.1", description="address of the console; another machine's needs CONSOLE_TOKENS")
+    console_port: int = Field(8420, ge=0, le=65535, description="port of the console; 0 takes a free one")
+    console_folder: Path | None = Field(
+        None, description="folder of this console's tables; default: a temporary one, filled again at each start"
+    )
+    console_names: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated)] = Field(
+        (), description="host names by which browsers reach the console, comma separated"
+    )
+    console_tokens: Path | None = Field(
+        None, description="file of hashed tokens and their roles; `broker-events console token` writes its lines"
+    )
+    console_proxy_addresses: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated)] = Field(
+        (), description="addresses or networks of the OIDC proxy whose headers name the user; none: no headers count"
+    )
+    console_proxy_user_header: str = Field("X-Forwarded-Email", description="header of the proxy with the user's name")
+    console_proxy_groups_header: str = Field(
+        "X-Forwarded-Groups", description="header of the proxy with the user's groups, comma separated"
+    )
+    console_proxy_roles: dict[str, Literal["viewer", "investigator", "operator"]] = Field(
+        default_factory=dict, description="console role by group of the proxy, as JSON; a user without one is refused"
+    )
+    console_actions: bool = Field(default=False, description="let operators replay quarantined records in the console")
+    console_requests_per_s: float = Field(
+        20, gt=0, le=10_000, description="requests per second that one token or address may send to the console"
+    )
+
     app_key: str | None = Field(None, description="app key of the event push")
     app_secret: SecretStr | None = Field(
         None, description="app secret of the event push; signs requests, is never sent"
@@ -265,6 +291,7 @@ class Settings(LakeSettings):
         "kafka_ssl_key_location",
         "schema_registry_ca_location",
         "grpc_ca_location",
+        "console_tokens",
     )
     @classmethod
     def _file_exists(cls, path: Path | None) -> Path | None:

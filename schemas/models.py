@@ -1307,6 +1307,34 @@ class Alert(Record):
     """The movement, for rules as data about transfers, fees, credits and exchanges. Null for other rules."""
 
 
+class ConsoleLook(Record):
+    """One look or action of a user in the console. Viewers read masked records and are not recorded."""
+
+    look_id: str
+    """UUID of this record. A record that was sent twice has the same one."""
+
+    at: datetime
+    """When the console answered, UTC."""
+
+    user: str
+    """Name of the token or of the proxy's user; OS user and host of a console without tokens."""
+
+    role: str
+    """investigator or operator."""
+
+    action: str
+    """look or replay."""
+
+    path: str
+    """Path of the request, the first 1000 characters."""
+
+    subject: str | None = None
+    """Account key, movement id, event id, alert id or quarantine record that the path names, null for lists."""
+
+    note: str | None = None
+    """Note of a replay, with its recovery id; null for a look."""
+
+
 class Delivery(Record):
     """What became of one alert at one receiver. A later record of the same key replaces it: a retry by an operator."""
 
@@ -1476,6 +1504,7 @@ RECORDS: Mapping[str, type[Record]] = MappingProxyType(
         "broker.events.v1.AccountState": AccountState,
         "broker.events.v1.MovementState": MovementState,
         "broker.events.v1.Alert": Alert,
+        "broker.internal.v1.ConsoleLook": ConsoleLook,
         "broker.internal.v1.Delivery": Delivery,
         "broker.internal.v1.QuarantineRecovery": QuarantineRecovery,
         "broker.internal.v1.QuarantinedEvent": QuarantinedEvent,
@@ -1882,6 +1911,16 @@ FIELD_CLASSES: Mapping[str, Mapping[str, FieldClass]] = MappingProxyType(
             "transfer": "personal",
             "condition": "internal",
             "movement": "personal",
+        },
+        "ConsoleLook": {
+            "look_id": "internal",
+            "at": "internal",
+            "user": "personal",
+            "role": "public",
+            "action": "public",
+            "path": "personal",
+            "subject": "personal",
+            "note": "personal",
         },
         "Delivery": {
             "receiver": "internal",

@@ -157,7 +157,7 @@ class Registry:
         findings = []
         for subject in subjects:
             level = self._level(subject.name)
-            if not self._versions(subject.name):
+            if not self.versions(subject.name):
                 findings.append(SubjectState(subject.name, "missing", "the subject has no schema yet"))
                 continue
             if level != LEVEL:
@@ -197,7 +197,7 @@ class Registry:
 
     def latest(self, subject: str) -> Json | None:
         """Return the newest schema of a subject, None if it has none."""
-        versions = self._versions(subject)
+        versions = self.versions(subject)
         return self._version(subject, versions[-1]) if versions else None
 
     def _require_level(self, subject: str) -> None:
@@ -208,7 +208,7 @@ class Registry:
                 raise RegistryRefuses(f"the registry at {self._url} left {subject} at {level}; it must be {LEVEL}")
 
     def _register(self, subject: Subject) -> Registration:
-        existed = bool(self._versions(subject.name))
+        existed = bool(self.versions(subject.name))
         schema_id = self._id(subject)
         if schema_id is not None:
             return Registration(subject.name, "unchanged", schema_id)
@@ -217,7 +217,7 @@ class Registry:
 
     def _conflicts(self, subject: Subject) -> list[str]:
         """Describe why the schema cannot join its subject: changed types, otherwise the registry's rejection."""
-        versions, registered = self._versions(subject.name), self._id(subject) is not None
+        versions, registered = self.versions(subject.name), self._id(subject) is not None
         if not versions:
             return []
         ours, found = json.loads(subject.schema), {}
@@ -249,11 +249,11 @@ class Registry:
 
     def _has(self, subject: str) -> bool:
         try:
-            return bool(self._versions(subject))
+            return bool(self.versions(subject))
         except RegistryError:
             return False
 
-    def _versions(self, subject: str) -> list[int]:
+    def versions(self, subject: str) -> list[int]:
         return self._find(lambda: self._client.get_versions(subject)) or []
 
     def _find(self, call: Callable[[], _T]) -> _T | None:

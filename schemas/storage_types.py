@@ -517,6 +517,19 @@ class Alert(TypedDict):
     movement: MovementEvidence | None
 
 
+class ConsoleLook(TypedDict):
+    """One look or action of a user in the console. Viewers read masked records and are not recorded."""
+
+    look_id: str
+    at: int
+    user: str
+    role: str
+    action: str
+    path: str
+    subject: str | None
+    note: str | None
+
+
 class Delivery(TypedDict):
     """What became of one alert at one receiver. A later record of the same key replaces it: a retry by an operator."""
 

@@ -87,6 +87,21 @@ _NEEDS: Final[Mapping[str, tuple[_Need, ...]]] = {
         (GROUP, "deliver.*", "Describe"),
         _READER,
     ),
+    # With PIPELINE_CONSOLE_ACTIONS it needs the role `replayer` as well.
+    "console": (
+        (TOPIC, "raw", "Read"),
+        (TOPIC, "event.*", "Read"),
+        (TOPIC, "state.*", "Read"),
+        (TOPIC, "alerts", "Read"),
+        (TOPIC, "alerts.active", "Read"),
+        (TOPIC, "alerts.deliveries", "Read"),
+        (TOPIC, "quarantine", "Read"),
+        (TOPIC, "quarantine.recoveries", "Read"),
+        (TOPIC, "console.audit", "Write"),
+        (GROUP, "router", "Describe"),
+        (GROUP, "projector", "Describe"),
+        _READER,
+    ),
     "replayer": (
         (TOPIC, "quarantine", "Read"),
         (TOPIC, "quarantine.recoveries", "Read Write"),

@@ -78,11 +78,12 @@ class Metrics:
             "projector": self._projector,
             "deliver": self._deliver,
             "lake": self._lake,
+            "console": self._console,
         }
         self._of_role = {role: self._made_by(make) for role, make in makers.items()}
 
     def identify(self, role: str, instance_id: str) -> None:
-        """Set the worker's role (`bridge`, `import`, `router`, `projector`, `deliver` or `lake`) and instance id.
+        """Set the worker's role (`bridge`, `import`, `router`, `projector`, `deliver`, `lake` or `console`) and id.
 
         The metrics of other roles are no longer served: `connected 0` of a projector would say something.
         """
@@ -222,6 +223,20 @@ class Metrics:
         self.lake_epoch = self._gauge("lake_epoch", "Epoch with which this worker owns a lake table", "table")
         self.lake_stopped = self._gauge(
             "lake_table_stopped", "1 while a lake table has stopped at a record that it can't take", "table"
+        )
+
+    def _console(self) -> None:
+        self.console_requests = self._counter("console_requests", "Requests to the console", "kind", "status")
+        self.console_seconds = self._made(
+            self._duration("console_request_seconds", "Time to answer a request to the console")
+        )
+        self.console_behind = self._gauge(
+            "console_behind_seconds", "Age of the oldest record that the console lacks; -1 before Kafka's first reply"
+        )
+        self.console_unread = self._gauge("console_unread_records", "Offsets that the console has not read yet")
+        self.console_store_bytes = self._gauge("console_store_bytes", "Size of the console's tables on disk")
+        self.console_audit_waiting = self._gauge(
+            "console_audit_waiting", "Looks that are not in the topic console.audit yet"
         )
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:

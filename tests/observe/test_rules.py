@@ -58,6 +58,10 @@ WITHOUT_A_RULE = {
     "lake_rows": "a volume",
     "lake_commit_seconds": "slow ones are lake_freshness_seconds",
     "lake_epoch": "a take-over is no harm; a worker that loses a table ends with 4",
+    "console_requests": "people see what fails; the pipeline does not depend on it",
+    "console_request_seconds": "as console_requests",
+    "console_unread_records": "console_behind_seconds says what it means",
+    "console_store_bytes": "a size; a full disk stops the console, which ConsoleBehind reports",
     "restored_records": "a volume",
     "restore_seconds": "one that lasts is lag, or NothingAssigned",
 }

@@ -90,7 +90,7 @@ def test_every_text_of_exit_code_2_is_in_the_code() -> None:
     assert texts
     code = " ".join(
         path.read_text(encoding="utf-8")
-        for folder in ("audit", "cli", "ingest", "processors", "runtime", "schemas", "sinks")
+        for folder in ("audit", "cli", "console", "ingest", "processors", "runtime", "schemas", "sinks")
         for path in (ROOT / folder).rglob("*.py")
     )
     assert [text for text in texts if text not in code] == []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = "broker_events"
-FOLDERS = ("schemas", "native", "runtime", "ingest", "processors", "sinks", "audit", "cli", "devstack")
+FOLDERS = ("schemas", "native", "runtime", "ingest", "processors", "sinks", "audit", "console", "cli", "devstack")
 
 
 def imported(tree: ast.AST) -> set[str]:

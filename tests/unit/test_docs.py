@@ -15,6 +15,7 @@ CODE = (
     "audit",
     "bench",
     "cli",
+    "console",
     "devstack",
     "helm",
     "ingest",

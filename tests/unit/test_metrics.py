@@ -26,7 +26,7 @@ def test_many_at_a_time(seconds: list[float]) -> None:
     assert sums(together) == pytest.approx(sums(each))
 
 
-ROLES = ("bridge", "import", "router", "projector", "deliver")
+ROLES = ("bridge", "import", "router", "projector", "deliver", "lake", "console")
 
 
 def served(role: str) -> set[str]:

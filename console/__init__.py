@@ -1,0 +1,1 @@
+"""Show accounts, events, alerts and quarantine to people: web pages and a query API."""
