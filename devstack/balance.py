@@ -64,6 +64,7 @@ class Numbers:
     simulated: Simulated | None = None
     delivered: int | None = None  # alerts that the run's own receiver has accepted; None without one
     delivery_ms: tuple[int, int, int] | None = None  # p50, p99 and maximum from event time to the receiver
+    uncounted: frozenset[str] = frozenset()  # rules as data that are on: the simulator does not count their alerts
 
     @property
     def all_typed(self) -> int:
@@ -133,7 +134,12 @@ def alert_counts(numbers: Numbers) -> list[AlertCount]:
         return [AlertCount(rule, status, count, None) for (rule, status), count in sorted(seen.items())]
     expected = dict(simulated.alerts) | {(rule, ACTIVE): count for rule, count in simulated.active.items()}
     return [
-        AlertCount(rule, status, seen.get((rule, status), 0), expected.get((rule, status), 0))
+        AlertCount(
+            rule,
+            status,
+            seen.get((rule, status), 0),
+            None if rule in numbers.uncounted else expected.get((rule, status), 0),
+        )
         for rule, status in sorted({*seen, *expected})
     ]
 

@@ -22,6 +22,7 @@ from broker_events.devstack.run_snapshot import RunSnapshot
 from broker_events.devstack.sources import Source, Traffic, choose_source
 from broker_events.devstack.stack import Stack
 from broker_events.devstack.watcher import Watcher
+from broker_events.processors.alert_rules.load import switched_on
 from broker_events.runtime.process.errors import PipelineError
 from broker_events.runtime.settings import Settings
 from broker_events.schemas.catalog import load_catalog
@@ -135,7 +136,9 @@ class FullRun:
                 part.start()
         watcher = Background(lambda: Watcher(settings, self._catalog)).result(interrupts, self._supervise)
         topics = {biz_type: contract.topics[0].name for biz_type, contract in self._catalog.events.items()}
-        self._observer = observer = Observer(source, self._workers, watcher, self._stack, self._receiver, topics)
+        self._observer = observer = Observer(
+            source, self._workers, watcher, self._stack, self._receiver, topics, switched_on(settings)
+        )
         deadline = time.monotonic() + READY_LIMIT_S
         while not (all(map(observer.is_ready, self._workers)) and source.is_listening):
             if interrupts.count:

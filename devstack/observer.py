@@ -33,8 +33,13 @@ class Observer:
         stack: Stack | None,
         receiver: AlertReceiver | None,
         topics: Mapping[str, str],
+        uncounted: frozenset[str],
     ) -> None:
-        """`receiver`: the run's own receiver of alerts. `topics`: biz_type -> typed topic, without the prefix."""
+        """`receiver`: the run's own receiver of alerts. `topics`: biz_type -> typed topic, without the prefix.
+
+        `uncounted`: see `Numbers`.
+        """
+        self._uncounted = uncounted
         self._source = source
         self._parts = (*source.parts, *workers)
         self._projector = next(part for part in workers if part.name == "projector")
@@ -51,7 +56,7 @@ class Observer:
         received, exact = self._source.received(self._probe.received(self._source.bridge))
         simulated = self._source.simulated()
         counted = self._watcher.numbers()
-        n = replace(counted, received=received, received_exact=exact, simulated=simulated)
+        n = replace(counted, received=received, received_exact=exact, simulated=simulated, uncounted=self._uncounted)
         if self._receiver is not None:
             delivered, delivery_ms = self._receiver.delivered()
             n = replace(n, delivered=delivered, delivery_ms=delivery_ms)

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from broker_events.processors.alert_rules.rule_file import FILE, RuleError
+from broker_events.processors.alert_rules.rule_file import FILE, RuleError, rule_name
 from broker_events.runtime.process.errors import OperatorActionRequired
 from broker_events.runtime.settings import PREFIX, Settings
 from broker_events.schemas import catalog
@@ -35,6 +35,11 @@ def rule_folders(settings: Settings) -> dict[str, Path]:
     return found
 
 
+def switched_on(settings: Settings) -> frozenset[str]:
+    """Return the names in alerts of the rules that RULES names."""
+    return frozenset(rule_name(Path(name.partition("@")[0])) for name in settings.rules)
+
+
 def load_rules(settings: Settings, contracts: Catalog) -> tuple[DataRule, ...]:
     """Return the rules that RULES switches on, checked and with the thresholds of RULE_THRESHOLDS.
 
@@ -45,14 +50,14 @@ def load_rules(settings: Settings, contracts: Catalog) -> tuple[DataRule, ...]:
         folders = rule_folders(settings)
     except RuleError as error:
         raise OperatorActionRequired(str(error)) from None
-    switched_on = dict(name.partition("@")[::2] for name in settings.rules)
-    for setting, names in (("RULES", switched_on), ("RULE_THRESHOLDS", settings.rule_thresholds)):
+    starts = dict(name.partition("@")[::2] for name in settings.rules)
+    for setting, names in (("RULES", starts), ("RULE_THRESHOLDS", settings.rule_thresholds)):
         for name in names:
             if name not in folders:
                 raise OperatorActionRequired(f"{PREFIX}{setting}: no rule {name!r}; there are {', '.join(folders)}")
     return tuple(
         load_rule(settings, contracts, name)._replace(since_us=_microseconds(since) if since else 0)
-        for name, since in switched_on.items()
+        for name, since in starts.items()
     )
 
 

@@ -183,7 +183,7 @@ def test_an_expression_without_a_value_stops_the_projector_and_loses_no_alert(ow
     right = file.read_text(encoding="utf-8")
     when = """event.status.spells("REJECTED")"""
     file.write_text(right.replace(when, f'{when} && (event.currency != "X" || decimal(event.currency) > event.amount)'))
-    settings = {"rules": "big-rejection", "rules_folder": folder.parent}
+    settings: dict[str, Any] = {"rules": "big-rejection", "rules_folder": folder.parent}
     values = [transfer("bad", account, "REJECTED", "2026-01-31T09:30:00Z", "R").replace(b'"USD"', b'"X"')]
     values.append(transfer("next", account, "REJECTED", "2026-01-31T09:31:00Z", "S"))
     pipeline.produce_all("raw", [(account, value) for value in values])

@@ -67,6 +67,13 @@ def test_each_violation_breaks_its_equation(change: dict[str, Any], texts: set[s
     assert {check.text for check in broken(replace(CORRECT, **change))} == texts
 
 
+def test_alerts_of_rules_that_are_on_are_not_counted_by_the_simulator() -> None:
+    alerts = {FIRING: 5, RESOLVED: 2, RETURNED: 4, ("NO_TRADE", "FIRING"): 1}
+    numbers = replace(CORRECT, alerts=alerts, active={**CORRECT.active, "NO_TRADE": 1})
+    assert [check.text for check in broken(numbers)] == [ALERTS]
+    assert broken(replace(numbers, uncounted=frozenset({"NO_TRADE"}))) == []
+
+
 def test_a_run_without_events_is_not_balanced() -> None:
     nothing = Simulated(events=0, typed={}, alerts={}, active={})
     assert [check.text for check in broken(Numbers(simulated=nothing))] == [NOTHING]
