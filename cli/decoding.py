@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 from broker_events.runtime import schema_ids
 from broker_events.runtime.settings import Settings
-from broker_events.schemas.codec import DecodeError
 from broker_events.schemas.models import Record
-from broker_events.schemas.registry import RegistryError, SchemaNotRegistered
+from broker_events.schemas.registry import RegistryError
 
 
 def open_decoder(settings: Settings) -> Callable[[bytes], Record]:
@@ -22,8 +21,6 @@ def open_decoder(settings: Settings) -> Callable[[bytes], Record]:
     def decode(value: bytes) -> Record:
         try:
             return decoder.decode(value)
-        except SchemaNotRegistered as error:
-            raise DecodeError(str(error)) from None
         except RegistryError as error:
             raise schema_ids.registry_problem(error) from None
 

@@ -21,7 +21,7 @@ from broker_events.runtime.process.errors import PipelineError
 from broker_events.runtime.schema_ids import open_decoder
 from broker_events.runtime.settings import Settings
 from broker_events.schemas.catalog import RAW, Catalog
-from broker_events.schemas.codec import DecodeError
+from broker_events.schemas.codec import DecodeError, UnknownSchema
 from broker_events.schemas.invalid_event import InvalidEvent
 from broker_events.schemas.models import Alert, QuarantinedEvent
 from broker_events.schemas.registry import RegistryError
@@ -85,7 +85,7 @@ class Watcher:
                         self._count[record.topic()](record)
         except PipelineError as error:
             self.failure = error
-        except (KafkaException, RegistryError) as error:
+        except (KafkaException, RegistryError, UnknownSchema) as error:
             self.failure = PipelineError(f"cannot read the topics: {error}")
         finally:
             self._consumer.close()
@@ -112,6 +112,8 @@ class Watcher:
     def _decode(self, record: KafkaRecord) -> object:
         try:
             return self._decoder.decode(record.value() or b"")
+        except UnknownSchema:
+            raise
         except DecodeError:
             return None
 

@@ -126,8 +126,8 @@ class EventDecoder:
     def decode(self, value: bytes | None) -> Record | None:
         """Decode the value of a Kafka message. Returns None for a tombstone (None) of a compacted topic.
 
-        Raises `DecodeError` for a value that is not a record of these contracts. Raises `RegistryError` if the registry
-        cannot be reached or does not have the id.
+        Raises `DecodeError` for a value that is not a record of these contracts, its subclass `UnknownSchema` for a
+        schema id that the registry does not have, and `RegistryError` if the registry cannot be reached: then retry.
         """
         if value is None:
             return None
@@ -145,7 +145,10 @@ class EventDecoder:
     def _writer(self, schema_id: int) -> tuple[str, Any]:
         if schema_id in self._rejected:
             raise DecodeError(str(self._rejected[schema_id]))
-        text = self._registry.schema_text(schema_id)
+        try:
+            text = self._registry.schema_text(schema_id)
+        except SchemaNotRegistered as error:
+            raise UnknownSchema(str(error)) from error
         try:
             schema = _parse(schema_id, text)
             name = _full_name(schema)

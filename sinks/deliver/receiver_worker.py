@@ -20,7 +20,7 @@ from broker_events.runtime.process.errors import RestartRequired
 from broker_events.runtime.process.metrics import Metrics
 from broker_events.runtime.schema_ids import open_decoder
 from broker_events.runtime.settings import Settings
-from broker_events.schemas.codec import Codec, DecodeError
+from broker_events.schemas.codec import Codec, DecodeError, UnknownSchema
 from broker_events.schemas.models import Alert
 from broker_events.schemas.registry import RegistryError
 from broker_events.schemas.storage_types import Delivery
@@ -135,14 +135,17 @@ class ReceiverWorker(ABC, Generic[P]):
         self._failure = self._failure or error
 
     def decoded(self, record: KafkaRecord) -> tuple[AlertPlace, Alert | str]:
-        """Return an alert and its place, or why it can't be decoded. Raises RestartRequired without a registry."""
+        """Return an alert and its place, or why it can't be decoded.
+
+        Raises RestartRequired without a registry, or where the registry has lost the schema: the alert must wait.
+        """
         at = record.partition(), record.offset()
         try:
             alert = self._decoder.decode(record.value())
+        except (RegistryError, UnknownSchema) as error:
+            raise RestartRequired(f"looking up a schema: {error}") from None
         except DecodeError as error:
             return AlertPlace(*at, None, None, None), f"can't be decoded: {error}"
-        except RegistryError as error:
-            raise RestartRequired(f"looking up a schema: {error}") from None
         if not isinstance(alert, Alert):
             return AlertPlace(*at, None, None, None), "is no alert"
         return AlertPlace(*at, alert.alert_id, alert.rule, alert.status), alert

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from broker_events.native import extension
 from broker_events.runtime.events.transcoder import Transcoder
 from broker_events.schemas.catalog import Contract, load_catalog
-from broker_events.schemas.codec import Codec, DecodeError, EventDecoder
+from broker_events.schemas.codec import Codec, DecodeError, EventDecoder, UnknownSchema
 from broker_events.schemas.frame import frame
-from broker_events.schemas.registry import Registry
+from broker_events.schemas.registry import Registry, SchemaNotRegistered
 from broker_events.schemas.storage_types import Header, QuarantinedEvent
 
 CATALOG = load_catalog()
@@ -180,6 +180,16 @@ def test_subscribers_are_not_given_another_type(name: str, avro_type: Any, monke
     monkeypatch.setattr(Registry, "schema_text", lambda _, __: text)
     with pytest.raises(DecodeError, match=f"schema id 5: {name} is "):
         EventDecoder("http://127.0.0.1:1").decode(frame(5) + b"x")
+
+
+def test_an_unknown_schema_is_a_decode_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def schema_text(_: Registry, schema_id: int) -> str:
+        raise SchemaNotRegistered(f"no schema {schema_id}")
+
+    monkeypatch.setattr(Registry, "schema_text", schema_text)
+    with pytest.raises(UnknownSchema, match="no schema 5"):
+        EventDecoder("http://127.0.0.1:1").decode(frame(5) + b"x")
+    assert issubclass(UnknownSchema, DecodeError)
 
 
 def test_a_tombstone_is_none() -> None:
