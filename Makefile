@@ -77,6 +77,7 @@ generate: $(READY) ## write models, gRPC code, chart values and generated docume
 	@$(BIN)/python helm/generate_values.py
 	@$(BIN)/python docs/reference/generate.py
 	@$(BIN)/python docs/contracts/export.py
+	@$(BIN)/python docs/images/pictures.py
 
 check-exports: $(READY) ## check exported contracts with AsyncAPI's and ODCS's tools (needs node)
 	@command -v npm >/dev/null || { echo "check-exports needs node 18 or newer with npm" >&2; exit 2; }

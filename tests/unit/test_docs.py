@@ -80,6 +80,12 @@ def test_reference_pages_match_the_program() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_pictures_are_drawn_from_their_source() -> None:
+    draw = ROOT / "docs" / "images" / "pictures.py"
+    done = subprocess.run([sys.executable, draw, "--check"], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_index_lists_every_decision() -> None:
     folder = ROOT / "docs" / "adr"
     listed = re.findall(r"\]\((\d{4}-[\w-]+\.md)\)", (folder / "README.md").read_text(encoding="utf-8"))
