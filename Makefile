@@ -12,7 +12,7 @@ DOCS_TOOL := $(VENV)/docs/bin/zensical
 EXPORTS := tests/contracts/exports
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-broker test-chaos test-chart chart-live chaos mutants examples bench check check-contracts check-exports audit generate docs lock clean
+.PHONY: help demo test test-unit test-broker test-chaos test-chart test-console screenshots chart-live chaos mutants examples bench check check-contracts check-exports audit generate docs lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 17
@@ -88,6 +88,12 @@ check-exports: $(READY) ## check exported contracts with AsyncAPI's and ODCS's t
 docs: $(READY) ## build the documentation as a site in site/ and check its links
 	@test -x $(DOCS_TOOL) || { $(PYTHON) -m venv $(VENV)/docs && $(VENV)/docs/bin/pip install --quiet --disable-pip-version-check -r docs/site/requirements.txt; }
 	@$(BIN)/python docs/site/build.py site $(DOCS_TOOL)
+
+test-console: $(READY) ## test the console: its pages in Chromium, its API, its rights
+	@$(BIN)/pytest tests/broker/test_console.py tests/broker/test_console_pages.py
+
+screenshots: $(READY) ## take the pictures of the console that make demo serves
+	@$(BIN)/python docs/images/record_console.py
 
 lock: $(READY) ## write the lock files from pyproject.toml
 	@$(BIN)/pip install --quiet uv
