@@ -39,6 +39,8 @@ LABEL org.opencontainers.image.title="broker-events" \
     org.opencontainers.image.version="${VERSION}" \
     org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /opt/broker-events /opt/broker-events
+# A named volume for PIPELINE_STATE_FOLDER takes its owner from here.
+RUN install -d -o 10001 -g 10001 -m 0700 /state
 ENV PATH=/opt/broker-events/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PIPELINE_HTTP_HOST=0.0.0.0 \

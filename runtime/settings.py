@@ -158,7 +158,7 @@ class Settings(LakeSettings):
     )
     state_memory_mb: int = Field(
         512,
-        ge=16,
+        ge=1,
         le=1_000_000,
         description="memory for state, in MiB, of a worker with a STATE_FOLDER: caches and buffers",
     )

@@ -60,6 +60,10 @@ topologySpreadConstraints:
 volumes:
   - name: tmp # the only place that is written to, and nothing is kept there
     emptyDir: {sizeLimit: 16Mi}
+  {{- if and (dig "state" "enabled" false .part) .part.state.emptyDir }}
+  - name: state # goes with the pod
+    emptyDir: {sizeLimit: {{ .part.state.size }}}
+  {{- end }}
   {{- with $files }}
   - name: files
     projected:
@@ -113,6 +117,9 @@ resources:
   {{- toYaml .part.resources | nindent 2 }}
 volumeMounts:
   - {name: tmp, mountPath: /tmp}
+  {{- if dig "state" "enabled" false .part }}
+  - {name: state, mountPath: /state}
+  {{- end }}
   {{- with include "broker-events.files" . | fromJson }}
   - {name: files, mountPath: /etc/broker-events, readOnly: true}
   {{- end }}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -46,6 +48,18 @@ class StateFolder:
     def open(self, partition: int, identity: StoreIdentity) -> PartitionStore:
         """Open or create the store of a partition. Raises StateFolderFull."""
         return PartitionStore(self.path / str(partition), identity, self._memory)
+
+    def remove_unused(self, held: Collection[int], before_s: float) -> None:
+        """Delete the stores of other partitions than `held` that were last written before this time (Unix seconds)."""
+        for path in self.path.iterdir():
+            is_store = path.name.isdecimal() and int(path.name) not in held
+            if is_store and max((file.stat().st_mtime for file in path.iterdir()), default=0.0) < before_s:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def disk_bytes(self) -> tuple[int, int]:
+        """Return the free bytes and the size of the folder's disk."""
+        found = os.statvfs(self.path)
+        return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
 
     def close(self) -> None:
         """Unlock the folder. Close the stores first."""

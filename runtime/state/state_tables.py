@@ -44,17 +44,21 @@ class TableKind(NamedTuple):
     index_keys: Callable[[Any], Iterable[bytes]] | None = None
 
 
-class _StoredTable(NamedTuple):
-    """One table of a partition's store."""
+class _StoredTable:
+    """One table of a partition's store. `reads`: how often it was asked."""
 
-    store: PartitionStore
-    table: int
+    def __init__(self, store: PartitionStore, table: int) -> None:
+        self.store = store
+        self._table = table
+        self.reads = 0
 
     def get(self, key: bytes) -> bytes | None:
-        return self.store.get(self.table, key)
+        self.reads += 1
+        return self.store.get(self._table, key)
 
     def holder(self, index_key: bytes) -> bytes | None:
-        return self.store.holder(self.table, index_key)
+        self.reads += 1
+        return self.store.holder(self._table, index_key)
 
 
 class StateTables:
@@ -85,6 +89,7 @@ class StateTables:
         self.states: dict[str, dict[int, PartitionState[Any]]] = {name: {} for name in kinds}
         self._folder = None if settings.state_folder is None else StateFolder(settings.state_folder, settings, app)
         self._stores: dict[int, PartitionStore] = {}
+        self._tables: list[_StoredTable] = []  # whose reads are not counted yet
         self._next: dict[TopicPartition, int] = {}  # of the state topics: everything before is in memory
         self._sent: dict[TopicPartition, int] = {}  # of the open transaction
         self._in_doubt = False  # memory has changes that may not be committed
@@ -172,6 +177,7 @@ class StateTables:
                 del states[number]
         for number in self._stores.keys() - partitions:
             self._stores.pop(number).close()
+        self._tables = [table for table in self._tables if table.store in self._stores.values()]
         self._next = {tp: offset for tp, offset in self._next.items() if tp.partition in kept}
 
     def _open(self, numbers: list[int]) -> dict[TopicPartition, int]:
@@ -180,8 +186,10 @@ class StateTables:
             self._open_stores(self._folder, numbers)
         for table, (name, kind) in enumerate(self._kinds.items()):
             for number in numbers:
-                store = self._stores.get(number)
-                stored = None if store is None else _StoredTable(store, table)
+                stored = None
+                if (store := self._stores.get(number)) is not None:
+                    stored = _StoredTable(store, table)
+                    self._tables.append(stored)
                 self.states[name][number] = PartitionState(kind.codec, kind.index_keys, stored)
         starts = {}
         for number in numbers:
@@ -212,6 +220,7 @@ class StateTables:
                     store.empty()
                 log.info("%s is not used: %s. Reading partition %d from the topics", store.folder, refusal, number)
             store.refusal = None
+        folder.remove_unused(self._stores.keys(), time.time() - _TRUSTED_S)
 
     def _misfit(
         self,
@@ -316,7 +325,17 @@ class StateTables:
             self._synced_at = time.monotonic()
             for store in self._stores.values():
                 store.sync()
+        self._measure(self._folder)
+
+    def _measure(self, folder: StateFolder) -> None:
         self._metrics.store_bytes.set(sum(store.disk_bytes() for store in self._stores.values()))
+        free, size = folder.disk_bytes()
+        self._metrics.store_free_bytes.set(free)
+        self._metrics.store_disk_bytes.set(size)
+        self._metrics.store_written.set(time.time())
+        for table in self._tables:
+            self._metrics.store_reads.inc(table.reads)
+            table.reads = 0
 
     def _write_partition(self, number: int, store: PartitionStore) -> None:
         batch, changes = StoreBatch(), 0

@@ -22,6 +22,7 @@ class FaultKind(StrEnum):
     REGISTRY = "registry kill -9"
     DISK = "full disk"  # of a Kafka broker: no file grows; it is started again when there is room
     CLOCK = "clock jump"  # of one worker's machine, hours ahead or behind
+    STORES = "stores"  # kill -9 of all projectors; their state on disk is exchanged, an old copy, or damaged
     OFFSETS = "offsets reset"  # of a whole group, by a tool; a person then accepts the right ones
 
 
@@ -39,6 +40,7 @@ SECONDS = {
     FaultKind.REGISTRY: (2.0, 10.0),
     FaultKind.DISK: (1.0, 8.0),
     FaultKind.CLOCK: (3.0, 8.0),
+    FaultKind.STORES: (0.0, 1.0),
     FaultKind.OFFSETS: (0.0, 0.0),
 }
 FIRST, LAST = 0.03, 0.95  # in shares of the events
@@ -72,6 +74,7 @@ def targets_of(
         FaultKind.REPLACE: workers,
         FaultKind.CLOCK: workers,
         FaultKind.SCALE: [tuple(routers[1:]), tuple(projectors[1:])],
+        FaultKind.STORES: [tuple(projectors)],
         FaultKind.OFFSETS: [tuple(routers), tuple(projectors)],
         FaultKind.CUT: links,
         FaultKind.SLOW: links,

@@ -92,7 +92,9 @@ class Pipeline:
         return self.worker(instance, *cli("router", "--instance-id", instance), **settings)
 
     def projector(self, instance: str, **settings: object) -> Worker:
-        return self.worker(instance, *cli("projector", "--instance-id", instance), **settings)
+        """Its state is on disk, and most of it is not in memory."""
+        on_disk = {"state_folder": self.folder / "state" / instance, "state_memory_mb": 1}
+        return self.worker(instance, *cli("projector", "--instance-id", instance), **(on_disk | settings))
 
     def deliver(self, instance: str, receivers: Path) -> Worker:
         """A deliver worker; `receivers`: the file of AlertReceiver."""

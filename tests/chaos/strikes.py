@@ -13,6 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from random import Random
 from signal import SIGKILL, SIGSTOP, SIGTERM
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
@@ -21,6 +22,7 @@ from faults import Fault, FaultKind
 from network import Network
 from pipeline_run import Pipeline
 from progress import BRIDGE, ConsumerGroup
+from stores import damage, exchange, put_back
 from workers import POLL_S, Group, cli
 
 from broker_events.devstack.stack import Stack
@@ -31,7 +33,7 @@ SLOW_S = 0.1  # and the same back
 _NETWORK = (FaultKind.CUT, FaultKind.SLOW, FaultKind.RESET)
 _STRIKES_WORKERS = (
     *(FaultKind.KILL, FaultKind.TERMINATE, FaultKind.FREEZE, FaultKind.REPLACE, FaultKind.SCALE),
-    *(FaultKind.CLOCK, FaultKind.OFFSETS),
+    *(FaultKind.CLOCK, FaultKind.OFFSETS, FaultKind.STORES),
 )
 JUMP_S = 3 * 3600
 LINGERS_S = 3.0  # until it has compared its right clock
@@ -77,6 +79,7 @@ class Strikes:
             FaultKind.DISK: self._fill_disk,
             FaultKind.CLOCK: self._jump,
             FaultKind.OFFSETS: self._reset_offsets,
+            FaultKind.STORES: self._upset_stores,
         }
 
     @property
@@ -209,6 +212,21 @@ class Strikes:
         yield from self._in_background(partial(insist, offsets.accept))
         for worker in workers:
             worker.put_right()
+
+    def _upset_stores(self, fault: Fault) -> Iterator[None]:
+        """Each time the first one gets an old copy, the second a damaged folder, after all have been exchanged."""
+        workers = [self._group.workers[name] for name in fault.targets]
+        for worker in workers:
+            worker.signal(SIGKILL)
+            worker.start_at = math.inf
+        folders = [worker.state for worker in workers if worker.state.exists()]
+        if len(folders) > 1:
+            exchange(folders)
+            put_back(folders[0])
+            damage(folders[1], Random(fault.after_events))  # noqa: S311 (reproducible on purpose)
+        for worker in workers:
+            worker.start_at = time.monotonic() + fault.seconds
+        yield from _pause(fault)
 
     def _in_background(self, work: Callable[[], None]) -> Iterator[None]:
         done = self._background.submit(work)

@@ -24,6 +24,7 @@ NEEDS_A_PERSON = 2
 STOPPED = (0, -signal.SIGTERM)  # the latter when it comes before the process could answer signals
 START_LIMIT_S = 60.0
 STOP_LIMIT_S = 15.0
+STATE_FOLDER = "PIPELINE_STATE_FOLDER"
 POLL_S = 0.05
 TAIL_LINES = 30
 
@@ -47,7 +48,7 @@ class Worker:
         self.waits = False  # for a person, since it has ended so
         self._command = [*command]
         self._port = 0
-        self._environment = environment
+        self._environment = {**environment}
         self._process: subprocess.Popen[bytes] | None = None
         self._former: list[subprocess.Popen[bytes]] = []
         self._killed = False
@@ -93,15 +94,25 @@ class Worker:
         """A file with how many seconds its clock is wrong, absent if it isn't."""
         return Path(self._environment["CLOCK_FILE"])
 
+    @property
+    def state(self) -> Path:
+        """Its folder for state on disk."""
+        return Path(self._environment[STATE_FOLDER])
+
     def put_right(self) -> None:
         """A person has mended what it waits for: it is well, or starts again."""
         self.excuse, self.waits, self.start_at = "", False, 0.0
 
     def replace(self) -> None:
-        """Start a new process and leave the running one to itself, as a supervisor does who takes it for dead."""
+        """Start a new process and leave the running one to itself, as a supervisor does who takes it for dead.
+
+        The new one is on another machine: the folder of the running one is not there.
+        """
         assert self._process is not None
         self._former.append(self._process)
         self._process = None
+        if STATE_FOLDER in self._environment:
+            self._environment[STATE_FOLDER] = f"{self.state}-{self.lives}"
         self.start()
 
     def wake(self) -> None:

@@ -62,7 +62,7 @@ def component_of(manifest: Manifest) -> str:
 
 
 def pods(manifests: tuple[Manifest, ...]) -> Iterator[tuple[Manifest, Manifest]]:
-    """Metadata and spec of every pod that the manifests lead to."""
+    """Metadata and spec of every pod that the manifests lead to; the claims of a StatefulSet are volumes, too."""
     for manifest in manifests:
         if manifest["kind"] == "Pod":
             yield manifest["metadata"], manifest["spec"]
@@ -70,7 +70,10 @@ def pods(manifests: tuple[Manifest, ...]) -> Iterator[tuple[Manifest, Manifest]]
         spec = manifest.get("spec", {})
         spec = spec.get("jobTemplate", {}).get("spec", spec)  # a CronJob's
         if "template" in spec:
-            yield spec["template"]["metadata"], spec["template"]["spec"]
+            claims = [claim["metadata"]["name"] for claim in spec.get("volumeClaimTemplates", [])]
+            pod = spec["template"]["spec"]
+            volumes = [{"name": name, "persistentVolumeClaim": {"claimName": name}} for name in claims]
+            yield spec["template"]["metadata"], pod | ({"volumes": pod["volumes"] + volumes} if volumes else {})
 
 
 def containers(spec: Manifest) -> list[Manifest]:

@@ -89,7 +89,7 @@ def test_data_is_in_named_volumes_and_files_are_there() -> None:
             else:
                 assert mount["read_only"]
                 assert Path(mount["source"]).exists()
-    assert stores == {"kafka", "prometheus", "alertmanager", "grafana"}
+    assert stores == {"kafka", "projector", "prometheus", "alertmanager", "grafana"}
 
 
 @pytest.mark.parametrize("name", sorted(OURS))

@@ -355,6 +355,22 @@ def test_volumes_and_sidecars_are_added() -> None:
         assert len(spec["containers"]) == count
 
 
+def test_state_on_disk_is_a_claim_or_a_disk_of_the_node() -> None:
+    for emptied in ("true", "false"):
+        manifests = rendered(MINIMAL, "projector.state.enabled=true", f"projector.state.emptyDir={emptied}")
+        spec = named(manifests, "StatefulSet", "projector")["spec"]
+        claims = [claim["metadata"]["name"] for claim in spec.get("volumeClaimTemplates", [])]
+        volumes = [volume["name"] for volume in spec["template"]["spec"]["volumes"]]
+        assert [*claims, *volumes].count("state") == 1
+        assert ("state" in volumes) == (emptied == "true")
+        (container,) = spec["template"]["spec"]["containers"]
+        assert {"name": "state", "mountPath": "/state"} in container["volumeMounts"]
+        assert {"name": "PIPELINE_STATE_FOLDER", "value": "/state"} in container["env"]
+    spec = named(rendered(MINIMAL), "StatefulSet", "projector")["spec"]
+    assert "volumeClaimTemplates" not in spec
+    assert "/state" not in str(spec)
+
+
 def test_every_pod_has_a_network_policy_of_its_own() -> None:
     for values in (MINIMAL, FULL):
         manifests = rendered(values)

@@ -64,6 +64,10 @@ WITHOUT_A_RULE = {
     "console_store_bytes": "a size; a full disk stops the console, which ConsoleBehind reports",
     "restored_records": "a volume",
     "restore_seconds": "one that lasts is lag, or NothingAssigned",
+    "restore_left_offsets": "as restore_seconds",
+    "store_bytes": "store_free_bytes says what it means",
+    "store_written_timestamp_seconds": "an old checkpoint makes the next restart longer, and harms nothing",
+    "store_reads": "a volume",
 }
 
 

@@ -196,6 +196,17 @@ def test_a_second_process_is_refused(tmp_path: Path) -> None:
     StateFolder(tmp_path, load_settings(), "projector").close()
 
 
+def test_stores_of_former_partitions_are_deleted_when_they_are_old(tmp_path: Path) -> None:
+    folder = StateFolder(tmp_path, load_settings(), "projector")
+    for number in range(3):
+        folder.open(number, IDENTITY).close()
+    for path in (folder.path / "2").iterdir():
+        os.utime(path, (0, 0))
+    folder.remove_unused({0}, before_s=1_000_000_000)
+    assert sorted(path.name for path in folder.path.iterdir()) == ["0", "1", "lock"]
+    folder.close()
+
+
 def test_a_folder_that_can_not_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OperatorActionRequired, match=r"PIPELINE_STATE_FOLDER: .*file"):
