@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -94,7 +94,15 @@ ROUTERS: Final = (
     python_peer("quix_plain", "Quix Streams exactly-once, the plain loop's encoder", "quix.py", slow=True),
     python_peer("faust", "stock Faust agent with send (at least once)", "stock_faust.py", slow=True, rounds=1),
 )
-PROJECTORS: Final = (own("projector"), kafka_streams("projector", 1), kafka_streams("projector", 2))
+RULES: Final = "transfer-rejected,large-transfer,no-trade"
+WITH_RULES: Final = replace(
+    own("projector"),
+    name="ours_rules",
+    title="ours: projector, one worker, three alert rules",
+    same_output=False,  # their alerts are more
+    environment={"PIPELINE_RULES": RULES},
+)
+PROJECTORS: Final = (own("projector"), WITH_RULES, kafka_streams("projector", 1), kafka_streams("projector", 2))
 
 
 def settings_environment(settings: Settings, **more: object) -> dict[str, str]:
@@ -121,7 +129,7 @@ def running(
     At the end its internal topics are deleted, and our group, which has the same name every time.
     """
     settings = pipeline.settings
-    ours = contender.name == "ours"
+    ours = contender.name.startswith("ours")
     group = settings.group(app) if ours else f"{contender.name}-{app}-{time.time_ns()}"
     job = folder / f"{group}.json"
     job.write_text(json.dumps(_job(pipeline, group, folder)), encoding="utf-8")

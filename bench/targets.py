@@ -73,6 +73,13 @@ TARGETS: Final = (
         1.0,
         1.5,
     ),
+    Target(
+        "projector / the same with three alert rules",
+        lambda d: ratio(d["projector"], "ours_rules"),
+        1.33,
+        1.1,
+        at_most=True,
+    ),
     Target("bridge, gRPC to committed raw, events/s", lambda d: d["bridge"]["ours"], 20_000, 50_000),
     Target("push to alert at 1,000 events/s, p50, ms", lambda d: d["latency_ms"]["p50"], 60, 25, at_most=True),
     Target("push to alert at 1,000 events/s, p99, ms", lambda d: d["latency_ms"]["p99"], 250, 100, at_most=True),

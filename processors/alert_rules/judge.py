@@ -35,6 +35,10 @@ class _Case(NamedTuple):
     values: Mapping[str, Any]
 
 
+_Raised = tuple[Alert, str, RuleState | None]
+"""An alert, the key of the memory that it changes, and the new content; None removes it."""
+
+
 def apply_rules(
     rules: Sequence[DataRule],
     outcome: Outcome[Any],
@@ -47,9 +51,7 @@ def apply_rules(
     `outcome`: of the projection; its state is what expressions see as `state`. Raises EvaluationError where an
     expression has no value for this event, such as a comparison of an amount with null.
     """
-    state, alerts = outcome.state, []
-    memory: dict[str, RuleState] = state["rules"]
-    is_movement = "movement_id" in state
+    state, raised = outcome.state, list[_Raised]()
     values = {
         "event": event,
         "state": state,
@@ -57,56 +59,54 @@ def apply_rules(
         "account": event.get("account_number") or event["account_id"] or account_key,
     }
     for rule in rules:
-        if source.received_us < rule.since_us:
+        if source.received_us < rule.since_us or (rule.rule.is_condition and Flag.STALE in outcome.flags):
             continue
         judgement = rule.by_type[event["biz_type"]]
-        case = _Case(rule, judgement, event, account_key, source, {**values, "thresholds": rule.thresholds})
+        values["thresholds"] = rule.thresholds
         try:
-            if rule.rule.is_condition:
-                raised = [] if Flag.STALE in outcome.flags else [*_changes(case, memory)]
-            else:
-                raised = [*_occurrence(case, memory, state if is_movement else None)]
+            decided = judgement.decide(values)
+            if decided or (rule.rule.is_condition and state["rules"]):  # the common case ends before
+                case = _Case(rule, judgement, event, account_key, source, {**values})
+                judge = _changes if rule.rule.is_condition else _occurrence
+                raised += judge(case, state, decided)
         except Exception as error:
             problem = EvaluationError(f"{type(error).__name__}: {error}")
             problem.add_note(f"the rule {rule.folder.name} has no value for this event: {type(error).__name__}")
             raise problem from error
-        for alert, key, remembered in raised:
-            alerts.append(alert)
-            memory = {name: each for name, each in memory.items() if name != key}
-            if remembered is not None:
-                memory[key] = remembered
-    if not alerts:
+    if not raised:
         return outcome
-    return outcome._replace(state={**state, "rules": memory}, alerts=(*outcome.alerts, *alerts))
+    memory = dict(state["rules"])
+    for _, key, remembered in raised:
+        memory.pop(key, None)
+        if remembered is not None:
+            memory[key] = remembered
+    alerts = (*outcome.alerts, *(alert for alert, _, _ in raised))
+    return outcome._replace(state={**state, "rules": memory}, alerts=alerts)
 
 
-_Raised = tuple[Alert, str, RuleState | None]
-"""An alert, the key of the memory that it changes, and the new content; None removes it."""
-
-
-def _occurrence(case: _Case, memory: Mapping[str, RuleState], movement: Any) -> Iterable[_Raised]:  # noqa: ANN401 (MovementState or None)
-    name, event = case.rule.rule.name, case.event
-    key = name if movement is not None else f"{name}/{event['biz_type']}"
-    last = memory.get(key)
-    if last is not None and (movement is not None or was_read(case.source, cast("Arrival", last))):
-        return
-    if not case.judgement.decide(case.values):
+def _occurrence(case: _Case, state: Any, _: object) -> Iterable[_Raised]:  # noqa: ANN401 (either state)
+    """Yield the alert on an occurrence that is there, unless it was raised before."""
+    name, event, is_movement = case.rule.rule.name, case.event, "movement_id" in state
+    key = name if is_movement else f"{name}/{event['biz_type']}"
+    last = state["rules"].get(key)
+    if last is not None and (is_movement or was_read(case.source, cast("Arrival", last))):
         return
     subject = _subject(case)
     alert = _alert(case, "FIRING", subject, {**case.values, "subject": subject})
-    if movement is not None:
+    if is_movement:
         alert["movement"] = {
-            "movement_id": movement["movement_id"],
+            "movement_id": state["movement_id"],
             "client_request_id": event["client_request_id"],
             "system_ids": system_ids(event),
         }
     yield alert, key, _remembered(alert, case.source)
 
 
-def _changes(case: _Case, memory: Mapping[str, RuleState]) -> Iterable[_Raised]:
+def _changes(case: _Case, state: Any, decided: Any) -> Iterable[_Raised]:  # noqa: ANN401 (AccountState, bool or subjects)
+    """Yield the alerts on subjects for which the condition begins or ends to hold."""
+    memory: Mapping[str, RuleState] = state["rules"]
     prefix = f"{case.rule.rule.name}/"
     before = [key.removeprefix(prefix) for key in memory if key.startswith(prefix)]
-    decided = case.judgement.decide(case.values)
     if case.judgement.is_list:
         now = list(dict.fromkeys(decided))
     else:

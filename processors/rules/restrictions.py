@@ -6,6 +6,7 @@ Source: Account Events, Restriction Types. Only letters and digits count, in any
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from broker_events.processors.rules.spelling import Words, before, letters, visible
@@ -24,10 +25,10 @@ def restricted_markets(codes: Iterable[str], kind: str) -> list[str]:
 
     `kind`: NO_TRADE or LIQUIDATE_ONLY. HK_STOCK_NO_TRADE -> HK, NO_TRADE -> ALL, any other code -> none.
     """
-    word = letters(kind).upper()
-    markets = [before(visible(code), word) for code in codes]
-    return list(
-        dict.fromkeys(
-            _DOCUMENTED(before(market, "STOCK") or market) or ALL_MARKETS for market in markets if market is not None
-        )
-    )
+    return list(dict.fromkeys(market for code in codes if (market := _market(code, kind)) is not None))
+
+
+@lru_cache(1024)  # few codes
+def _market(code: str, kind: str) -> str | None:
+    market = before(visible(code), letters(kind).upper())
+    return None if market is None else _DOCUMENTED(before(market, "STOCK") or market) or ALL_MARKETS

@@ -43,6 +43,7 @@ final class Accounts {
         GenericRecord account = new GenericData.Record(schema);
         account.put("account_key", key);
         account.put("bcan", new LinkedHashMap<>());
+        account.put("rules", Map.of());
         return account;
     }
 

@@ -89,6 +89,7 @@ final class Movements {
         history.add(entry(event));
         movement.put("history", history);
         movement.put("history_dropped", 0);
+        movement.put("rules", Map.of());
         return movement;
     }
 
