@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from itertools import pairwise
-from typing import Any, NamedTuple, Self
-from unicodedata import normalize
-from uuid import UUID, uuid5
+from typing import Any
 
 from evidence import Stored
-from expected_events import CONTRACTS, TYPED_TOPICS, nanoseconds
+from expected_alert import SKEW, SYSTEM_IDS, YEAR_1, Typed, alert_of, elapsed_us, request_id, word
+from expected_events import TYPED_TOPICS, nanoseconds
+from expected_rules import AccountRules, movement_alerts, remembered
 
-NAMESPACE = UUID("6261f28f-fc6c-59a7-817f-efdca5dc1481")  # from the contract of Alert
 HISTORY = 32
 FINAL = ("CANCELED", "REJECTED", "FAILED", "COMPLETED", "RETURNED")
 RANKS = (  # at the same instant the later one wins, from the contract of AccountState
@@ -28,9 +27,6 @@ RANKS = (  # at the same instant the later one wins, from the contract of Accoun
     "VIRTUAL_ACCOUNT_BCAN_UPDATE",
     "ACCOUNT_UPDATE",
 )
-SYSTEM_IDS = ("transfer_id", "fee_id", "instant_funding_id", "credit_id", "instant_exchange_id", "fx_id")
-SKEW = timedelta(seconds=60)
-YEAR_1 = datetime(1, 1, 1, tzinfo=UTC)
 AMOUNTS = ("amount", "from_amount", "to_amount", "fx_rate")
 LIQUIDATE_ONLY = "LIQUIDATEONLY"
 TERMS = ("direction", "currency", "from_currency", "to_currency", *AMOUNTS)
@@ -46,35 +42,9 @@ class Projection:
 
     @property
     def active(self) -> dict[str, dict[str, Any]]:
-        last = {alert["dedup_key"]: alert for alert in self.alerts if alert["rule"] == "LIQUIDATE_ONLY"}
+        conditions = (alert for alert in self.alerts if alert["rule"] == "LIQUIDATE_ONLY" or alert["condition"])
+        last = {alert["dedup_key"]: alert for alert in conditions}
         return {key: alert for key, alert in last.items() if alert["status"] == "FIRING"}
-
-
-class Typed(NamedTuple):
-    """A decoded typed record."""
-
-    key: str
-    partition: int
-    offset: int
-    received: datetime
-    record: dict[str, Any]
-
-    @classmethod
-    def of(cls, stored: Stored) -> Self:
-        return cls(str(stored.key), stored.partition, stored.offset, stored.time, stored.record)
-
-    @property
-    def time(self) -> tuple[datetime, int]:
-        """By the broker's clock, to the nanosecond."""
-        return self.record["event_time"], nanoseconds(self.record["event_time_text"])
-
-    @property
-    def clock(self) -> str:
-        """What the receipt says of the broker's clock: true, fast or wrong."""
-        ahead = self.record["event_time"] - self.received
-        if ahead < timedelta(milliseconds=1):
-            return "true"
-        return "fast" if ahead - timedelta(microseconds=999) <= SKEW else "wrong"
 
 
 def project(typed: list[Stored]) -> Projection:
@@ -150,7 +120,8 @@ def _place(stored: Typed) -> tuple[bool, tuple[datetime, int], int]:
 def _account(key: str, group: list[Typed], alerts: list[dict[str, Any]]) -> dict[str, Any]:
     """`group` has each topic's events in the order of their offsets."""
     state: dict[str, Any] = {"account_key": key, "bcan": {}, "restrictions": None, "info_update": None, "close": None}
-    state["rules"] = {}
+    rules = AccountRules(alerts)
+    state["rules"] = rules.memory
     for fact in ("account_id", "account_number", "account_type"):
         found = _newest([stored for stored in group if stored.record.get(fact)])
         state[fact] = found and {"value": found[0].record[fact], "biz_type": found[0].record["biz_type"], **found[1]}
@@ -165,8 +136,10 @@ def _account(key: str, group: list[Typed], alerts: list[dict[str, Any]]) -> dict
         event = stored.record
         biz_type = event["biz_type"]
         part = parts[biz_type, event.get("type")]
+        rules.occurred(stored)
         if "restrict_infos" in event or not part.takes(stored):
             continue
+        rules.stated(stored)
         if biz_type == "ACCOUNT_UPDATE":
             state["restrictions"] = _restrictions(state["restrictions"], stored, part.stamp, alerts)
         elif biz_type == "VIRTUAL_ACCOUNT_BCAN_UPDATE":
@@ -183,13 +156,13 @@ def _restrictions(
 ) -> dict[str, Any]:
     event = stored.record
     held = dict(last["liquidate_only"]) if last else {}
-    codes = ((_word(code), code) for code in reversed(event["restrictions"]))  # the first of a market counts
+    codes = ((word(code), code) for code in reversed(event["restrictions"]))  # the first of a market counts
     marked = ((word.removesuffix(LIQUIDATE_ONLY), code) for word, code in codes if word.endswith(LIQUIDATE_ONLY))
     now = {word.removesuffix("STOCK") or "ALL": code for word, code in marked}
     for market in sorted(now.keys() | held.keys()):
         if market in now and market in held:
             continue
-        alert = _alert("LIQUIDATE_ONLY", stored, market)
+        alert = alert_of("LIQUIDATE_ONLY", stored, market)
         if market in now:
             held[market] = {
                 "code": now[market],
@@ -203,7 +176,7 @@ def _restrictions(
             since, duration = held[market], None
         else:
             since = held.pop(market)
-            alert["status"], duration = "RESOLVED", _elapsed_us(stored, since["since"], since["since_received"])
+            alert["status"], duration = "RESOLVED", elapsed_us(stored, since["since"], since["since_received"])
             duration = duration and max(duration, 0)
         alert["account_number"] = event["account_number"]
         alert["first_sight"] = alert["status"] == "FIRING" and since["first_sight"]
@@ -228,12 +201,16 @@ class _Movements:
         self.alerts: list[dict[str, Any]] = []
         self._of_id: dict[tuple[str, tuple[str, str], str], list[Typed]] = {}
         self._fired: dict[str, str] = {}  # alert by movement
+        self._rules: dict[str, dict[str, dict[str, Any]]] = {}  # by movement and rule
 
     @property
     def states(self) -> dict[str, dict[str, Any]]:
         groups = {id(group): group for group in self._of_id.values()}.values()
         states = {_movement_id(group): _movement(group) for group in groups}
-        return {name: state | {"returned_alert_id": self._fired.get(name)} for name, state in states.items()}
+        return {
+            name: state | {"returned_alert_id": self._fired.get(name), "rules": self._rules.get(name, {})}
+            for name, state in states.items()
+        }
 
     def add(self, stored: Typed) -> None:
         found = [self._of_id.get((stored.key, *each)) for each in _ids([stored]).items()]
@@ -244,9 +221,17 @@ class _Movements:
         fired = [self._fired.pop(key) for key in map(_movement_id, same) if key in self._fired]
         if fired:
             self._fired[name] = fired[0]
-        elif stored.record["biz_type"] == "TRANSFER" and _word(stored.record["status"]) == "RETURNED":
+        elif stored.record["biz_type"] == "TRANSFER" and word(stored.record["status"]) == "RETURNED":
             self.alerts.append(_returned(name, stored, _movement(joined)["completed"]))
             self._fired[name] = self.alerts[-1]["alert_id"]
+        memory: dict[str, dict[str, Any]] = {}
+        for key in reversed([*map(_movement_id, same)]):
+            memory |= self._rules.pop(key, {})
+        for alert in movement_alerts(stored, name):
+            if alert["rule"] not in memory:
+                self.alerts.append(alert)
+                memory[alert["rule"]] = remembered(alert, stored)
+        self._rules[name] = memory
         renamed = {_movement_id(group): group for group in same}
         renamed.pop(name, None)
         led = [alias for alias in self.aliases.values() if alias["alias_of"] in renamed] if renamed else []
@@ -303,11 +288,6 @@ def _alias(group: list[Typed], alias_of: str, by: Typed) -> dict[str, Any]:
     }
 
 
-def _request_id(event: dict[str, Any]) -> str:
-    ids = [event["client_request_id"], *(event.get(name) for name in SYSTEM_IDS), event["event_id"]]
-    return str(next(filter(None, ids)))
-
-
 def _movement(group: list[Typed]) -> dict[str, Any]:
     key = _movement_id(group)
     first = group[0].record
@@ -342,7 +322,7 @@ def _movement(group: list[Typed]) -> dict[str, Any]:
             before = part.stamp["arrival"]
             latest = max(stored.received, before["received_time"]) if before else stored.received
             part.stamp["arrival"] = state["arrival"] = _arrival(stored, before and before["order_time"], latest)
-        if _word(event["status"]) == "COMPLETED" and _is_oldest(stored, state["completed"]):
+        if word(event["status"]) == "COMPLETED" and _is_oldest(stored, state["completed"]):
             state["completed"] = {**entry, "illegal": False}
     entries = [entry for _, _, entry in history]
     for before, after_it in pairwise(entries):
@@ -357,7 +337,7 @@ def _is_oldest(stored: Typed, completed: dict[str, Any] | None) -> bool:
     if stored.clock == "wrong":
         return False
     if (
-        _elapsed_us(stored, completed["event_time"], completed["arrival"] and completed["arrival"]["received_time"])
+        elapsed_us(stored, completed["event_time"], completed["arrival"] and completed["arrival"]["received_time"])
         is None
     ):
         return True
@@ -367,20 +347,15 @@ def _is_oldest(stored: Typed, completed: dict[str, Any] | None) -> bool:
     return stored.time < (completed["event_time"], nanoseconds(completed["event_time_text"]))
 
 
-def _word(status: str) -> str:
-    """The letters and digits of a status or code, in capitals of common width."""
-    return "".join(char for char in normalize("NFKC", status).upper() if char.isalnum())
-
-
 def _is_illegal(before: str, after: str) -> bool:
-    before, after = _word(before), _word(after)
+    before, after = word(before), word(after)
     is_return = (before, after) == ("COMPLETED", "RETURNED")
     return before != after and before in FINAL and after in FINAL and not is_return
 
 
 def _returned(movement_id: str, stored: Typed, completed: dict[str, Any] | None) -> dict[str, Any]:
     event = stored.record
-    alert = _alert("TRANSFER_RETURNED", stored, _request_id(event))
+    alert = alert_of("TRANSFER_RETURNED", stored, request_id(event))
     names = ("client_request_id", "transfer_id", "transfer_type", "direction", "amount", "currency", "reason")
     alert["transfer"] = {
         "movement_id": movement_id,
@@ -389,47 +364,6 @@ def _returned(movement_id: str, stored: Typed, completed: dict[str, Any] | None)
         "completed_event_time": completed["event_time"] if completed else None,
         "completed_event_time_text": completed["event_time_text"] if completed else None,
         "elapsed_us": completed
-        and _elapsed_us(
-            stored, completed["event_time"], completed["arrival"] and completed["arrival"]["received_time"]
-        ),
+        and elapsed_us(stored, completed["event_time"], completed["arrival"] and completed["arrival"]["received_time"]),
     }
     return alert
-
-
-def _alert(rule: str, stored: Typed, subject: str) -> dict[str, Any]:
-    """An alert as it FIRES, all but its summary, which is for people."""
-    event = stored.record
-    dedup_key = "/".join(part.replace("%", "%25").replace("/", "%2F") for part in (rule, stored.key, subject))
-    return {
-        "alert_id": str(uuid5(NAMESPACE, f"{dedup_key}/{event['event_id']}")),
-        "rule": rule,
-        "rule_version": 1,
-        "status": "FIRING",
-        "severity": "critical" if rule == "LIQUIDATE_ONLY" else "warning",
-        "dedup_key": dedup_key,
-        "account_key": stored.key,
-        "account_id": event["account_id"],
-        "account_number": None,
-        "subject": subject,
-        "first_sight": False,
-        "event_id": event["event_id"],
-        "event_type": event["event_type"],
-        "biz_type": event["biz_type"],
-        "event_time": event["event_time"],
-        "event_time_text": event["event_time_text"],
-        "source_topic": f"event.{CONTRACTS[event['biz_type']].topic}",
-        "source_partition": stored.partition,
-        "source_offset": stored.offset,
-        "restriction": None,
-        "transfer": None,
-        "condition": None,
-        "movement": None,
-    }
-
-
-def _elapsed_us(stored: Typed, since: datetime, since_received: datetime | None) -> int | None:
-    """Microseconds since an event that was received then; None where one of the two times is wrong."""
-    if stored.clock == "wrong" or (since_received and since - since_received > SKEW + timedelta(microseconds=999)):
-        return None
-    elapsed: timedelta = stored.record["event_time"] - since
-    return elapsed // timedelta(microseconds=1)

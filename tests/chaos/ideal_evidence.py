@@ -111,7 +111,7 @@ class _Writer:
             alert["source_topic"] = f"{PREFIX}.{alert['source_topic']}"
             alert["summary"] = "for people"
             self.write("alerts", alert["account_key"], {}, alert, 0)
-            if alert["rule"] == "LIQUIDATE_ONLY":
+            if alert["rule"] == "LIQUIDATE_ONLY" or alert["condition"]:
                 active = alert if alert["status"] == "FIRING" else None
                 self.write("alerts.active", alert["dedup_key"], {}, active, 0)
         for topic, table in (("state.accounts", projection.accounts), ("state.movements", projection.movements)):

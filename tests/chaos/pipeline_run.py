@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from expected_rules import RULES
 from judgement import judge
 from kafka_cluster import KafkaCluster
 from violations import Report
@@ -140,6 +141,7 @@ def pipeline(
             "grpc_tls": False,
             "app_key": APP_KEY,
             "app_secret": APP_SECRET,
+            "rules": ",".join(RULES),
             **overrides,
         }
         run.environment = os.environ | {PREFIX + name.upper(): str(value) for name, value in variables.items()}

@@ -8,14 +8,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from evidence import Decoder, Stored
-from expected_state import SKEW, project
+from expected_alert import SKEW
+from expected_rules import RULES
+from expected_state import project
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker_events.processors.alert_record import AlertWriter
+from broker_events.processors.alert_rules.load import load_rules
 from broker_events.processors.fold import fold, typed_topics
 from broker_events.processors.routing import Routing
 from broker_events.runtime.events.duplicate_window import duplicate_window
+from broker_events.runtime.settings import load_settings
 from broker_events.runtime.state.partition_state import PartitionState
 from broker_events.schemas.catalog import load_catalog
 from broker_events.schemas.codec import Codec
@@ -24,7 +28,7 @@ CATALOG = load_catalog()
 CODECS: dict[str, Codec[Any]] = {
     name: Codec(contract, 1) for name, (contract, _) in CATALOG.topics.items() if contract.schema
 }
-TYPED = typed_topics(CATALOG, str, CODECS.__getitem__)
+TYPED = typed_topics(CATALOG, str, CODECS.__getitem__, load_rules(load_settings(rules=",".join(RULES)), CATALOG))
 ROUTING = Routing(CATALOG.events, dict.fromkeys(CATALOG.topics, 1), str, 1_000_000)
 WRITER = AlertWriter(CODECS["alerts"], "/test")
 DECODER = Decoder()
@@ -41,13 +45,20 @@ SAMPLES = {
     "TRANSFER": "documented",
 }
 COUNTS = st.integers(0, 4), st.sampled_from([0, 1, 2, 3, 4, 36])  # more than a history holds
+CODES = ["HK_STOCK_LIQUIDATE_ONLY", "US_STOCK_LIQUIDATE_ONLY", "HK_STOCK_NO_TRADE", "US_STOCK_NO_TRADE"]
 SECONDS = st.sampled_from([0, 0.000001, 1, 5, 59, 60, 61, 3600, 3660, 8 * 3600, 7000 * 365 * 86_400])
 CHANGES: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "ACCOUNT_UPDATE": {
-        "restrictions": st.lists(st.sampled_from(["HK_STOCK_LIQUIDATE_ONLY", "US_STOCK_LIQUIDATE_ONLY"]), unique=True),
+        "restrictions": st.lists(st.sampled_from(CODES), unique=True),
         "account_number": st.sampled_from(["1", "2"]),
     },
-    "TRANSFER": {"status": st.sampled_from(["PENDING", "COMPLETED", "RETURNED"])},
+    "VIRTUAL_ACCOUNT_BCAN_UPDATE": {"status": st.sampled_from(["SUCCESS", "FAILED"])},
+    "ACCOUNT_INFO_UPDATE": {"status": st.sampled_from(["APPROVED", "REJECTED", "rejected"])},
+    "ACCOUNT_CLOSE": {"status": st.sampled_from(["APPROVED", "REJECTED"])},
+    "TRANSFER": {
+        "status": st.sampled_from(["PENDING", "COMPLETED", "RETURNED", "REJECTED"]),
+        "amount": st.sampled_from(["1", "99999.999999999999999999", "100000"]),
+    },
 }
 
 

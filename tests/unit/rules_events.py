@@ -3,11 +3,14 @@
 import copy
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import cache
 from typing import Any, NamedTuple
 
+from broker_events.processors.alert_rules.judge import apply_rules
+from broker_events.processors.alert_rules.rule import DataRule
 from broker_events.processors.rules import PROJECTIONS, Flag, RecordOrigin
 from broker_events.processors.rules.linking import index_keys
 from broker_events.processors.rules.outcome import Outcome, Projected
@@ -163,6 +166,7 @@ def fold(
     account_key: str = ACCOUNT,
     times: int = 1,
     tables: dict[str, Memory] | None = None,
+    rules: Sequence[DataRule] = (),
 ) -> Folded:
     """Project events of one account as they come, received at their own time unless it is given; all of them `times`.
 
@@ -172,14 +176,18 @@ def fold(
     tables = defaultdict(Memory) if tables is None else tables
     folded = Folded({}, [], [])
     for _ in range(times):
-        _fold_once(folded, events, account_key, tables)
+        _fold_once(folded, events, account_key, tables, rules)
     for table in tables.values():
         folded.states.update({key.decode(): state for key, state in table.states.items()})
     return folded
 
 
 def _fold_once(
-    folded: Folded, events: tuple[dict[str, Any] | Arrived, ...], account_key: str, tables: dict[str, Memory]
+    folded: Folded,
+    events: tuple[dict[str, Any] | Arrived, ...],
+    account_key: str,
+    tables: dict[str, Memory],
+    rules: Sequence[DataRule],
 ) -> None:
     offsets: dict[str, int] = {}
     for each in events:
@@ -193,7 +201,10 @@ def _fold_once(
         source = typed_at(biz_type, offset, received_us)
         kept = copy.deepcopy(one)
         table = tables[projection.topic]
-        outcome = table.put(projection.apply(table, one, account_key, source))
+        key, before, outcome, link = projection.apply(table, one, account_key, source)
+        if of_type := [rule for rule in rules if biz_type in rule.by_type]:
+            outcome = apply_rules(of_type, outcome, one, account_key, source)
+        outcome = table.put((key, before, outcome, link))
         assert one == kept
         folded.alerts.extend(outcome.alerts)
         folded.flags.extend(outcome.flags)
