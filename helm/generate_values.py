@@ -20,7 +20,7 @@ SCHEMA: Final = HELM / "values.schema.json"
 TOPICS: Final = HELM / "topics.json"
 
 # The chart sets these: a pod's name is its instance id.
-OF_THE_CHART: Final = frozenset({"instance_id"})
+OF_THE_CHART: Final = frozenset({"instance_id", "console_folder", "console_port"})
 # Folders of a volume in pod.extraVolumes, not files of a secret or config map.
 _FOLDERS: Final = frozenset({"rules_folder"})
 # Only the bridge connects to the event push, so only the bridge gets these.

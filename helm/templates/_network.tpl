@@ -34,6 +34,14 @@ spec:
         {{- toYaml . | nindent 8 }}
         {{- end }}
       ports: [{port: metrics}]
+  {{- else if eq .component "console" }}
+  ingress:
+    - {{ with $values.console.networkPolicyFrom }}from:
+        {{- toYaml . | nindent 8 }}
+      {{ end }}ports: [{port: http}]
+    - {{ with $policy.scrape.from }}from:
+        {{- toYaml . | nindent 8 }}
+      {{ end }}ports: [{port: metrics}]
   {{- end }}
   egress:
     - {{ with $policy.dns.to }}to:

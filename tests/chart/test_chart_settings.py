@@ -41,7 +41,11 @@ def environment(container: Manifest, manifests: tuple[Manifest, ...], some_file:
     for entry in container.get("env", []):
         is_field = "fieldRef" in entry.get("valueFrom", {})
         seen[entry["name"]] = entry.get("value", "pod-0" if is_field else "user:secret")
-    there = {"_LOCATION": str(some_file), "_FOLDER": str(some_file.parent)}  # what is mounted in the pod
+    there = {
+        "_LOCATION": str(some_file),
+        "_TOKENS": str(some_file),
+        "_FOLDER": str(some_file.parent),
+    }  # what is mounted in the pod
     return {name: there.get(name[name.rindex("_") :], text) for name, text in seen.items()}
 
 

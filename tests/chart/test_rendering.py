@@ -92,7 +92,12 @@ def test_pods_keep_to_the_restricted_profile(values: Path) -> None:
         assert security["runAsNonRoot"] is True
         assert security["runAsUser"] >= 10_000
         assert security["seccompProfile"] == {"type": "RuntimeDefault"}
-        assert {kind for volume in spec["volumes"] for kind in volume} <= {"name", "emptyDir", "projected"}
+        assert {kind for volume in spec["volumes"] for kind in volume} <= {
+            "name",
+            "emptyDir",
+            "projected",
+            "persistentVolumeClaim",
+        }
         for container in containers(spec):
             assert container["securityContext"] == {
                 "allowPrivilegeEscalation": False,
