@@ -15,7 +15,7 @@ PATIENCE_S = 120.0
 CLEAN = {
     name: value for name, value in os.environ.items() if not name.startswith("PIPELINE_") and name != "DEMO_SECONDS"
 }
-PARTS = ("simulate", "ingest", "router", "projector", "console")
+PARTS = ("simulate", "ingest", "router", "projector", "deliver", "console")
 
 
 class Started:
