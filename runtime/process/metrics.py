@@ -145,6 +145,14 @@ class Metrics:
         self.id_conflicts = self._counter("id_conflicts", "Movements with two ids of one kind", "biz_type")
         self.alerts = self._counter("alerts", "Alerts written", "rule", "status")
         self.active_alerts = self._gauge("active_alerts", "Conditions that hold, in the assigned partitions", "rule")
+        self.restore_left = self._gauge("restore_left_offsets", "Offsets that a running restore has yet to read")
+        self.store_bytes = self._gauge("store_bytes", "Bytes of this worker's stores in STATE_FOLDER")
+        self.store_free_bytes = self._gauge("store_free_bytes", "Free bytes of the disk of STATE_FOLDER")
+        self.store_disk_bytes = self._gauge("store_disk_bytes", "Size of the disk of STATE_FOLDER")
+        self.store_written = self._gauge(
+            "store_written_timestamp_seconds", "Time of the last write to a store: the age of the newest checkpoint"
+        )
+        self.store_reads = self._counter("store_reads", "Values and index entries looked up on disk, not in memory")
         self.typed_to_alert = self._latency(
             "typed_to_alert_seconds", "Time from the projector's read to the alert's commit"
         )
@@ -184,14 +192,6 @@ class Metrics:
         self.assigned = self._gauge("assigned_partitions", "Partitions assigned to this worker")
         self.rebalances = self._counter("rebalances", "Changes of the partitions assigned to this worker", "kind")
         self.restored = self._counter("restored_records", "Records read to restore state", "table")
-        self.restore_left = self._gauge("restore_left_offsets", "Offsets that a running restore has yet to read")
-        self.store_bytes = self._gauge("store_bytes", "Bytes of this worker's stores in STATE_FOLDER")
-        self.store_free_bytes = self._gauge("store_free_bytes", "Free bytes of the disk of STATE_FOLDER")
-        self.store_disk_bytes = self._gauge("store_disk_bytes", "Size of the disk of STATE_FOLDER")
-        self.store_written = self._gauge(
-            "store_written_timestamp_seconds", "Time of the last write to a store: the age of the newest checkpoint"
-        )
-        self.store_reads = self._counter("store_reads", "Values and index entries looked up on disk, not in memory")
         self.restore_seconds = self._duration("restore_seconds", "Time to restore state after an assignment")
 
     def _made(self, metric: T) -> T:
