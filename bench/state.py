@@ -18,6 +18,7 @@ from bench.throughput import Progress
 from broker_events.devstack.simulator.account_traffic import Account, AccountTraffic
 from broker_events.processors.rules import PROJECTIONS, RecordOrigin
 from broker_events.runtime.kafka.partitioner import partition_for
+from broker_events.runtime.state.partition_state import PartitionState
 from broker_events.schemas.codec import Codec
 from broker_events.schemas.storage_types import AccountState, AccountUpdate
 
@@ -75,13 +76,16 @@ def account_states(pipeline: Pipeline, accounts: int) -> Iterator[tuple[bytes, b
     for account in (*traffic.omnibus, *traffic.virtual, *traffic.clients):
         form = len(account.account_id), len(account.number)
         if form not in templates:
-            templates[form] = codec.encode(_state(Account("#" * form[0], "@" * form[1], account.account_type)))
+            templates[form] = codec.encode(
+                first_state(Account("#" * form[0], "@" * form[1], account.account_type), codec)
+            )
         key = account.account_id.encode()
         value = templates[form].replace(b"#" * form[0], key).replace(b"@" * form[1], account.number.encode())
         yield key, value, partition_for(key, pipeline.settings.partitions)
 
 
-def _state(account: Account) -> AccountState:
+def first_state(account: Account, codec: Codec[AccountState]) -> AccountState:
+    """Return the state of an account after its first ACCOUNT_UPDATE."""
     event: AccountUpdate = {
         "event_id": "event_00000000-0000-4000-8000-000000000000",
         "event_type": "ACCOUNT",
@@ -98,6 +102,7 @@ def _state(account: Account) -> AccountState:
         "extra": {},
     }
     source = RecordOrigin("", 0, 0, received_us=1_800_000_000_000_000, max_skew_us=60_000_000)
-    outcome = PROJECTIONS["ACCOUNT_UPDATE"].apply(None, event, account.account_id, source)
+    no_states: PartitionState[AccountState] = PartitionState(codec)
+    _, _, outcome, _ = PROJECTIONS["ACCOUNT_UPDATE"].apply(no_states, event, account.account_id, source)
     state: AccountState = outcome.state
     return state

@@ -160,7 +160,13 @@ class PartitionState(Generic[R]):
         InvalidEvent above the limit, and the codec's error for an invalid record. Changes nothing then.
         """
         unwritten = self._unwritten.get(key)
-        before = len(self._value(key) or b"") if unwritten is None else unwritten.at_most
+        if unwritten is None:
+            held = self.values.get(key)
+            if held is None and not self.is_whole:
+                held = self._older_value(key)
+            before = 0 if held is None or held is _DELETED else len(held)
+        else:
+            before = unwritten.at_most
         if before >= LARGE_BYTES and len(key) + before + growth <= limit:
             self._unwritten[key] = _Unwritten(record, before + growth)
         else:
@@ -201,10 +207,11 @@ class PartitionState(Generic[R]):
 
     def take_unstored(self) -> Unstored:
         """Return what the disk lacks, to be written now."""
-        values = {key: self._value(key) for key in self._unstored}
-        for key, value in values.items():
-            if value is None:
-                del self.values[key]
+        held = self.values
+        values: dict[bytes, bytes | None] = {key: held[key] for key in self._unstored}
+        for key in [key for key, value in values.items() if value is _DELETED]:
+            values[key] = None
+            del held[key]
         index, self._unstored_index = self._unstored_index, {}
         self._unstored.clear()
         return Unstored(values, index)

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 # A store is written after a commit if this time has passed or so many values wait: many changes of a key are one write.
 _WRITE_S: Final = 2.0
-_WRITE_KEYS: Final = 20_000
+_WRITE_KEYS: Final = 50_000
 # RocksDB's buffers go to disk this often, so that a killed worker reads little again.
 _SYNC_S: Final = 30.0
 # Half of the time for which the topics keep tombstones: an older store may lack a deletion.
