@@ -24,8 +24,10 @@ from broker_events.runtime.state.state_folder import StateFolder
 
 log = logging.getLogger(__name__)
 
-# A store is written after a commit if this time has passed or so many values wait: many changes of a key are one write.
-_WRITE_S: Final = 2.0
+# Every store is written in this time, one after another so that no commit waits for all. Many changes of a key are then
+# one write.
+_WRITE_S: Final = 10.0
+# A restore writes the stores after so many values.
 _WRITE_KEYS: Final = 50_000
 # RocksDB's buffers go to disk this often, so that a killed worker reads little again.
 _SYNC_S: Final = 30.0
@@ -94,6 +96,7 @@ class StateTables:
         self._sent: dict[TopicPartition, int] = {}  # of the open transaction
         self._in_doubt = False  # memory has changes that may not be committed
         self._written_at = self._synced_at = time.monotonic()
+        self._written_in: dict[int, float] = {}  # by partition, monotonic
         self.progress = "restoring"
         """What a running restore has done, for /ready."""
 
@@ -144,9 +147,13 @@ class StateTables:
         transaction.poll()  # serves the delivery reports
         self._next |= self._sent
         self._sent.clear()
-        waiting = sum(len(of.unstored) for states in self.states.values() for of in states.values())
-        if waiting and (waiting >= _WRITE_KEYS or time.monotonic() - self._written_at >= _WRITE_S):
+        if self._is_full(self._folder):
             self._write()
+        elif self._stores and time.monotonic() - self._written_at >= _WRITE_S / len(self._stores):
+            self._written_at = time.monotonic()
+            number = min(self._stores, key=lambda number: self._written_in.get(number, 0.0))
+            self._write_partition(number, self._stores[number])
+            self._sync(self._folder)
 
     def close(self) -> None:
         """Write what is committed and release the folder. The next start then reads nothing again."""
@@ -314,18 +321,23 @@ class StateTables:
         """Write to the stores what they lack, all of which must be committed."""
         if self._folder is None:
             return
-        self._written_at = time.monotonic()
         for number, store in self._stores.items():
             self._write_partition(number, store)
-        if self._held() > self._folder.held_bytes / _GENERATIONS:
+        if self._is_full(self._folder):
             for states_of in self.states.values():
                 for states in states_of.values():
                     states.forget()
+        self._sync(self._folder)
+
+    def _is_full(self, folder: StateFolder) -> bool:
+        return self._held() > folder.held_bytes / _GENERATIONS
+
+    def _sync(self, folder: StateFolder) -> None:
         if time.monotonic() - self._synced_at >= _SYNC_S:
             self._synced_at = time.monotonic()
             for store in self._stores.values():
                 store.sync()
-        self._measure(self._folder)
+        self._measure(folder)
 
     def _measure(self, folder: StateFolder) -> None:
         self._metrics.store_bytes.set(sum(store.disk_bytes() for store in self._stores.values()))
@@ -338,6 +350,7 @@ class StateTables:
             table.reads = 0
 
     def _write_partition(self, number: int, store: PartitionStore) -> None:
+        self._written_in[number] = time.monotonic()
         batch, changes = StoreBatch(), 0
         for table, name in enumerate(self._kinds):
             if (states := self.states[name].get(number)) is None:
