@@ -32,7 +32,7 @@ class LakeSettings(BaseSettings):
         60, ge=1, le=3600, description="a record is in its table at most this time after the worker read it"
     )
     lake_commit_records: int = Field(500_000, ge=1, description="maximum number of records per commit of a table")
-    lake_commit_mb: int = Field(128, ge=1, le=4096, description="maximum size of Kafka values per commit of a table")
+    lake_commit_mb: int = Field(64, ge=1, le=4096, description="maximum size of Kafka values per commit of a table")
     lake_buffer_mb: int = Field(256, ge=1, le=16_384, description="maximum size of Kafka values of all tables together")
     lake_snapshots: int = Field(
         50, ge=10, le=1000, description="expire a table's oldest snapshots above this number; each one slows a commit"

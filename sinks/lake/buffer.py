@@ -35,18 +35,24 @@ class Buffer:
         self.clear()
 
     def clear(self) -> None:
+        self._drop_records()
+        self._converted: list[pa.Table] = []
+        self._rows: Counter[int] = Counter()
+        self.next_offsets: dict[int, int] = {}
+        self.bytes = 0
+        self.since: float | None = None
+
+    def _drop_records(self) -> None:
         self._values: list[bytes | None] = []
         self._keys: list[bytes | None] = []
         self._partitions: list[int] = []
         self._offsets: list[int] = []
         self._times: list[int] = []
         self._headers: list[list[tuple[str, bytes | None]] | None] = []
-        self.next_offsets: dict[int, int] = {}
-        self.bytes = 0
-        self.since: float | None = None
+        self._raw_offsets: list[int | None] = []
 
     def __len__(self) -> int:
-        return len(self._values)
+        return self._rows.total()
 
     def add(self, records: Sequence[KafkaRecord]) -> None:
         """Add records of this topic, in order within a partition."""
@@ -55,11 +61,15 @@ class Buffer:
         values = [record.value() for record in records]
         self._values += values
         self._keys += [record.key() for record in records]
-        self._partitions += [record.partition() for record in records]
+        partitions = [record.partition() for record in records]
+        self._partitions += partitions
+        self._rows.update(partitions)
         self._offsets += [record.offset() for record in records]
         self._times += [record.timestamp()[1] for record in records]
-        if self._table.kind in {Kind.RAW, Kind.EVENT}:
+        if self._table.kind is Kind.RAW:
             self._headers += [record.headers() for record in records]
+        elif self._table.kind is Kind.EVENT:
+            self._raw_offsets += [raw_offset(record.headers()) for record in records]
         self.bytes += sum(map(len, filter(None, values))) + _OVERHEAD_BYTES * len(values)
         self.next_offsets |= {record.partition(): record.offset() + 1 for record in records}
 
@@ -75,25 +85,30 @@ class Buffer:
         return 0.0 if self.since is None else now - self.since
 
     def rows_per_partition(self) -> dict[int, int]:
-        return dict(Counter(self._partitions))
+        return dict(self._rows)
 
     def rows(self) -> pa.Table:
         """Return all records as rows, without the order of the records.
 
         Raises ConversionFailed, UnknownSchema if the registry doesn't know a schema id, RegistryError without answer.
         """
-        try:
-            if self._table.kind is Kind.RAW:
-                return self._with_system(self._raw(), [*range(len(self))])
-            return self._typed()
-        except Undecodable as error:
-            place = f"{self._topic}[{self._partitions[error.index]}]@{self._offsets[error.index]}"
-            raise ConversionFailed(f"{place}: {error.reason}") from None
+        if self._values:
+            try:
+                is_raw = self._table.kind is Kind.RAW
+                rows = self._with_system(self._raw(), [*range(len(self._values))]) if is_raw else self._typed()
+            except Undecodable as error:
+                place = f"{self._topic}[{self._partitions[error.index]}]@{self._offsets[error.index]}"
+                raise ConversionFailed(f"{place}: {error.reason}") from None
+            self._drop_records()  # columns take a fraction of the memory
+            self._converted.append(rows)
+        if len(self._converted) > 1:
+            self._converted = [pa.concat_tables(self._converted, promote_options="permissive")]
+        return self._converted[0]
 
     def failed(self, reason: str) -> ConversionFailed:
         """Return the error for rows that the table can't take all together."""
-        place = f"{self._topic}[{self._partitions[0]}]@{self._offsets[0]}"
-        return ConversionFailed(f"{len(self)} records from {place} on: {reason}")
+        upto = ", ".join(f"{self._topic}[{partition}]@{offset}" for partition, offset in self.next_offsets.items())
+        return ConversionFailed(f"{len(self)} records before {upto}: {reason}")
 
     def _raw(self) -> pa.Table:
         pairs = [headers or [] for headers in self._headers]
@@ -110,24 +125,24 @@ class Buffer:
         tables = []
         live = [index for index, value in enumerate(self._values) if value is not None]
         values = [value for value in self._values if value is not None]
-        if len(live) < len(self) and self._table.kind is not Kind.CHANGE:
+        if len(live) < len(self._values) and self._table.kind is not Kind.CHANGE:
             raise Undecodable(next(i for i, value in enumerate(self._values) if value is None), "it has no value")
         try:
             decoded = self._avro.decode(values) if values else []
         except Undecodable as error:
             raise Undecodable(live[error.index], error.reason) from None
         for schema_id, places, columns in decoded:
-            chosen = places if len(live) == len(self) else [live[place] for place in places]
+            chosen = places if len(live) == len(self._values) else [live[place] for place in places]
             ids = pa.repeat(pa.scalar(schema_id, pa.int32()), len(chosen))
             tables.append(self._with_system(columns.append_column("_schema_id", ids), chosen))
-        if len(live) < len(self):
+        if len(live) < len(self._values):
             gone = [index for index, value in enumerate(self._values) if value is None]
             tables.append(self._with_system(None, gone))
         return tables[0] if len(tables) == 1 else pa.concat_tables(tables, promote_options="permissive")
 
     def _with_system(self, rows: pa.Table | None, chosen: list[int]) -> pa.Table:
         """Add the columns of the Kafka record; `rows` is None for tombstones."""
-        whole = len(chosen) == len(self)
+        whole = len(chosen) == len(self._values)
 
         def of(values: list, kind: pa.DataType) -> pa.Array:  # type: ignore[type-arg] # one list per column
             return pa.array(values if whole else [values[index] for index in chosen], kind)
@@ -145,7 +160,7 @@ class Buffer:
             "_timestamp": of([time_ms * 1000 for time_ms in self._times], _TIME),
         }
         if self._table.kind is Kind.EVENT:
-            columns["_raw_offset"] = of([raw_offset(headers) for headers in self._headers], pa.int64())
+            columns["_raw_offset"] = of(self._raw_offsets, pa.int64())
         if self._table.kind is Kind.CHANGE:
             columns["_deleted"] = pa.repeat(pa.scalar(rows is None), len(chosen))
         if rows is None:

@@ -37,7 +37,7 @@ NAME: Final = "lake"
 _MB: Final = 1_000_000
 _BATCH_RECORDS: Final = 20_000
 _POLL_S: Final = 0.1
-_PREFETCH_KBYTES: Final = 65_536
+_PREFETCH_KBYTES: Final = 32_768
 # How long a table rests after a failure that ends by itself: storage, catalog, registry.
 _REST_S: Final = 5.0
 # After SIGTERM: less than `lifecycle.STOP_LIMIT_S`, minus one commit.
@@ -78,7 +78,7 @@ class LakeWorker:
                 settings,
                 group_id=settings.group(NAME),
                 enable_partition_eof=True,
-                queued_min_messages=100_000,
+                queued_min_messages=50_000,
                 queued_max_messages_kbytes=_PREFETCH_KBYTES,
             )
         )
