@@ -12,11 +12,12 @@ from typing import Final, cast
 import confluent_kafka
 from confluent_kafka import Consumer, KafkaException
 
-from broker_events.runtime.consume.record import KafkaRecord
+from broker_events.runtime.consume.record import KafkaRecord, TopicPartition
 from broker_events.runtime.kafka.clients import consumer_config, raise_if_hopeless
-from broker_events.runtime.kafka.topic_reader import END_OF_PARTITION
+from broker_events.runtime.kafka.topic_reader import END_OF_PARTITION, end_offsets
 from broker_events.runtime.process.errors import PipelineError
 from broker_events.runtime.process.health import Health, HealthServer
+from broker_events.runtime.process.instance import superseded
 from broker_events.runtime.process.metrics import Metrics
 from broker_events.runtime.process.retry import keep_trying
 from broker_events.runtime.schema_ids import open_registry, registry_problem
@@ -67,7 +68,7 @@ class LakeWorker:
         self._resting: dict[str, float] = {}
         self._tables: dict[str, OwnedTable] = {}
         self._until_end = until_end
-        self._unread: set[tuple[str, int]] = set()
+        self._unread: dict[TopicPartition, int] = {}
 
     def run(self, stop: threading.Event) -> None:
         """Run. Raises TableStopped, Fenced, CommitUnknown, OperatorActionRequired or RestartRequired."""
@@ -90,7 +91,7 @@ class LakeWorker:
                     for partition, offset in owned.ledger.offsets.items()
                 ]
             )
-            self._unread = {(o.topic, partition) for o in self._tables.values() for partition in o.ledger.offsets}
+            self._unread = self._ends(stop) if self._until_end else {}
             self._health.ready()
             while not stop.is_set() and self._has_work():
                 self._health.beat(_COMMIT_LIMIT_S)
@@ -104,8 +105,17 @@ class LakeWorker:
 
     def _has_work(self) -> bool:
         if self._until_end:
-            return any(o.topic == topic for topic, _ in self._unread for o in self._open_tables())
+            return any(owned.topic == tp.topic for tp in self._unread for owned in self._open_tables())
         return bool(self._open_tables())
+
+    def _ends(self, stop: threading.Event) -> dict[TopicPartition, int]:
+        """Return the high watermarks: a transaction that has committed may not have all its markers yet."""
+        offsets = {
+            TopicPartition(owned.topic, partition): offset
+            for owned in self._tables.values()
+            for partition, offset in owned.ledger.offsets.items()
+        }
+        return {tp: end for tp, end in end_offsets(self._settings, offsets, stop).items() if offsets[tp] < end}
 
     def _open_tables(self) -> list[OwnedTable]:
         return [owned for owned in self._tables.values() if owned.table.name not in self._stopped]
@@ -158,7 +168,8 @@ class LakeWorker:
             self._metrics.consumed.labels(topic).inc(len(records))
         for topic, partition, offset in ends:
             owned = self._tables[topic]
-            self._unread.discard((topic, partition))
+            if offset >= self._unread.get(TopicPartition(topic, partition), offset + 1):
+                del self._unread[TopicPartition(topic, partition)]
             if offset > owned.ledger.offsets.get(partition, -1):
                 owned.buffer.reached(partition, offset)
 
@@ -202,7 +213,7 @@ class LakeWorker:
             return
         if self._resting.pop(name, None) is not None:
             consumer.resume(self._partitions(owned))
-            self._health.alarm(None if not self._resting else "tables wait")
+            self._show()
             log.info("%s: goes on", name)
         took = time.monotonic() - began
         self._metrics.lake_rows.labels(name).inc(rows)
@@ -231,7 +242,7 @@ class LakeWorker:
             consumer.pause(self._partitions(owned))
         self._resting[name] = time.monotonic() + _REST_S
         self._metrics.lake_commits.labels(name, "failed").inc()
-        self._health.alarm(f"{name} {why}")
+        self._show(f"{name} {why}")
         log.warning("%s %s; next try in %g s", name, why, _REST_S)
 
     def _stop_table(self, consumer: Consumer, owned: OwnedTable, why: str) -> None:
@@ -240,8 +251,14 @@ class LakeWorker:
         owned.buffer.clear()
         self._stopped[name] = f"{name} stopped: {why}. See docs/how-to/runbook.md, A lake table stopped"
         self._metrics.lake_stopped.labels(name).set(1)
+        self._show()
         self._metrics.lake_commits.labels(name, "failed").inc()
         log.error("%s", self._stopped[name])
+
+    def _show(self, why: str | None = None) -> None:
+        """Fail /ready while a table is stopped or waits, with the reason."""
+        waits = f"{', '.join(self._resting)}: waits" if self._resting else None
+        self._health.alarm(next(iter(self._stopped.values()), why or waits))
 
     @staticmethod
     def _partitions(owned: OwnedTable) -> list[confluent_kafka.TopicPartition]:
@@ -255,6 +272,7 @@ def run(settings: Settings, stop: threading.Event, catalog: Catalog | None = Non
     server = HealthServer(settings.http_host, settings.http_port, metrics, health)
     server.start()
     try:
-        LakeWorker(settings, catalog or load_catalog(), metrics, health, until_end=until_end).run(stop)
+        with superseded(settings, health, stop, "Run one worker per lake table"):
+            LakeWorker(settings, catalog or load_catalog(), metrics, health, until_end=until_end).run(stop)
     finally:
         server.stop()
