@@ -12,7 +12,7 @@ DOCS_TOOL := $(VENV)/docs/bin/zensical
 EXPORTS := tests/contracts/exports
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-broker test-chaos test-chart test-console screenshots chart-live chaos mutants examples bench check check-contracts check-exports audit generate docs lock clean
+.PHONY: help demo test test-unit test-broker test-chaos test-chart test-console screenshots chart-live chaos lake-rounds mutants examples bench check check-contracts check-exports audit generate docs lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 17
@@ -49,6 +49,9 @@ chart-live: $(READY) ## install and upgrade the chart on a kube-apiserver (needs
 
 chaos: $(READY) ## inject faults under load and compare every event (CHAOS=--help)
 	@$(BIN)/python tests/chaos $(CHAOS)
+
+lake-rounds: $(READY) ## kill the lake worker at random points (LAKE_ROUNDS=200, LAKE_SEED=N)
+	@LAKE_ROUNDS=$(or $(LAKE_ROUNDS),200) LAKE_SEED=$(or $(LAKE_SEED),1) $(BIN)/pytest --timeout 14400 tests/broker/test_lake_faults.py -k random
 
 mutants: $(READY) ## route a million mutated events, account for each (MUTANTS=N)
 	@$(BIN)/python tests/broker/mutants.py $(if $(MUTANTS),--events $(MUTANTS)) $(if $(MUTANTS_SEED),--seed $(MUTANTS_SEED))

@@ -12,6 +12,12 @@ from pipeline_processes import Pipeline, Worker
 from pyiceberg.catalog import load_catalog
 from pyiceberg.table import Table
 
+from broker_events.audit.lake_verify import LakeAudit
+from broker_events.runtime.settings import Settings
+from broker_events.schemas.catalog import load_catalog as load_contracts
+from broker_events.sinks.lake.iceberg.store import Lake
+from broker_events.sinks.lake.tables import chosen_tables
+
 _EXTENSIONS = Path(next(iter(duckdb_ext.__path__))) / "extensions" / "v1.4.4" / "linux_amd64"
 
 
@@ -25,9 +31,26 @@ class LakeFolder:
         self.settings = {"lake_warehouse": folder, "lake_freshness_s": 1, **settings}
 
     def made(self) -> LakeFolder:
-        done = self.command("apply")
-        assert done.returncode == 0, done.stderr
+        """Create the tables as `lake apply` does."""
+        settings = self._in_process()
+        for table in chosen_tables(load_contracts(), settings.lake_tables):
+            assert Lake(settings).apply(table, settings.topic(table.topic))
         return self
+
+    def problems(self) -> list[str]:
+        """What `lake verify` finds."""
+        audit = LakeAudit(self._in_process(), with_topics=True)
+        verdicts = [*audit.tables()]
+        assert all(verdict.compared == verdict.rows for verdict in verdicts)
+        outcomes = audit.outcomes()
+        return [p for verdict in verdicts for p in verdict.problems] + ([] if outcomes is None else outcomes.problems)
+
+    def _in_process(self) -> Settings:
+        own = {
+            "lake_warehouse": str(self.folder),
+            "lake_tables": tuple(str(self.settings.get("lake_tables", "")).split()),
+        }
+        return self.pipeline.settings.model_copy(update=own)
 
     def command(self, *arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
         """Run `broker-events lake` with these arguments to its end."""
