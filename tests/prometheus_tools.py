@@ -42,7 +42,7 @@ def tool(name: str) -> str:
 
 
 def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([tool("promtool"), *arguments], check=False, capture_output=True, text=True, timeout=60)
+    return subprocess.run([tool("promtool"), *arguments], check=False, capture_output=True, text=True, timeout=180)
 
 
 def provide_templates(folder: Path) -> None:
