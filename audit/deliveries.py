@@ -16,9 +16,9 @@ from broker_events.runtime.consume.record import KafkaRecord, TopicPartition
 from broker_events.runtime.kafka.topic_reader import committed_notes, read_to_end, topic_partitions
 from broker_events.runtime.process.errors import OperatorActionRequired
 from broker_events.runtime.settings import Settings
+from broker_events.schemas.catalog import DELIVERIES
 from broker_events.schemas.models import Alert, Delivery
 from broker_events.schemas.models import Record as Model
-from broker_events.sinks.deliver.delivery_record import DELIVERIES
 from broker_events.sinks.deliver.finished_offsets import decode_finished
 from broker_events.sinks.deliver.group import app_of
 from broker_events.sinks.deliver.receivers import ALERTS

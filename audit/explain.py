@@ -14,11 +14,10 @@ from broker_events.runtime.kafka.partitioner import partition_for
 from broker_events.runtime.kafka.topic_reader import committed_offsets, offsets_at, read_to_end, topic_partitions
 from broker_events.runtime.quarantine.replay import RECOVERIES
 from broker_events.runtime.settings import Settings
-from broker_events.schemas.catalog import RAW, load_catalog
+from broker_events.schemas.catalog import DELIVERIES, RAW, load_catalog
 from broker_events.schemas.invalid_event import InvalidEvent
 from broker_events.schemas.models import Alert, QuarantinedEvent
 from broker_events.schemas.models import Record as Model
-from broker_events.sinks.deliver.delivery_record import DELIVERIES
 
 log = logging.getLogger(__name__)
 

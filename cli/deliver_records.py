@@ -134,12 +134,11 @@ def _send_again(settings: Settings, name: str, chosen: list[Delivery]) -> bool:
     from broker_events.audit.deliveries import read_alert
     from broker_events.cli.decoding import open_decoder
     from broker_events.runtime.schema_ids import resolve_schema_ids
-    from broker_events.schemas.catalog import load_catalog
+    from broker_events.schemas.catalog import DELIVERIES, load_catalog
     from broker_events.schemas.codec import Codec
     from broker_events.schemas.models import Alert
     from broker_events.schemas.storage_types import Delivery as Stored
     from broker_events.sinks.deliver.attempt import retry as send
-    from broker_events.sinks.deliver.delivery_record import DELIVERIES
     from broker_events.sinks.deliver.worker import chosen_receivers
 
     catalog, decode = load_catalog(), open_decoder(settings)

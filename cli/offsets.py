@@ -16,6 +16,7 @@ from broker_events.runtime.settings import load_settings
 if TYPE_CHECKING:
     from broker_events.runtime.consume.record import TopicPartition
 
+_APP: Final = re.compile(r"router|projector|deliver\.[a-z0-9-]+")
 _OFFSET: Final = re.compile(r"(?P<topic>[A-Za-z0-9._-]+):(?P<partition>\d{1,9}):(?P<offset>\d{1,18})")
 
 
@@ -42,8 +43,16 @@ def _offsets(
     return given
 
 
+def _app(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
+    if _APP.fullmatch(text) is None:
+        raise click.BadParameter(
+            f"{text!r} is none of router, projector and deliver.RECEIVER, such as deliver.risk-desk"
+        )
+    return text
+
+
 @command.command("accept")
-@click.argument("app", type=click.Choice(["router", "projector"]))
+@click.argument("app", callback=_app, metavar="router|projector|deliver.RECEIVER")
 @click.argument("offsets", nargs=-1, callback=_offsets, metavar="[TOPIC:PARTITION:OFFSET]...")
 @click.option("--reason", required=True, help="Reason. The worker logs it when it starts at the offset.")
 @click.option("--dry-run", is_flag=True, help="Show the offsets without setting them.")
@@ -95,6 +104,9 @@ def _sources(app: str) -> list[str]:
     """What the workers of an app read, without prefix."""
     from broker_events.processors.rules import PROJECTIONS
     from broker_events.schemas.catalog import RAW, load_catalog
+    from broker_events.sinks.deliver.receivers import ALERTS
 
+    if app.startswith("deliver."):
+        return [ALERTS]
     events = load_catalog().events
     return [RAW] if app == "router" else [events[biz_type].topics[0].name for biz_type in PROJECTIONS]

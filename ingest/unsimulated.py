@@ -12,10 +12,10 @@ from broker_events.runtime.kafka.topic_reader import end_offsets, read_to_end
 from broker_events.runtime.process.errors import OperatorActionRequired
 from broker_events.runtime.quarantine.replay import RECOVERIES
 from broker_events.runtime.settings import Settings
-from broker_events.schemas.catalog import load_catalog
+from broker_events.schemas.catalog import DELIVERIES, load_catalog
 from broker_events.schemas.headers import SIMULATED
 
-_NO_EVENTS: Final = {CURSORS, RECOVERIES}
+_NO_EVENTS: Final = {CURSORS, RECOVERIES, DELIVERIES}
 # Offsets per partition that are read before a source continues.
 _NEWEST: Final = 1000
 _REQUEST_TIMEOUT_S: Final = 15.0

@@ -36,6 +36,7 @@ from broker_events.schemas.promises import Promise, chosen_promises, load_promis
 from broker_events.schemas.schema_rules import ContractError, read_schema, records
 
 __all__ = [
+    "DELIVERIES",
     "RAW",
     "RULES",
     "AccountMember",
@@ -49,6 +50,9 @@ __all__ = [
 
 RAW: Final = "raw"
 """Name of the topic with the events as pushed."""
+
+DELIVERIES: Final = "alerts.deliveries"
+"""Name of the topic with what became of each alert at each receiver."""
 
 RULES: Final = "alerts/rules"
 """Folder of the rules as data, which are no contracts."""

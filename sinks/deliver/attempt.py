@@ -14,11 +14,12 @@ from broker_events.runtime.consume.record import KafkaRecord
 from broker_events.runtime.kafka.transaction import Transaction
 from broker_events.runtime.process.operator import operator
 from broker_events.runtime.settings import Settings
+from broker_events.schemas.catalog import DELIVERIES
 from broker_events.schemas.codec import Codec
 from broker_events.schemas.models import Alert
 from broker_events.schemas.models import Delivery as DeliveryModel
 from broker_events.schemas.storage_types import Delivery
-from broker_events.sinks.deliver.delivery_record import DELIVERIES, AlertPlace, Attempts, delivery, delivery_key
+from broker_events.sinks.deliver.delivery_record import AlertPlace, Attempts, delivery, delivery_key
 from broker_events.sinks.deliver.group import app_of
 from broker_events.sinks.deliver.http_client import ReceiverClient
 from broker_events.sinks.deliver.receivers import Receiver

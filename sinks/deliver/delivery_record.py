@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from broker_events.schemas.storage_types import Delivery
-
-DELIVERIES: Final = "alerts.deliveries"
 
 Outcome = Literal["DELIVERED", "GIVEN_UP", "SKIPPED"]
 

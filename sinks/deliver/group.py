@@ -28,9 +28,9 @@ from broker_events.runtime.process.errors import OperatorActionRequired, Restart
 from broker_events.runtime.process.retry import keep_trying
 from broker_events.runtime.process.running_clock import running_s
 from broker_events.runtime.settings import Settings
+from broker_events.schemas.catalog import DELIVERIES
 from broker_events.schemas.codec import Codec
 from broker_events.schemas.storage_types import Delivery
-from broker_events.sinks.deliver.delivery_record import DELIVERIES
 from broker_events.sinks.deliver.finished_offsets import decode_finished, encode_finished
 from broker_events.sinks.deliver.receivers import ALERTS
 from broker_events.sinks.deliver.window import Progress

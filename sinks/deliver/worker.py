@@ -19,11 +19,10 @@ from broker_events.runtime.process.instance import superseded
 from broker_events.runtime.process.metrics import Metrics
 from broker_events.runtime.schema_ids import resolve_schema_ids
 from broker_events.runtime.settings import Settings
-from broker_events.schemas.catalog import load_catalog
+from broker_events.schemas.catalog import DELIVERIES, load_catalog
 from broker_events.schemas.codec import Codec
 from broker_events.schemas.storage_types import Delivery
 from broker_events.sinks.deliver.alertmanager import AlertmanagerDelivery
-from broker_events.sinks.deliver.delivery_record import DELIVERIES
 from broker_events.sinks.deliver.group import ROLE
 from broker_events.sinks.deliver.receiver_worker import ReceiverWorker
 from broker_events.sinks.deliver.receivers import Receiver, load_receivers
