@@ -99,7 +99,7 @@ def main(
     def say(line: str) -> None:
         click.echo(f"{time.monotonic() - began:6.0f} s  {line}")
 
-    say(f"seed {seed}: {events:,} events at {plan.rate:,} a second, {len(plan.faults)} faults; logs in {work}")
+    say(f"seed {seed}: {events:,} events at {plan.rate:,} a second, {len(plan.schedule)} faults; logs in {work}")
     outcome, problem = Outcome(), ""
     try:
         run_chaos(plan, work, say, outcome)

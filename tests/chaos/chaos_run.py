@@ -29,6 +29,7 @@ SAY_EVERY_S = 10.0
 STALL_LIMIT_S = 150.0
 TIMEOUTS = {"session_timeout_ms": 6000, "transaction_timeout_ms": 8000}
 PUSH = {"grpc_silence_s": 4, "grpc_connection_limit_wait_s": 2}
+DELIVER_KINDS = (FaultKind.KILL, FaultKind.FREEZE, FaultKind.CUT)
 MUTE_S = 6  # longer than the bridge puts up with
 PUSH_FAULTS_EVERY_S = 200  # each kind of them: streams that soon end again make the bridge wait longer and longer
 
@@ -54,9 +55,15 @@ class Plan:
     @property
     def schedule(self) -> list[Fault]:
         routers, projectors = self.names("r", self.routers), self.names("p", self.projectors)
-        delivers = self.names("d", self.delivers)
-        targets = targets_of(BRIDGE, routers, projectors, self.nodes, delivers)
-        return draw(self.seed, self.events, self.faults, targets)
+        faults = draw(self.seed, self.events, self.faults, targets_of(BRIDGE, routers, projectors, self.nodes))
+        return sorted([*faults, *self._deliver_faults()])
+
+    def _deliver_faults(self) -> list[Fault]:
+        """Those of the deliver workers, beside the others; every fourth of the number of the others."""
+        delivers = [(name,) for name in self.names("d", self.delivers)]
+        count = len(self.faults) // 4 // len(DELIVER_KINDS) + 1 if self.faults and delivers else 0
+        kinds = [kind for kind in DELIVER_KINDS for _ in range(max(count, len(delivers)))] if count else []
+        return draw(self.seed, self.events, kinds, dict.fromkeys(DELIVER_KINDS, delivers))
 
     @staticmethod
     def names(kind: str, count: int) -> list[str]:
@@ -161,7 +168,8 @@ class _Watch:
         stages = self._progress.stages
         left = ", ".join(f"{stage} {stages[stage].left:,} behind" for stage in STAGES[1:] if stage in stages)
         now = "; ".join(map(str, self._strikes.active)) or "none"
+        struck = f"fault {len(self._strikes.struck)} of {len(self._plan.schedule)}"
         self._say(
             f"told {report['log']['events']:,} of {self._plan.events:,}, pushed {report['pushed']['pushed_events']:,}"
-            f"{', ' + left if left else ''}; fault {len(self._strikes.struck)} of {len(self._plan.faults)}, now: {now}"
+            f"{', ' + left if left else ''}; {struck}, now: {now}"
         )

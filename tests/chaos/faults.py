@@ -61,11 +61,9 @@ class Fault(NamedTuple):
 Targets = Mapping[FaultKind, Sequence[tuple[str, ...]]]
 
 
-def targets_of(
-    bridge: str, routers: Sequence[str], projectors: Sequence[str], nodes: int, delivers: Sequence[str] = ()
-) -> Targets:
+def targets_of(bridge: str, routers: Sequence[str], projectors: Sequence[str], nodes: int) -> Targets:
     """Whom each kind of fault can strike."""
-    workers = [(name,) for name in (bridge, *routers, *projectors, *delivers)]
+    workers = [(name,) for name in (bridge, *routers, *projectors)]
     links = [*workers, ("push",), ("registry",)]
     return {
         FaultKind.KILL: workers,
@@ -88,7 +86,7 @@ def targets_of(
 def draw(seed: int, events: int, kinds: Sequence[FaultKind], targets: Targets) -> list[Fault]:
     """One fault of each of the kinds, at random places among the events; each kind strikes all its targets in turn."""
     rng = Random(seed)  # noqa: S311 (reproducible on purpose)
-    turns = {kind: cycle(rng.sample(targets[kind], len(targets[kind]))) for kind in FaultKind}
+    turns = {kind: cycle(rng.sample(targets[kind], len(targets[kind]))) for kind in FaultKind if kind in targets}
     faults = [
         Fault(int(rng.uniform(FIRST, LAST) * events), kind, next(turns[kind]), rng.uniform(*SECONDS[kind]))
         for kind in kinds

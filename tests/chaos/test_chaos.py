@@ -17,7 +17,7 @@ SEED = int(os.environ.get("CHAOS_SEED", "20"))
 PLAN = Plan(
     events=18_000,
     rate=600,
-    faults=(*FaultKind, *[FaultKind.KILL] * 6),
+    faults=(*FaultKind, *[FaultKind.KILL] * 4),
     seed=SEED,
     routers=2,
     projectors=2,
@@ -34,7 +34,7 @@ def test_what_was_pushed_is_there_exactly_once_through_all_faults(tmp_path: Path
     log.info("%s\n%s", "\n".join(map(str, outcome.struck)), outcome.report)
     assert outcome.report.is_clean, f"seed {SEED}\n{outcome.report}"
     assert not any(code for code, _ in outcome.stops.values()), outcome.stops
-    assert len(outcome.struck) == len(PLAN.faults)
+    assert len(outcome.struck) == len(PLAN.schedule) > len(PLAN.faults)
     assert all(worker.kills for worker in outcome.workers)
     assert outcome.report.compared["records of raw"] >= PLAN.events
     assert outcome.report.compared["duplicates"] > 100
