@@ -15,7 +15,7 @@ from typing import Final, Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
-MOST_ALERTS: Final = 2000
+MOST_ALERTS: Final = 1000
 MOST_BYTES: Final = 8_000_000
 # Of one partition, behind its oldest alert without an outcome: what a note of an offset can hold.
 MOST_OFFSETS: Final = 16_384

@@ -79,6 +79,7 @@ def test_kafka_down_between_acceptance_and_commit(tmp_path: Path) -> None:
                 if worker.is_running:
                     eventually(lambda: not worker.is_running or len({*delivered(pipeline)}) == len(alerts))
             with pipeline.worker("deliver", delivery_receivers=file) as worker:
+                worker.wait_ready()
                 eventually(lambda: len({*delivered(pipeline)}) == len(alerts), lambda: worker.log)
                 assert worker.stop() == 0, worker.log
         found = delivered(pipeline)
