@@ -40,6 +40,10 @@ class Contender:
     rounds: int | None = None
     environment: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def is_ours(self) -> bool:
+        return self.name.startswith("ours")
+
 
 def kafka_streams(app: str, threads: int) -> Contender:
     """Kafka Streams with exactly_once_v2; the throughput collector, as there are more threads than cores anyway."""
@@ -129,7 +133,7 @@ def running(
     At the end its internal topics are deleted, and our group, which has the same name every time.
     """
     settings = pipeline.settings
-    ours = contender.name.startswith("ours")
+    ours = contender.is_ours
     group = settings.group(app) if ours else f"{contender.name}-{app}-{time.time_ns()}"
     job = folder / f"{group}.json"
     job.write_text(json.dumps(_job(pipeline, group, folder)), encoding="utf-8")

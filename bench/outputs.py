@@ -69,7 +69,7 @@ class ProjectedOutputs:
 
     def compare(self, contender: Contender, group: str) -> str:
         settings = self._pipeline.settings
-        ours = contender.name == "ours"
+        ours = contender.is_ours
         tables = [
             settings.topic(name) if ours else f"{group}-{name.removeprefix('state.')}-changelog" for name in _STATE
         ]
