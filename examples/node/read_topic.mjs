@@ -3,11 +3,13 @@
 // Prints each record as one JSON line, handles every alert once, ends after IDLE_S seconds without a record, and commits
 // its offsets: the next run continues there. Environment: KAFKA, REGISTRY, GROUP, HANDLED (a file), IDLE_S.
 import { appendFileSync, existsSync, readFileSync } from 'node:fs'
-import { Consumer, FetchIsolationLevels } from '@platformatic/kafka'
 import avro from 'avsc'
+import kafkajs from 'kafkajs'
+import { decompressFrame } from 'lz4-napi'
 
 const { KAFKA = '127.0.0.1:9092', REGISTRY = 'http://127.0.0.1:8081', GROUP = 'broker-subscriber-node' } = process.env
 const { HANDLED = 'handled-alerts.txt', IDLE_S = '10' } = process.env
+const TOPICS = process.argv.slice(2)
 
 // A 64-bit integer goes through BigInt: microseconds since 1970 do not fit a number for every year.
 const longAs = (convert) => avro.types.LongType.__with({
@@ -66,33 +68,27 @@ function handleAlert (alert) {
   appendFileSync(HANDLED, `${alert.alert_id}\n`)
 }
 
-const consumer = new Consumer({
-  groupId: GROUP,
-  clientId: GROUP,
-  bootstrapBrokers: KAFKA.split(','),
-  isolationLevel: FetchIsolationLevels.READ_COMMITTED, // the number: a text such as 'READ_COMMITTED' reads uncommitted
-  sessionTimeout: 10_000,
-  rebalanceTimeout: 15_000,
-  autocommit: false // commit what is processed, not what is fetched
-})
-const stream = await consumer.consume({
-  topics: process.argv.slice(2),
-  mode: 'committed',
-  fallbackMode: 'earliest',
-  maxWaitTime: 500
-})
+// kafkajs has no codec for lz4, in which the records are compressed.
+kafkajs.CompressionCodecs[kafkajs.CompressionTypes.LZ4] = () => ({ decompress: decompressFrame })
+
+const kafka = new kafkajs.Kafka({ clientId: GROUP, brokers: KAFKA.split(','), logLevel: kafkajs.logLevel.ERROR })
+const consumer = kafka.consumer({ groupId: GROUP, readUncommitted: false }) // the default; say it all the same
 const next = new Map()
 let last = Date.now()
-const idle = setInterval(() => { if (Date.now() - last > Number(IDLE_S) * 1000) stream.close() }, 200)
-for await (const { topic, partition, offset, key, value } of stream) {
-  const record = value?.length ? await decode(value) : null // null is a tombstone: the key is deleted
+
+async function read ({ topic, partition, message: { offset, key, value } }) {
+  const record = value === null ? null : await decode(value) // null is a tombstone: the key is deleted
   if (record !== null && topic.endsWith('.alerts')) handleAlert(record)
   const line = { topic, partition, offset: Number(offset), key: key?.toString() ?? null, value: record }
   console.log(JSON.stringify(line, (_, field) => (typeof field === 'bigint' ? Number(field) : field)))
-  next.set(`${topic}/${partition}`, { topic, partition, offset: offset + 1n, leaderEpoch: -1 })
+  next.set(`${topic}/${partition}`, { topic, partition, offset: (BigInt(offset) + 1n).toString() })
   last = Date.now()
 }
-clearInterval(idle)
+
+await consumer.connect()
+await consumer.subscribe({ topics: TOPICS, fromBeginning: true })
+await consumer.run({ autoCommit: false, eachMessage: read }) // commit what is processed, not what is fetched
+while (Date.now() - last < Number(IDLE_S) * 1000) await new Promise((resolve) => setTimeout(resolve, 200))
 // After processing: a crash repeats records and loses none.
-if (next.size > 0) await consumer.commit({ offsets: [...next.values()] })
-await consumer.close()
+if (next.size > 0) await consumer.commitOffsets([...next.values()])
+await consumer.disconnect()

@@ -89,7 +89,7 @@ def run(program: Program, pipeline: Pipeline, out: Path) -> Records:
         "REGISTRY": settings.schema_registry_url,
         "GROUP": f"{settings.topic_prefix}-subscriber-{program.name}",
         "HANDLED": str(out / "handled.txt"),
-        "IDLE_S": "8",
+        "IDLE_S": "15",
     }
     command = [part.format(out=out) for part in program.command] + [settings.topic(name) for name in program.topics]
     done = subprocess.run(
@@ -185,16 +185,23 @@ def is_here(program: Program) -> bool:
     return shutil.which(program.tool) is not None
 
 
+def assert_equal(read: Records, tailed: Records) -> None:
+    """Compare what was read with what `tail` printed later, which may lack replaced records of compacted topics."""
+    assert {place: read.get(place) for place in tailed} == tailed
+    gone = {topic.partition(".")[2] for topic, *_ in read.keys() - tailed.keys()}
+    assert gone <= {"alerts.active", "state.accounts", "state.movements"}
+
+
 def read_and_compare(program: Program, pipeline: Pipeline, out: Path) -> None:
     """Run a program, compare it with `tail` value by value, push more, and see that it continues there."""
     build(program, out)
     rounds = fill(pipeline)
     first = run(program, pipeline, out)
-    assert first == tail(pipeline, program.topics)
+    assert_equal(first, tail(pipeline, program.topics))
     fill(pipeline)
     second = run(program, pipeline, out)
     assert second.keys().isdisjoint(first)
-    assert first | second == tail(pipeline, program.topics)
+    assert_equal(first | second, tail(pipeline, program.topics))
     if "alerts" in program.topics:
         tombstones = [key for key, (_, value) in first.items() if value is None]
         assert len(tombstones) == len(AMOUNTS) * rounds
