@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -47,12 +48,16 @@ class Rounds:
         assert len(alerts) == self.number * len(ACCOUNTS)
 
 
+@pytest.fixture(scope="module")
+def rounds(pipeline: Pipeline) -> Rounds:
+    return Rounds(pipeline)
+
+
 def restored(projector: Worker) -> int:
     return int(projector.metric("restored_records_total", table="state.accounts"))
 
 
-def test_a_restart_reads_the_tail_alone(pipeline: Pipeline, tmp_path: Path) -> None:
-    rounds = Rounds(pipeline)
+def test_a_restart_reads_the_tail_alone(pipeline: Pipeline, rounds: Rounds, tmp_path: Path) -> None:
     with pipeline.worker("projector", state_folder=tmp_path).wait_ready() as projector:
         rounds.send()
         assert restored(projector) == 0
@@ -76,4 +81,31 @@ def test_a_restart_reads_the_tail_alone(pipeline: Pipeline, tmp_path: Path) -> N
         assert len(ACCOUNTS) <= restored(projector) < 2 * len(ACCOUNTS)
         rounds.send()
         assert projector.stop() == 0
+    rounds.check()
+
+
+def test_a_damaged_store_is_rebuilt_and_a_second_process_refused(
+    pipeline: Pipeline, rounds: Rounds, tmp_path: Path
+) -> None:
+    with pipeline.worker("projector", state_folder=tmp_path, state_memory_mb=1).wait_ready() as projector:
+        rounds.send()
+        with pipeline.worker("projector", "b", state_folder=tmp_path) as second:
+            assert second.wait() == 2
+            assert f"PIPELINE_STATE_FOLDER: {tmp_path / pipeline.settings.group('projector')} is in use" in second.log
+        assert projector.stop() == 0
+    tables = [*tmp_path.rglob("*.sst")]
+    assert tables
+    for path in tables:
+        path.write_bytes(path.read_bytes().replace(b"ACC-", b"ACD-"))
+    for _ in range(3):  # damage that is found while reading ends the first life with 70
+        with pipeline.worker("projector", state_folder=tmp_path, state_memory_mb=1) as projector:
+            while projector.is_running and " reading " not in projector.log:
+                time.sleep(0.05)
+            if not projector.is_running:
+                assert projector.wait() == 70, projector.log
+                continue
+            assert restored(projector) >= len(ACCOUNTS)
+            rounds.send()
+            assert projector.stop() == 0
+            break
     rounds.check()
