@@ -198,12 +198,14 @@ class Strikes:
     def _reset_offsets(self, fault: Fault) -> Iterator[None]:
         """A worker refuses the offsets and does nothing until a person, who has stopped the others, mends them."""
         workers = [self._group.workers[name] for name in fault.targets]
+        offsets = GroupOffsets(self._run, "router" if fault.targets[0].startswith("r") else "projector")
+        while not offsets.right:  # a group that has committed nothing yet has nothing to be reset
+            yield from self._in_background(partial(insist, offsets.look))
         for worker in workers:
             worker.signal(SIGTERM)
             worker.start_at = math.inf
         while any(worker.is_running for worker in workers):
             yield
-        offsets = GroupOffsets(self._run, "router" if fault.targets[0].startswith("r") else "projector")
         yield from self._in_background(partial(insist, offsets.halve))
         workers[0].excuse = "committed by no worker"
         workers[0].start_at = 0.0
@@ -246,13 +248,17 @@ class GroupOffsets:
 
     def __init__(self, run: Pipeline, app: str) -> None:
         self._run, self._app = run, app
-        self._right: list[TopicPartition] = []
+        self.right: list[TopicPartition] = []
+
+    def look(self) -> None:
+        """Note the group's offsets in `right`."""
+        with closing(ConsumerGroup(self._run, self._app)) as group:
+            self.right = [at for at in group.committed() if at.offset > 0]
 
     def halve(self) -> None:
         """As kafka-consumer-groups --reset-offsets does."""
-        with closing(ConsumerGroup(self._run, self._app)) as group:
-            self._right = [at for at in group.committed() if at.offset > 0]
-        wrong = [TopicPartition(at.topic, at.partition, at.offset // 2) for at in self._right]
+        self.look()
+        wrong = [TopicPartition(at.topic, at.partition, at.offset // 2) for at in self.right]
         changes = ConsumerGroupTopicPartitions(self._run.settings.group(self._app), wrong)
         admin = AdminClient(self._run.clients)  # a name of its own: without it the future never resolves
         [done] = admin.alter_consumer_group_offsets([changes]).values()
@@ -260,7 +266,7 @@ class GroupOffsets:
 
     def accept(self) -> None:
         prefix = self._run.settings.topic("")
-        offsets = [f"{at.topic.removeprefix(prefix)}:{at.partition}:{at.offset}" for at in self._right]
+        offsets = [f"{at.topic.removeprefix(prefix)}:{at.partition}:{at.offset}" for at in self.right]
         subprocess.run(
             cli("offsets", "accept", self._app, *offsets, "--reason", "chaos"), env=self._run.environment, check=True
         )
