@@ -13,12 +13,11 @@ from broker_events.runtime.consume.record import KafkaRecord, place_of
 from broker_events.runtime.events.pushed_event import parse_event
 from broker_events.runtime.quarantine.replay import RECOVERIES
 from broker_events.runtime.settings import Settings
-from broker_events.schemas.catalog import RAW, Catalog
+from broker_events.schemas.catalog import DELIVERIES, RAW, Catalog
 from broker_events.schemas.headers import SIMULATED, raw_offset
 from broker_events.schemas.invalid_event import InvalidEvent
 from broker_events.schemas.models import AccountState, Alert, Delivery, MovementState, QuarantinedEvent
 from broker_events.schemas.models import Record as Model
-from broker_events.sinks.deliver.delivery_record import DELIVERIES
 
 log = logging.getLogger(__name__)
 

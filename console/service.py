@@ -40,10 +40,9 @@ from broker_events.runtime.events.record_json import iso_millis
 from broker_events.runtime.kafka.partitioner import partition_for
 from broker_events.runtime.quarantine.replay import RECOVERIES
 from broker_events.runtime.settings import Settings
-from broker_events.schemas.catalog import RAW, Catalog
+from broker_events.schemas.catalog import DELIVERIES, RAW, Catalog
 from broker_events.schemas.masking import HIDDEN
 from broker_events.schemas.models import Alert, MovementState, Record
-from broker_events.sinks.deliver.delivery_record import DELIVERIES
 
 _CLOSE: Final = 10
 _MOST_ALIASES: Final = 100

@@ -24,12 +24,11 @@ from broker_events.runtime.kafka.topic_reader import committed_offsets
 from broker_events.runtime.process.errors import PipelineError
 from broker_events.runtime.quarantine.replay import RECOVERIES
 from broker_events.runtime.settings import Settings
-from broker_events.schemas.catalog import RAW, Catalog
+from broker_events.schemas.catalog import DELIVERIES, RAW, Catalog
 from broker_events.schemas.codec import EventDecoder
 from broker_events.schemas.invalid_event import InvalidEvent
 from broker_events.schemas.models import Record as Model
 from broker_events.schemas.registry import RegistryError
-from broker_events.sinks.deliver.delivery_record import DELIVERIES
 
 SECONDS: Final = 3.0
 _MOST_MOVEMENTS: Final = 200
