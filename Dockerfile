@@ -24,12 +24,14 @@ COPY ingest ingest
 COPY processors processors
 COPY sinks sinks
 COPY audit audit
+COPY console console
 COPY devstack devstack
 COPY cli cli
 # The native code is optional for the wheel, not for the image: the import fails where it was left out.
 RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir dist . \
     && pip --python /opt/broker-events/bin/python install --no-cache-dir --no-deps --no-index dist/*.whl \
-    && /opt/broker-events/bin/python -I -c "import broker_events.native._native"
+    && /opt/broker-events/bin/python -I -c "import broker_events.native._native" \
+    && mkdir state
 
 FROM python:3.11.14-slim-trixie
 ARG VERSION=0.1.0
@@ -39,8 +41,8 @@ LABEL org.opencontainers.image.title="broker-events" \
     org.opencontainers.image.version="${VERSION}" \
     org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /opt/broker-events /opt/broker-events
-# A named volume for PIPELINE_STATE_FOLDER takes its owner from here.
-RUN install -d -o 10001 -g 10001 -m 0700 /state
+# Empty: a named volume for PIPELINE_STATE_FOLDER takes its owner from here.
+COPY --from=build --chown=10001:10001 /build/state /state
 ENV PATH=/opt/broker-events/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PIPELINE_HTTP_HOST=0.0.0.0 \

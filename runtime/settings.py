@@ -78,6 +78,7 @@ _JSON_EXAMPLES: Final = {
     "kafka_extra": '{"client.id": "router-0"}',
     "lake_catalog_properties": '{"uri": "http://catalog:8181"}',
     "rule_thresholds": '{"large-transfer": {"other": "50000"}}',
+    "console_proxy_roles": '{"support": "viewer", "operations": "operator"}',
 }
 
 _RULE: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")

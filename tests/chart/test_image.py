@@ -69,7 +69,10 @@ def test_bases_are_pinned() -> None:
 def test_the_last_stage_only_copies() -> None:
     names = {instruction.name for instruction in stages()[-1]}
     assert "RUN" not in names
-    assert last_stage("COPY") == [f"--from=build {INSTALLED_TO} {INSTALLED_TO}"]
+    assert last_stage("COPY") == [
+        f"--from=build {INSTALLED_TO} {INSTALLED_TO}",
+        "--from=build --chown=10001:10001 /build/state /state",
+    ]
     assert last_stage("USER") == ["10001:10001"]
     assert last_stage("ENTRYPOINT") == ['["broker-events"]']
 
