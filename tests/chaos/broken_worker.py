@@ -37,7 +37,7 @@ HOLDS_AFTER_S, COMMITS_AFTER_S = 2.0, 4.0
 
 produce, commit = Transaction.produce, Transaction.commit
 revoke, worth_a_commit = RecordSource._on_revoke, RecordSource._is_worth_a_commit
-held_back: list[tuple[Any, ...]] = []
+held_back: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
 committed: set[int] = set()
 
 
@@ -71,14 +71,14 @@ def commit_offsets_first(
     commit(self, offsets, group)
     die_once(offsets)
     self.begin()
-    for arguments in held_back:
-        produce(self, *arguments)
+    for arguments, named in held_back:
+        produce(self, *arguments, **named)
     held_back.clear()
     commit(self)
 
 
-def hold_back(_self: Transaction, *arguments: Any) -> None:
-    held_back.append(arguments)
+def hold_back(_self: Transaction, *arguments: Any, **named: Any) -> None:
+    held_back.append((arguments, named))
 
 
 class HeldOpen(CommitRule):
