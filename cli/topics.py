@@ -98,10 +98,11 @@ def _principals(_context: click.Context, _parameter: click.Parameter, texts: tup
 def acls(*, roles: tuple[str, ...], principals: dict[str, str], group: str | None) -> None:
     """Print kafka-acls commands with least privileges per role.
 
-    ROLE is bridge, router, projector, topics (for `topics apply`), operator (for tail, ledger and other reads),
-    replayer (for quarantine replay), repairer (for rebuild --apply and offsets accept), copier (for copy) or
-    subscriber; all of them by default. This command does not connect to Kafka. The printed commands read an admin's
-    credentials from admin.properties. docs/how-to/security.md has the same grants as a table.
+    ROLE is bridge, router, projector, deliverer (for deliver), lake, console, topics (for `topics apply`), operator
+    (for tail, ledger and other reads), replayer (for quarantine replay), repairer (for rebuild --apply and offsets
+    accept), copier (for copy) or subscriber; all of them by default. This command does not connect to Kafka. The
+    printed commands read an admin's credentials from admin.properties. docs/how-to/security.md has the same grants
+    as a table.
 
     Exit codes: 0 success, 2 usage.
 
