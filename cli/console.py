@@ -14,17 +14,17 @@ from broker_events.runtime.process.errors import OperatorActionRequired
 @click.group("console", invoke_without_command=True)
 @click.option("--host", "console_host", help="Address to listen on.  [env: PIPELINE_CONSOLE_HOST; default: 127.0.0.1]")
 @click.option("--port", "console_port", type=int, help="Port, 0: a free one.  [env: PIPELINE_CONSOLE_PORT]")
-@click.option("--folder", "console_folder", help="Folder of the tables.  [env: PIPELINE_CONSOLE_FOLDER]")
+@click.option("--folder", "console_folder", help="Folder to keep the tables in.  [env: PIPELINE_CONSOLE_FOLDER]")
 @click.option("--http-port", type=int, help="Port of /metrics and /ready; 0: a free one.  [env: PIPELINE_HTTP_PORT]")
 @click.pass_context
 def command(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 (each option has its own type)
     """Serve web pages and a query API about accounts, events and alerts.
 
-    Reads all topics without a consumer group into tables of its own, in --folder, and answers from them. Writes nothing
-    but console.audit: who looked at what. Without --folder the tables are temporary and filled again at each start.
+    Reads the topics without a consumer group into tables of its own, in --folder, and answers from them. Writes only
+    console.audit: who looked at what. Without --folder the tables are temporary and filled again at each start.
 
-    On 127.0.0.1 everybody on this machine may look. Any other address needs PIPELINE_CONSOLE_TOKENS, or an OIDC proxy
-    in PIPELINE_CONSOLE_PROXY_ADDRESSES.
+    Without tokens it listens on 127.0.0.1 only, and everyone on this machine has the role operator. Any other address
+    needs PIPELINE_CONSOLE_TOKENS, or an OIDC proxy in PIPELINE_CONSOLE_PROXY_ADDRESSES.
 
     Exit codes: 0 stopped, 2 usage, settings or permissions, 70 restart required.
 
@@ -55,12 +55,13 @@ def command(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 
     help="What the token may do.",
 )
 def token(*, name: str, role: Any) -> None:  # noqa: ANN401 (one of the choices)
-    """Make a token for a person or program.
+    """Create a token for a person or program.
 
     Prints the token to standard error, once, and its line for PIPELINE_CONSOLE_TOKENS to standard output. The line has
-    only a hash. A viewer sees masked records, an investigator whole ones, an operator may also replay.
+    only a hash. A viewer reads masked records, an investigator whole ones, an operator may also replay if
+    PIPELINE_CONSOLE_ACTIONS is set.
 
-    Exit codes: 0 success.
+    Exit codes: 0 success, 2 the name is not valid.
 
     \b
     Examples:

@@ -25,7 +25,7 @@ _MEANINGS: Final = {
 
 
 @click.command("diff")
-@click.argument("base", metavar="GIT_REF|REGISTRY")
+@click.argument("base", metavar="GIT_REF|registry")
 @click.option(
     "--root",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -44,8 +44,8 @@ _MEANINGS: Final = {
 def command(base: str, root: Path, form: Literal["text", "markdown"]) -> None:
     """Compare the contracts with those of a git ref or a registry.
 
-    GIT_REF is a branch, tag or commit of the repository that has --root. REGISTRY is the word registry: compares with
-    the newest schemas registered at PIPELINE_SCHEMA_REGISTRY_URL, which hold fields and classes but no topics.
+    GIT_REF is a branch, tag or commit of the repository that has --root. `registry` compares with the newest schemas
+    that are registered at PIPELINE_SCHEMA_REGISTRY_URL. They have fields and classes, but no topics.
 
     Reports each change as breaking (readers fail or read other values), visible (readers may have to act) or silent.
     This includes what Avro compatibility cannot see: keys, order, retention, meaning and classes. Also reports a

@@ -40,7 +40,7 @@ def _json(document: object) -> str:
 
 
 @click.command("export")
-@click.option("--format", "form", type=click.Choice(FORMATS), required=True, help="What to write.")
+@click.option("--format", "form", type=click.Choice(FORMATS), required=True, help="Format of the documents.")
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
@@ -53,7 +53,7 @@ def command(form: Format, out: Path, prefix: str) -> None:
 
     Reads the contracts of this package, no cluster. asyncapi: one AsyncAPI 3.0 document. odcs: an Open Data Contract
     Standard 3.1 document per contract. json-schema: a JSON Schema per contract, of the values that `tail` and webhooks
-    print. html, markdown: a page per topic. The contracts stay the source: nothing reads these documents back.
+    print. html, markdown: a page per topic. The contracts stay the source: no command reads these documents.
 
     Exit codes: 0 written, 2 usage.
 

@@ -20,9 +20,9 @@ def command(
     """Deliver alerts to webhooks and Alertmanagers.
 
     Without a subcommand, runs a worker. Reads alerts and alerts.active, and the receivers in the TOML file that
-    PIPELINE_DELIVERY_RECEIVERS names. Writes to alerts.deliveries what became of each alert at each receiver, in one
-    transaction with the offset of the alert. A webhook gets each alert at least once, with the same webhook-id, in the
-    order of its account.
+    PIPELINE_DELIVERY_RECEIVERS names. Writes the outcome of each alert at each receiver to alerts.deliveries, in one
+    transaction with the offset of the alert. A webhook gets each alert at least once, with the same webhook-id, in
+    order per account. An Alertmanager gets all active alerts at each interval.
 
     Exit codes: 0 stopped, 2 settings, receivers or permissions, 4 superseded by another worker of this instance id, do
     not restart, 70 restart required.

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from broker_events.schemas.models import Delivery
 
 _OUTCOMES = ("DELIVERED", "GIVEN_UP", "SKIPPED")
-_receivers = click.option("--receiver", "receivers", multiple=True, metavar="NAME", help="This one only. Repeatable.")
+_receivers = click.option(
+    "--receiver", "receivers", multiple=True, metavar="NAME", help="Only this receiver. Repeatable."
+)
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document per line.")
 
 
@@ -28,10 +30,10 @@ def check(receivers: tuple[str, ...]) -> None:
     """Send a test alert to each receiver.
 
     Reads the receivers file. A webhook gets a signed request with an alert_id that begins with test- and the rule
-    DELIVERY_TEST. An Alertmanager gets an alert of this name that ends after a minute. Prints what came back. Writes
+    DELIVERY_TEST. An Alertmanager gets an alert of this name that ends after a minute. Prints the answers. Writes
     nothing to Kafka.
 
-    Exit codes: 0 all accepted it, 1 one did not, 2 settings or receivers.
+    Exit codes: 0 all receivers accepted it, 1 one did not, 2 settings or receivers.
 
     \b
     Examples:
@@ -56,13 +58,15 @@ def check(receivers: tuple[str, ...]) -> None:
 @_receivers
 @click.option("--outcome", type=click.Choice(_OUTCOMES), help="Only deliveries with this outcome.")
 @click.option("--alert-id", help="Only the deliveries of this alert.")
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Show the newest N.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Show the newest N deliveries."
+)
 @_json
 def list_(*, receivers: tuple[str, ...], outcome: str | None, alert_id: str | None, limit: int, as_json: bool) -> None:
-    """Show what became of alerts at their receivers.
+    """Show the outcome of alerts at their receivers.
 
-    Reads alerts.deliveries. Prints the last attempt, the receiver, the outcome, the number of attempts, the HTTP
-    status, rule and status of the alert, its id, and why it was given up or skipped; newest last.
+    Reads alerts.deliveries. Prints the time of the last attempt, the receiver, the outcome, the number of attempts, the
+    HTTP status, rule and status of the alert, its id, and why it was given up or skipped; newest last.
 
     Exit codes: 0 success, also if there are none.
 
@@ -96,11 +100,11 @@ def list_(*, receivers: tuple[str, ...], outcome: str | None, alert_id: str | No
 @click.option("--alert-id", "alert_ids", multiple=True, help="Only this alert. Repeatable.")
 @click.option("--dry-run", is_flag=True, help="Show the alerts without sending them.")
 def retry(*, name: str, alert_ids: tuple[str, ...], dry_run: bool) -> None:
-    """Send alerts again that were given up for a webhook.
+    """Send alerts to a webhook again that were given up.
 
     Reads alerts.deliveries and alerts. Sends each alert once, oldest first, with its webhook-id. Writes a record for
-    each that the receiver accepts, with the OS user and host. The receiver may have got later alerts of the account
-    already. An Alertmanager needs no retry: it gets all that holds again and again.
+    each that the receiver accepts, with the OS user and host. The receiver may already have later alerts of the
+    account. An Alertmanager needs no retry: it gets all active alerts at each interval.
 
     Exit codes: 0 all were accepted, or would be sent with --dry-run, 1 one was not accepted or there are none, 2
     settings or receivers.
@@ -173,10 +177,10 @@ def _send_again(settings: Settings, name: str, chosen: list[Delivery]) -> bool:
 def verify(*, receivers: tuple[str, ...], receiver_log: Path | None, as_json: bool) -> None:
     """Prove that every alert has one outcome at every receiver.
 
-    Reads alerts, alerts.deliveries and the offsets of each receiver's group. Every alert that the group has passed
-    must have exactly one record: DELIVERED, GIVEN_UP or SKIPPED. Alerts after that wait. With --receiver-log, each
-    delivered alert must be in the receiver's own log, rightly signed and in the order of its dedup key. A line of the
-    log is a JSON object with webhook-id, webhook-timestamp, webhook-signature and body.
+    Reads alerts, alerts.deliveries and the offsets of each receiver's group. Every alert that the group has processed
+    must have exactly one record: DELIVERED, GIVEN_UP or SKIPPED. Later alerts count as waiting. With --receiver-log,
+    each delivered alert must be in the receiver's own log, correctly signed and in the order of its dedup key. A line
+    of the log is a JSON object with webhook-id, webhook-timestamp, webhook-signature and body.
 
     Exit codes: 0 proved, 1 an alert is missing or doubled, or the log differs, 2 settings or receivers.
 

@@ -13,22 +13,23 @@ from broker_events.runtime.settings import load_settings
 
 @click.group("lake", invoke_without_command=True)
 @worker_options
-@click.option("--until-end", is_flag=True, help="Commit everything up to the topics' present ends, then exit.")
+@click.option("--until-end", is_flag=True, help="Commit everything up to the current ends of the topics, then exit.")
 @click.pass_context
 def command(context: click.Context, instance_id: str | None, http_port: int | None, *, until_end: bool) -> None:
     """Copy topics to Iceberg tables, each record once.
 
-    Without a subcommand it runs the worker: it reads the topics of PIPELINE_LAKE_TABLES (default: all) and appends
-    their records to the tables, until SIGTERM or Ctrl-C. The tables keep the offsets, so a restart neither loses nor
-    doubles a row. A second worker of a table takes it over, and the first one ends with exit code 4.
+    Without a subcommand, runs a worker until SIGTERM or Ctrl-C. Reads the topics of PIPELINE_LAKE_TABLES (default: raw,
+    typed events, alerts, quarantine and states) and appends their records to the tables. The tables hold the offsets,
+    so a restart neither loses nor doubles a row. A second worker of a table takes it over, and the first one exits
+    with 4.
 
     Exit codes: 0 stopped, 2 settings, permissions, or a table that does not belong to its topic, 3 a table stopped at
-    a record that it can't take, 4 another worker owns a table now, do not restart, 70 restart required.
+    a record that does not fit, 4 another worker has taken a table over, do not restart, 70 restart required.
 
     \b
     Examples:
       broker-events lake apply && broker-events lake
-      PIPELINE_LAKE_TABLES=raw,alerts broker-events lake --instance-id lake-0 --http-port 9466
+      PIPELINE_LAKE_TABLES=raw,alerts broker-events lake --instance-id lake-0 --http-port 9467
     """
     if context.invoked_subcommand is not None:
         return
@@ -42,7 +43,7 @@ def command(context: click.Context, instance_id: str | None, http_port: int | No
 def apply() -> None:
     """Create the namespace and tables, and add columns.
 
-    Reads the contracts. Writes tables, column comments and table properties to the catalog of PIPELINE_LAKE_CATALOG.
+    Reads the contracts. Writes tables, column docs and table properties to the catalog of PIPELINE_LAKE_CATALOG.
     Safe to repeat. It never removes or changes a column.
 
     Exit codes: 0 done, 2 settings, or a column that would need another type, 70 the catalog did not answer.
@@ -64,15 +65,15 @@ def apply() -> None:
 
 
 @command.command("verify")
-@click.option("--no-topics", is_flag=True, help="Judge by the lake alone, without Kafka.")
+@click.option("--no-topics", is_flag=True, help="Check the tables alone, without Kafka.")
 @click.option("--engine", type=click.Choice(["duckdb"]), help="Also count rows and offsets with this engine.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document per table, and one for raw's outcomes.")
 def verify(*, no_topics: bool, engine: str | None, as_json: bool) -> None:
     """Verify that each table has each record of its topic once.
 
-    Reads the tables of PIPELINE_LAKE_TABLES, and the topics as far as they still have the records. It compares every
-    value. Rows whose records Kafka has deleted are checked against the digests in their files. Then each raw row must
-    be exactly one of: typed, quarantined, duplicate of a typed event, by the lake alone. It writes nothing.
+    Reads the tables of PIPELINE_LAKE_TABLES, and the topics while they still have the records. Compares every value.
+    Checks rows whose records Kafka has deleted against the digests in their files. Then proves from the tables alone
+    that each raw row is exactly one of: typed, quarantined, duplicate of a typed event. Writes nothing.
 
     "pending" counts raw rows without an output while a table of outputs is behind its topic.
 
@@ -110,8 +111,8 @@ def verify(*, no_topics: bool, engine: str | None, as_json: bool) -> None:
 def status() -> None:
     """Show owner, rows, lag and size of each table.
 
-    Reads the tables of PIPELINE_LAKE_TABLES and the ends of their topics. "behind" counts offsets, with transaction
-    markers. It writes nothing.
+    Reads the tables of PIPELINE_LAKE_TABLES and the ends of their topics. "behind" counts offsets, including
+    transaction markers. Writes nothing.
 
     Exit codes: 0 shown, 2 settings or permissions, 70 Kafka or the catalog did not answer.
 
@@ -128,12 +129,13 @@ def status() -> None:
 
 
 @command.command("maintain")
-@click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
+@click.option("--dry-run", is_flag=True, help="Count the files to remove, without a change.")
 def maintain(*, dry_run: bool) -> None:
     """Expire old snapshots and remove files of no snapshot.
 
-    Reads the tables of PIPELINE_LAKE_TABLES. Expires snapshots above PIPELINE_LAKE_SNAPSHOTS, then removes files in the
-    tables' folders that no snapshot has and that are older than PIPELINE_LAKE_ORPHAN_H. Safe while workers run.
+    Reads the tables of PIPELINE_LAKE_TABLES. Keeps at most PIPELINE_LAKE_SNAPSHOTS snapshots of each table. Then
+    removes files in the tables' folders that no snapshot has and that are older than PIPELINE_LAKE_ORPHAN_H hours. Does
+    not merge small files. Safe while workers run.
 
     Exit codes: 0 done, 2 settings or permissions, 70 the catalog did not answer.
 

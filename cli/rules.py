@@ -27,8 +27,8 @@ _LISTED: Final = 20
 def command() -> None:
     """List, test and backtest alert rules.
 
-    A rule is a folder with rule.toml and samples: in the package, or in PIPELINE_RULES_FOLDER. PIPELINE_RULES switches
-    rules on. The rules LIQUIDATE_ONLY and TRANSFER_RETURNED are always on and not listed here.
+    A rule is a folder with rule.toml and samples, in the package or in PIPELINE_RULES_FOLDER. PIPELINE_RULES switches
+    rules on. LIQUIDATE_ONLY and TRANSFER_RETURNED are always on and not listed here.
 
     \b
     Examples:
@@ -43,8 +43,8 @@ def command() -> None:
 def list_(*, as_json: bool) -> None:
     """Show the rules, and which are switched on.
 
-    Reads the folders of the rules and the settings. Prints name, on or off, kind, severity, event types and
-    description.
+    Reads the folders of the rules and the settings. Prints name, on or off, kind, severity and description. --json also
+    prints event types and thresholds.
 
     Exit codes: 0 success, 2 a rule.toml is wrong.
 
@@ -97,10 +97,10 @@ def list_(*, as_json: bool) -> None:
 def test(*, names: tuple[str, ...]) -> None:
     """Check rules and run their samples.
 
-    Reads the folders of all rules, or of these. Compiles each rule, runs its samples, and evaluates it on every
-    documented event of its types, also with null in every field that may be null. Needs no Kafka.
+    Reads the folders of all rules, or of those in NAMES. Compiles each rule, runs its samples, and evaluates it on
+    every documented event of its types, also with null in every field that may be null. Needs no Kafka.
 
-    Exit codes: 0 every rule is right, 1 one is not, 2 no such rule.
+    Exit codes: 0 every rule is right, 1 a rule is wrong, 2 no such rule.
 
     \b
     Examples:

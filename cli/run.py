@@ -70,7 +70,7 @@ def _checked_faults(context: click.Context, parameter: click.Parameter, texts: t
 @click.option(
     "--lake",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Also fill Iceberg tables in this folder.",
+    help="Also fill Iceberg tables in this folder; needs the extra lake.",
 )
 @click.option("--plain", is_flag=True, help="Print lines instead of the live view.")
 @click.option(
@@ -98,8 +98,8 @@ def command(
     Starts Kafka and a schema registry on 127.0.0.1 (downloaded once, about 200 MB), creates topics, registers
     schemas, and runs a bridge, a router and a projector. Events come from the simulator, from the files of --file, or
     from the event push that PIPELINE_GRPC_TARGET names. Without --cluster it also runs deliver, and a receiver on
-    127.0.0.1 that counts the alerts and measures the time since the push. Serves the console on
-    127.0.0.1 and prints its address.
+    127.0.0.1 that counts the alerts and measures the time since the push. Serves the console on 127.0.0.1 and prints
+    its address.
 
     With --cluster it uses the cluster that PIPELINE_KAFKA_BOOTSTRAP_SERVERS and PIPELINE_SCHEMA_REGISTRY_URL name;
     otherwise it ignores these settings. It asks for the topic prefix before it writes simulated events to that
@@ -107,7 +107,7 @@ def command(
 
     Ctrl-C stops all processes cleanly and prints a summary. A second Ctrl-C stops at once. The summary compares
     received, raw, typed, quarantined and duplicate records, and the alerts with those that the simulator caused. With
-    --lake it ends with the lines that read the tables in DuckDB, polars and Spark.
+    --lake it then prints commands that read the tables in DuckDB, polars and Spark.
 
     Exit codes: 0 balanced, 1 not balanced, 130 interrupted before the summary; otherwise that of the failed process.
 
