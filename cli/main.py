@@ -60,8 +60,8 @@ def cli() -> None:
 
     Settings come from PIPELINE_* in the environment, or from the TOML file that PIPELINE_CONFIG names.
 
-    Exit codes: 0 success, 1 the command found a difference, 2 usage or settings, 3 quarantine limit, 4 superseded by
-    another process, 70 restart required, 130 interrupted.
+    Exit codes: 0 success, 1 the command found a difference, 2 usage or settings, 3 quarantine limit, full disk or a
+    record that stops the worker, 4 superseded by another process, 70 restart required, 130 interrupted.
 
     \b
     Examples:

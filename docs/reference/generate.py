@@ -27,6 +27,14 @@ from broker_events.schemas.models import Alert
 FOLDER: Final = Path(__file__).resolve().parent
 _WIDTH: Final = 100
 _RESTART: Final = errors.RestartRequired.exit_code
+# Errors of one worker, which are not in runtime/process/errors.py.
+_OF_ONE_WORKER: Final = {
+    3: (
+        "A projector cannot process a record (docs/how-to/runbook.md, A record stops the projector).",
+        "A record does not fit its lake table (docs/how-to/runbook.md, A lake table stopped).",
+    ),
+    4: ("Another lake worker has taken a table over.",),
+}
 
 
 def pages() -> dict[str, str]:
@@ -104,6 +112,8 @@ def exit_codes_page() -> str:
             known = found.setdefault(error.exit_code, text)
             if known != text and error.exit_code > 1:
                 found[error.exit_code] = f"{known} Or: {text}"
+    for code, texts in _OF_ONE_WORKER.items():
+        found[code] = " Or: ".join((found[code], *texts))
     rows = ((str(code), text, "yes" if code == _RESTART else "no") for code, text in sorted(found.items()))
     return _page(
         "Exit codes",
