@@ -18,7 +18,7 @@ from broker_events.runtime.process.errors import OperatorActionRequired
 @click.option("--http-port", type=int, help="Port of /metrics and /ready; 0: a free one.  [env: PIPELINE_HTTP_PORT]")
 @click.pass_context
 def command(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 (each option has its own type)
-    """Serve web pages and a query API about accounts, events and alerts.
+    """Serve web pages and an API about accounts and events.
 
     Reads the topics without a consumer group into tables of its own, in --folder, and answers from them. Writes only
     console.audit: who looked at what. Without --folder the tables are temporary and filled again at each start.

@@ -42,7 +42,7 @@ _MEANINGS: Final = {
     help="Output format.",
 )
 def command(base: str, root: Path, form: Literal["text", "markdown"]) -> None:
-    """Compare the contracts with those of a git ref or a registry.
+    """Compare contracts with a git ref or a registry.
 
     GIT_REF is a branch, tag or commit of the repository that has --root. `registry` compares with the newest schemas
     that are registered at PIPELINE_SCHEMA_REGISTRY_URL. They have fields and classes, but no topics.
