@@ -258,6 +258,8 @@ class GroupOffsets:
     def halve(self) -> None:
         """As kafka-consumer-groups --reset-offsets does."""
         self.look()
+        if not self.right:
+            raise LookupError("the group's offsets can't be read: its coordinator moves")
         wrong = [TopicPartition(at.topic, at.partition, at.offset // 2) for at in self.right]
         changes = ConsumerGroupTopicPartitions(self._run.settings.group(self._app), wrong)
         admin = AdminClient(self._run.clients)  # a name of its own: without it the future never resolves
@@ -277,7 +279,7 @@ def insist(work: Callable[[], None]) -> None:
     for _ in range(TRIES - 1):
         try:
             return work()
-        except (KafkaException, subprocess.CalledProcessError) as error:
+        except (KafkaException, LookupError, subprocess.CalledProcessError) as error:
             log.info("%s", error)
             time.sleep(1)
     return work()
