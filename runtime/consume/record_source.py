@@ -61,6 +61,7 @@ _ASSIGN_LIMIT_S: Final = 290.0
 _RESTORE_POLL_S: Final = 0.02
 # A restore ends this soon after a stop.
 _RESTORE_ENDS_S: Final = 5.0
+_RESTORE_STALLS_S: Final = 290.0
 
 
 class Processor(Protocol):
@@ -174,6 +175,7 @@ class RecordSource(Service):
         self._lag = SourceLag(self._consumer, metrics)
         self._identity = TopicIdentity(settings, topics)
         self._restorer = Restorer(processor.restore)
+        self._progress, self._progress_at = "", 0.0  # monotonic
         self._wanted = False  # the group's last assignment holds
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -186,7 +188,8 @@ class RecordSource(Service):
         try:
             self._subscribe()
             while not self._is_to_stop():
-                self._health.beat()
+                if not self._restorer.is_busy or self._restore_advances():
+                    self._health.beat()
                 if self._restorer.is_busy:
                     self._await_restore()
                     await asyncio.sleep(0)
@@ -211,6 +214,12 @@ class RecordSource(Service):
                 self.ended.set_exception(end_of_work)
             else:
                 self.ended.set_result(None)
+
+    def _restore_advances(self) -> bool:
+        """Whether a restore has made progress lately. One that hangs on a volume ends the worker, by /live."""
+        if (progress := self._processor.restoring()) != self._progress:
+            self._progress, self._progress_at = progress, time.monotonic()
+        return time.monotonic() - self._progress_at < _RESTORE_STALLS_S
 
     def _fetched(self, patience_s: float) -> Fetched | None:
         try:
@@ -408,6 +417,7 @@ class RecordSource(Service):
         """Restore the state of all assigned partitions, then read from their positions."""
         self._wanted = True
         self._consumer.assign([])
+        self._progress, self._progress_at = "", time.monotonic()
         self._restorer.begin(assignment, unmoved)
 
     def _begin_reading(self, restored: Assignment) -> None:
