@@ -79,6 +79,8 @@ class PartitionState(Generic[R]):
         """Approximate bytes in memory of what was used since the last `forget`."""
         self._older: dict[bytes, bytes] = {}
         self._older_index: dict[bytes, bytes] = {}
+        self.lacks_holders = False
+        """Whether `restore` has deleted a record with index keys: index all records again."""
         self._unstored: set[bytes] = set()
         self._unstored_index: dict[bytes, bytes] = {}
 
@@ -187,6 +189,8 @@ class PartitionState(Generic[R]):
             else:
                 self.values[key] = value
             return
+        if value is None and self._index_keys_of(key):
+            self.lacks_holders = True
         self.size += len(key) + len(value or b"") + _ENTRY_BYTES
         self.values[key] = _DELETED if value is None else value
         self._unstored.add(key)

@@ -22,7 +22,7 @@ from rocksdict import (
     WriteOptions,
 )
 
-from broker_events.runtime.process.errors import RestartRequired, StateFolderFull
+from broker_events.runtime.process.errors import OperatorActionRequired, RestartRequired, StateFolderFull
 
 # Increase it where the keys, the values or the index of a store change their meaning: older stores are then rebuilt.
 FORMAT: Final = 1
@@ -48,7 +48,10 @@ class StoreIdentity(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """The next offset of each state topic (Kafka name), and when the store was written, in Unix seconds."""
+    """The next offset of each state topic (Kafka name), and when the store had all before it, in Unix seconds.
+
+    The time is 0 until the first restore has read to the end: a later one would miss deletions that the topics drop.
+    """
 
     offsets: dict[str, int]
     at_s: float
@@ -115,10 +118,17 @@ class PartitionStore:
             self.empty()
 
     def empty(self) -> None:
-        """Delete everything."""
+        """Delete everything. Raises OperatorActionRequired if that fails: what remains would become state."""
         with suppress(AttributeError, Exception):
             self._db.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        try:
+            shutil.rmtree(self.folder)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise OperatorActionRequired(
+                f"{self.folder}: {error.strerror}. Delete this folder, then start again: its store is not valid"
+            ) from None
         self.checkpoint = None
         self._db = self._new()
 
@@ -147,12 +157,13 @@ class PartitionStore:
     def disk_bytes(self) -> int:
         return sum(self._db.property_int_value(name) or 0 for name in ("rocksdb.total-sst-files-size",))
 
-    def write(self, batch: StoreBatch, offsets: Mapping[str, int]) -> None:
+    def write(self, batch: StoreBatch, offsets: Mapping[str, int], *, is_partial: bool = False) -> None:
         """Write changes and the next offsets of the state topics in one batch.
 
-        Raises StateFolderFull and StoreDamaged.
+        `is_partial`: the topics have more, so the store is as old as before. Raises StateFolderFull and StoreDamaged.
         """
-        checkpoint = Checkpoint(dict(offsets), time.time())
+        before_s = 0.0 if self.checkpoint is None else self.checkpoint.at_s
+        checkpoint = Checkpoint(dict(offsets), before_s if is_partial else time.time())
         document = {"format": FORMAT, **self._identity._asdict(), **checkpoint._asdict()}
         batch.writes.put(_META, json.dumps(document).encode())
         try:

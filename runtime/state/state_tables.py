@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
@@ -95,6 +96,7 @@ class StateTables:
         self._next: dict[TopicPartition, int] = {}  # of the state topics: everything before is in memory
         self._sent: dict[TopicPartition, int] = {}  # of the open transaction
         self._in_doubt = False  # memory has changes that may not be committed
+        self._restoring = threading.Lock()
         self._written_at = self._synced_at = time.monotonic()
         self._written_in: dict[int, float] = {}  # by partition, monotonic
         self.progress = "restoring"
@@ -110,11 +112,13 @@ class StateTables:
                 raise RestartRequired(f"{self._settings.topic(name)} has changes that no transaction contains")
         if self._is_committed():
             self._write()
+        self._in_doubt = True  # until everything is read: a worker that fails meanwhile must not write it
         self._drop(partitions, kept)
         numbers = sorted(partitions - kept)
         began = time.monotonic()
-        starts = self._open(numbers) if numbers else {}
-        restored = self._read(starts)
+        with self._restoring:
+            starts = self._open(numbers) if numbers else {}
+            restored = self._read(starts)
         self._in_doubt = False
         self._sent.clear()
         took = time.monotonic() - began
@@ -156,8 +160,11 @@ class StateTables:
             self._sync(self._folder)
 
     def close(self) -> None:
-        """Write what is committed and release the folder. The next start then reads nothing again."""
-        if self._folder is None:
+        """Write what is committed and release the folder. The next start then reads nothing again.
+
+        Leaves the stores to the end of the process while a restore in another thread still uses them.
+        """
+        if self._folder is None or not self._restoring.acquire(blocking=False):
             return
         try:
             if self._is_committed():
@@ -239,6 +246,8 @@ class StateTables:
         if store.checkpoint is None:
             return None
         offsets, at_s = store.checkpoint
+        if at_s == 0:
+            return "the restore that made it was interrupted"
         if not -_TRUSTED_S < time.time() - at_s < _TRUSTED_S:
             written = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at_s))
             return f"it was written at {written}, and the topics may have lost deletions since then"
@@ -283,7 +292,7 @@ class StateTables:
             if self._folder is not None and self._is_much():
                 self._next |= reached
                 self._index(starts)
-                self._write()
+                self._write(is_partial=True)
             if time.monotonic() - logged_at >= _LOG_S:
                 logged_at = time.monotonic()
                 speed = sum(counts.values()) / (logged_at - began)
@@ -291,6 +300,7 @@ class StateTables:
         self._next |= ends
         self._index(starts)
         if self._folder is not None:
+            self._index_again(self._folder, starts)
             self._write()
         self._metrics.restore_left.set(0)
         return counts
@@ -314,15 +324,30 @@ class StateTables:
             else:
                 states.index(states.unstored)
 
+    def _index_again(self, folder: StateFolder, starts: Mapping[TopicPartition, int]) -> None:
+        """Index all records where one with index keys was deleted: these keys may lead to another record now."""
+        for table, states_of in enumerate(self.states.values()):
+            for number in {tp.partition for tp in starts}:
+                states = states_of[number]
+                if not states.lacks_holders:
+                    continue
+                stored = self._stores[number].items(table)
+                keys = iter([*states.values]) if states.is_whole else (key for key, _ in stored)
+                while some := [*itertools.islice(keys, _WRITE_KEYS)]:
+                    states.index(some)
+                    if self._is_full(folder):
+                        self._write(is_partial=True)
+                states.lacks_holders = False
+
     def _held(self) -> int:
         return sum(of.size for states in self.states.values() for of in states.values())
 
-    def _write(self) -> None:
-        """Write to the stores what they lack, all of which must be committed."""
+    def _write(self, *, is_partial: bool = False) -> None:
+        """Write to the stores what they lack, all of which must be committed. `is_partial`: a restore goes on."""
         if self._folder is None:
             return
         for number, store in self._stores.items():
-            self._write_partition(number, store)
+            self._write_partition(number, store, is_partial=is_partial)
         if self._is_full(self._folder):
             for states_of in self.states.values():
                 for states in states_of.values():
@@ -349,7 +374,7 @@ class StateTables:
             self._metrics.store_reads.inc(table.reads)
             table.reads = 0
 
-    def _write_partition(self, number: int, store: PartitionStore) -> None:
+    def _write_partition(self, number: int, store: PartitionStore, *, is_partial: bool = False) -> None:
         self._written_in[number] = time.monotonic()
         batch, changes = StoreBatch(), 0
         for table, name in enumerate(self._kinds):
@@ -361,4 +386,4 @@ class StateTables:
             changes += len(values) + len(index)
         offsets = {topic: self._next.get(TopicPartition(topic, number), 0) for topic in self._names}
         if changes or store.checkpoint is None or store.checkpoint.offsets != offsets:
-            store.write(batch, offsets)
+            store.write(batch, offsets, is_partial=is_partial)

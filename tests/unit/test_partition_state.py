@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from broker_events.runtime.kafka.clients import Headers
-from broker_events.runtime.process.errors import RestartRequired
+from broker_events.runtime.process.errors import OperatorActionRequired, RestartRequired
 from broker_events.runtime.process.metrics import Metrics
 from broker_events.runtime.settings import load_settings
 from broker_events.runtime.state.partition_state import LARGE_BYTES, PartitionState
+from broker_events.runtime.state.state_folder import StateFolder
 from broker_events.runtime.state.state_tables import StateTables, TableKind
 from broker_events.schemas.invalid_event import InvalidEvent
 
@@ -103,3 +105,34 @@ def test_a_change_that_is_in_no_transaction_ends_the_worker(monkeypatch: pytest.
     states[1].settle()
     tables.restore({1, 2}, {1})
     assert states[1].get(b"a") == "x"
+
+
+def test_a_restore_that_fails_leaves_nothing_to_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The store would have a checkpoint behind states that it lacks."""
+    module = "broker_events.runtime.state.state_tables"
+    monkeypatch.setattr(f"{module}.end_offsets", lambda *_arguments, **_named: {})
+    settings = load_settings(
+        kafka_bootstrap_servers="localhost:1", schema_registry_url="http://localhost:1", state_folder=tmp_path
+    )
+    tables = StateTables(settings, "projector", {"state.accounts": TableKind(Text())}, Metrics(), threading.Event())
+    written = []
+    monkeypatch.setattr(tables, "_write", lambda **_: written.append(1))
+    monkeypatch.setattr(tables, "_open", lambda _: (_ for _ in ()).throw(RestartRequired("Kafka is away")))
+    with pytest.raises(RestartRequired, match="Kafka is away"):
+        tables.restore({0}, set())
+    written.clear()
+    tables.close()
+    assert not written
+
+
+def test_closing_leaves_the_stores_to_a_restore_that_still_runs(tmp_path: Path) -> None:
+    settings = load_settings(
+        kafka_bootstrap_servers="localhost:1", schema_registry_url="http://localhost:1", state_folder=tmp_path
+    )
+    tables = StateTables(settings, "projector", {"state.accounts": TableKind(Text())}, Metrics(), threading.Event())
+    with tables._restoring:
+        tables.close()
+        with pytest.raises(OperatorActionRequired):  # the folder is still in use
+            StateFolder(tmp_path, settings, "projector")
+    tables.close()
+    StateFolder(tmp_path, settings, "projector").close()
