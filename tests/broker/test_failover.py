@@ -33,7 +33,7 @@ def logged_at(log: str, text: str) -> datetime:
 def test_a_killed_worker_gets_its_partitions_back_at_once(failover: Failover, app: str, name: str) -> None:
     failover.kill(app, name)
     log = failover.workers[app, name].log
-    took = logged_at(log, "assigned ") - logged_at(log, "metrics and health on")
+    took = logged_at(log, " reading ") - logged_at(log, "metrics and health on")
     assert took.total_seconds() < REJOINED_S, log
 
 
