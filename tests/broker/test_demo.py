@@ -95,7 +95,7 @@ def test_alerts_that_the_simulator_did_not_cause_are_no_balance(tmp_path: Path) 
         temporary.replace(logs / "simulator.json")
         assert run.wait() == 1, run.output
     assert marked(run.output, "✗") == {"alerts as simulated", "LIQUIDATE_ONLY"}
-    assert "NOT balanced: 1 of 6" in run.output
+    assert "NOT balanced: 1 of 7" in run.output
     assert re.search(r"waiting for the balance \(alerts as simulated\): ", run.output)
 
 
