@@ -142,9 +142,9 @@ def _retry_after_s(text: str | None) -> float | None:
         return float(text[:9])
     try:
         at = parsedate_to_datetime(text)
-    except ValueError:
+        return max((at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds(), 0)
+    except (ValueError, TypeError, OverflowError):  # OverflowError: a time zone or year out of range
         return None
-    return max((at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds(), 0)
 
 
 def _reason(error: Exception) -> str:
