@@ -6,6 +6,7 @@ or of the receiver, which then gets one request at a time until it accepts one.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum, auto
 from http import HTTPStatus
@@ -79,22 +80,33 @@ def verdict(answer: Answer) -> Verdict:
     return Verdict.REJECTED if status in _REJECTIONS else Verdict.FAILED
 
 
-def next_attempt_s(found: Verdict, number: int, first_s: float, now_s: float, give_up_after: timedelta) -> float | None:
-    """Return when to send an alert again after its attempt `number` (1 and up), or None to give it up.
+@dataclass(slots=True)
+class Retries:
+    """What the answers for one alert so far say about its next attempt. Times are of one clock, in seconds."""
 
-    `first_s`: time of its first attempt. Times are of one clock, in seconds.
-    """
-    if found is Verdict.REJECTED:
-        if number >= MOST_REJECTIONS:
-            return None
-        return now_s + _REJECTED_PAUSE_S
-    due_s = now_s + SCHEDULE_S[min(number, len(SCHEDULE_S)) - 1]
-    last_s = first_s + give_up_after.total_seconds()
-    if found is Verdict.NOT_READY:
-        return due_s
-    if now_s >= last_s:
-        return None
-    return min(due_s, last_s)
+    _rejections: int = 0  # in a row
+    _failures: int = 0
+    _since_s: float | None = None  # of the failures that `give_up_after` counts
+
+    def next_s(self, found: Verdict, now_s: float, give_up_after: timedelta) -> float | None:
+        """Note the verdict of an attempt. Returns when to send the alert again, or None to give it up.
+
+        Time in which the receiver was not ready is not counted, and what fails after it begins the schedule again.
+        """
+        if found is Verdict.REJECTED:
+            self._rejections += 1
+            return None if self._rejections >= MOST_REJECTIONS else now_s + _REJECTED_PAUSE_S
+        self._rejections = 0
+        if found is Verdict.NOT_READY:
+            self._since_s = None
+        elif self._since_s is None:
+            self._since_s, self._failures = now_s, 0
+        self._failures += 1
+        due_s = now_s + SCHEDULE_S[min(self._failures, len(SCHEDULE_S)) - 1]
+        if self._since_s is None:
+            return due_s
+        last_s = self._since_s + give_up_after.total_seconds()
+        return None if now_s >= last_s else min(due_s, last_s)
 
 
 class ReceiverHealth:

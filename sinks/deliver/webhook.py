@@ -19,7 +19,7 @@ from broker_events.sinks.deliver.delivery_record import AlertPlace, Attempts, Ou
 from broker_events.sinks.deliver.interest import unwanted
 from broker_events.sinks.deliver.receiver_worker import ReceiverWorker
 from broker_events.sinks.deliver.receivers import Receiver
-from broker_events.sinks.deliver.retry_rule import Answer, ReceiverHealth, Verdict, next_attempt_s, verdict
+from broker_events.sinks.deliver.retry_rule import Answer, ReceiverHealth, Retries, Verdict, verdict
 from broker_events.sinks.deliver.signature import Signer
 from broker_events.sinks.deliver.webhook_request import WebhookRequest, webhook_request
 from broker_events.sinks.deliver.window import Progress, Waiting, Window
@@ -40,7 +40,7 @@ class Sending:
     raised_ms: int
     request: WebhookRequest
     attempts: Attempts = field(default_factory=Attempts)
-    first_s: float = 0.0
+    retries: Retries = field(default_factory=Retries)
 
 
 class Prepared(NamedTuple):
@@ -165,8 +165,6 @@ class WebhookDelivery(ReceiverWorker[Prepared]):
         at_us = time.time_ns() // 1000
         if sending.attempts.number:
             self.metrics.delivery_retries.labels(self.receiver.name).inc()
-        else:
-            sending.first_s = time.monotonic()
         request = sending.request
         signed = self._signer.headers(request.alert_id, request.body, at_us // 1_000_000)
         answer = await self.client.post(self._url, request.body.encode(), request.headers | signed)
@@ -185,11 +183,11 @@ class WebhookDelivery(ReceiverWorker[Prepared]):
         recovered = self._health.note(found, (waiting.partition, waiting.key), answer, now_s)
         if self._health.is_failing != was_failing:
             self._report(answer)
-        number, first_s = sending.attempts.number, sending.first_s
+        number = sending.attempts.number
         if found is Verdict.DELIVERED:
             self._finish(waiting, "DELIVERED")
             self.metrics.alert_to_delivery.observe_all([max(time.time() - sending.raised_ms / 1000, 0.0)])
-        elif (due_s := next_attempt_s(found, number, first_s, now_s, self.receiver.give_up_after)) is None:
+        elif (due_s := sending.retries.next_s(found, now_s, self.receiver.give_up_after)) is None:
             self._finish(waiting, "GIVEN_UP", f"{answer.text}, after {number} attempts")
         else:
             self._window.retry(waiting, due_s)

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from broker_events.sinks.deliver.retry_rule import SCHEDULE_S, Answer, ReceiverHealth, Verdict, next_attempt_s, verdict
+from broker_events.sinks.deliver.retry_rule import SCHEDULE_S, Answer, ReceiverHealth, Retries, Verdict, verdict
 
 AFTER = timedelta(hours=75)
 DOWN = Answer(problem="Connection refused", connected=False)
@@ -40,11 +40,8 @@ def test_what_an_answer_means(answer: Answer, expected: Verdict) -> None:
 
 
 def test_the_schedule_is_that_of_standard_webhooks() -> None:
-    now_s, waits = 0.0, []
-    for number in range(1, 20):
-        due_s = next_attempt_s(Verdict.FAILED, number, 0, now_s, AFTER)
-        if due_s is None:
-            break
+    retries, now_s, waits = Retries(), 0.0, []
+    while (due_s := retries.next_s(Verdict.FAILED, now_s, AFTER)) is not None:
         waits.append(due_s - now_s)
         now_s = due_s
     assert tuple(waits[:8]) == SCHEDULE_S[:8]
@@ -52,11 +49,33 @@ def test_the_schedule_is_that_of_standard_webhooks() -> None:
 
 
 def test_a_rejected_alert_has_five_attempts() -> None:
-    assert [next_attempt_s(Verdict.REJECTED, n, 0, 100, AFTER) for n in (1, 2, 3, 4, 5)] == [105, 105, 105, 105, None]
+    retries = Retries()
+    assert [retries.next_s(Verdict.REJECTED, 100, AFTER) for _ in range(5)] == [105, 105, 105, 105, None]
+
+
+def test_failures_before_a_rejection_are_no_rejections() -> None:
+    retries = Retries()
+    for now_s in range(4):
+        retries.next_s(Verdict.BUSY, now_s, AFTER)
+    assert [retries.next_s(Verdict.REJECTED, 100, AFTER) for _ in range(5)] == [105, 105, 105, 105, None]
+
+
+def test_only_rejections_in_a_row_count() -> None:
+    retries = Retries()
+    for _ in range(4):
+        retries.next_s(Verdict.REJECTED, 0, AFTER)
+    retries.next_s(Verdict.FAILED, 0, AFTER)
+    assert retries.next_s(Verdict.REJECTED, 100, AFTER) == 105
 
 
 def test_a_receiver_that_is_not_ready_loses_nothing() -> None:
-    assert next_attempt_s(Verdict.NOT_READY, 50, 0, 10**9, AFTER) is not None
+    retries = Retries()
+    for hour in range(1000):
+        assert retries.next_s(Verdict.NOT_READY, hour * 3600, AFTER) is not None
+    # Set up at last: the first failure after it begins the schedule, and the time until it is given up.
+    began_s = 3_600_000.0
+    assert retries.next_s(Verdict.FAILED, began_s, AFTER) == began_s + SCHEDULE_S[0]
+    assert retries.next_s(Verdict.FAILED, began_s + AFTER.total_seconds(), AFTER) is None
 
 
 def test_one_bad_account_is_no_bad_receiver() -> None:
