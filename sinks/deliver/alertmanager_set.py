@@ -1,7 +1,8 @@
 """The alerts that an Alertmanager is to know now, and their JSON for its API v2. Pure.
 
 An Alertmanager keeps its alerts in memory and forgets them when it is killed. So it gets the whole set again and again:
-a condition with a lease while it holds, an occurrence for an hour, and what has ended for a quarter of an hour.
+a condition with a lease while it holds, an occurrence for an hour, and what has ended for a quarter of an hour. These
+times begin when an Alertmanager accepts the alert.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class AlertSet:
         """`interval`: time between two sendings of the whole set; a lease lasts four of them."""
         self._lease = interval * LEASE_INTERVALS
         self._active: dict[str, Entry] = {}
-        self._recent: dict[str, tuple[Entry, datetime]] = {}
+        self._recent: dict[str, tuple[Entry, datetime | None]] = {}  # and when it was first accepted
 
     def hold(self, dedup_key: str, found: Entry | None) -> None:
         """Enter a record of alerts.active; None is a tombstone."""
@@ -69,18 +70,27 @@ class AlertSet:
         else:
             self._active[dedup_key] = found
 
-    def note(self, dedup_key: str, found: Entry, now: datetime) -> None:
-        """Enter a record of alerts, at the time that it is first sent."""
-        self._recent[dedup_key] = found, now
+    def note(self, dedup_key: str, found: Entry) -> None:
+        """Enter a record of alerts. It stays until it is `accepted`, and for a time after that."""
+        self._recent[dedup_key] = found, None
 
-    def is_latest(self, dedup_key: str, alert_id: str) -> bool:
-        """Whether no later alert of the dedup key is known."""
+    def accepted(self, dedup_keys: Iterable[str], at: datetime) -> None:
+        """Note that an Alertmanager took the alerts of these keys."""
+        for key in dedup_keys:
+            found = self._recent.get(key)
+            if found is not None and found[1] is None:
+                self._recent[key] = found[0], at
+
+    def latest(self, dedup_key: str) -> str | None:
+        """Return the id of the latest alert of a dedup key, None if there is none."""
         found = self._recent.get(dedup_key)
-        return found is not None and found[0].alert_id == alert_id
+        return None if found is None else found[0].alert_id
 
     def forget(self, now: datetime) -> None:
         """Drop what no longer has to be sent."""
-        self._recent = {key: each for key, each in self._recent.items() if now < each[1] + _kept(each[0])}
+        self._recent = {
+            key: (found, at) for key, (found, at) in self._recent.items() if at is None or now < at + _kept(found)
+        }
 
     def keys(self) -> Iterator[str]:
         """Yield every dedup key to be sent."""
@@ -100,7 +110,7 @@ class AlertSet:
         if recent is None or recent[0].is_resolved:
             return None
         # An occurrence, or a condition whose record in alerts.active is still to come.
-        return _json(recent[0], min(now + self._lease, recent[1] + OCCURRENCE))
+        return _json(recent[0], min(now + self._lease, (recent[1] or now) + OCCURRENCE))
 
     def __len__(self) -> int:
         return len(self._active | self._recent)
