@@ -55,7 +55,7 @@ class AlertmanagerDelivery(ReceiverWorker[Change | Held]):
         self._interval = timedelta(seconds=receiver.interval_s)
         self._active_topic = settings.topic(ACTIVE)
         self._assignment = Assignment(self._interval, {})
-        self._busy = asyncio.Lock()
+        self._sending: asyncio.Task[float] | None = None
 
     def prepare(self, record: KafkaRecord) -> Change | Held:
         raised_ms = record.timestamp()[1]
@@ -109,19 +109,26 @@ class AlertmanagerDelivery(ReceiverWorker[Change | Held]):
         return None if found is None else int(found.raised.timestamp() * 1000)
 
     async def quiet(self, limit_s: float) -> None:
-        try:
-            async with asyncio.timeout(limit_s), self._busy:
-                pass
-        except TimeoutError:
-            log.warning("receiver %s: a request is still in flight", self.receiver.name)
+        """See ReceiverWorker. No request begins while `is_ready` is False."""
+        if self._sending is not None and not self._sending.done():
+            _, late = await asyncio.wait({self._sending}, timeout=limit_s)
+            for task in late:
+                log.warning("receiver %s: a request takes too long and is cancelled", self.receiver.name)
+                task.cancel()
+                await asyncio.wait({task})
 
     async def send(self) -> None:
         while True:
             await asyncio.sleep(_WAIT_S)
-            async with self._busy:
-                pause_s = await self._send_what_is_due(self._assignment) if self._may_send() else 0
-            if pause_s:
-                await asyncio.sleep(pause_s)
+            if not self._may_send():
+                continue
+            self._sending = asyncio.create_task(self._send_what_is_due(self._assignment))
+            try:
+                await asyncio.wait({self._sending})
+            finally:
+                self._sending.cancel()
+            if not self._sending.cancelled():
+                await asyncio.sleep(self._sending.result())
 
     def _may_send(self) -> bool:
         """The whole set is known, and all partitions are this worker's."""
@@ -163,7 +170,10 @@ class AlertmanagerDelivery(ReceiverWorker[Change | Held]):
             self.metrics.alert_to_delivery.observe_all(late_s)
 
     async def _post(self, alerts: list[dict[str, Any]]) -> Sent:
-        """Send to every Alertmanager; the result is the first success, as those of a cluster tell each other."""
+        """Send to every Alertmanager; the result is the first success.
+
+        A cluster shares silences and what was notified, but no alerts: one that is down gets them with the next set.
+        """
         results = await asyncio.gather(*(self._post_to(url, alerts) for url in self._urls))
         good = [sent for sent in results if verdict(sent.answer) is Verdict.DELIVERED]
         for number, sent in enumerate(results, 1):
