@@ -148,7 +148,7 @@ class ReceiverGroup:
             messages += self._consumer.consume(_BATCH_RECORDS - 1, 0)
         if self._places is not places:
             # Some may be of the former assignment. Nothing of this one has been handed on: it begins again.
-            self._consumer.assign(self._places)
+            self._read_from(self._places)
             messages = []
         now_s = running_s()
         if now_s - self._seen_s >= self._most_silence_s:
@@ -245,10 +245,15 @@ class ReceiverGroup:
             for number in progress
         ]
         self._held, self._places = frozenset(), places
-        self._consumer.assign(places)
+        self._read_from(places)
         self._seen_s, self.is_in_doubt = running_s(), False
         self._owned = frozenset(progress)
         log.info("receiver %s: assigned %d partitions of %s", self._receiver, len(progress), self._topic)
+
+    def _read_from(self, places: list[confluent_kafka.TopicPartition]) -> None:
+        """Read these partitions, whatever was held: a consumer pauses them still when they are assigned again."""
+        self._consumer.assign(places)
+        self._consumer.resume(places)
 
     def _starts(self, found: Mapping[TopicPartition, Committed]) -> dict[TopicPartition, Progress]:
         """Return where to begin: as committed, or for a new receiver at the oldest alert."""
