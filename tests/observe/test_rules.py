@@ -52,7 +52,6 @@ WITHOUT_A_RULE = {
     "rebalances": "a group that does not become stable is lag, or NothingAssigned",
     "delivery_retries": "one that does not help is delivery_oldest_seconds",
     "delivery_waiting": "delivery_oldest_seconds says what it means",
-    "delivery_lag_records": "as delivery_waiting",
     "receiver_failing": "what it does to alerts is delivery_oldest_seconds",
     "alert_to_delivery_seconds": "late ones are delivery_oldest_seconds",
     "lake_rows": "a volume",
