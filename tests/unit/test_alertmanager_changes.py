@@ -36,7 +36,7 @@ def admit(assignment: Assignment, *changes: Change) -> None:
 
 
 def ids(due: Due) -> list[str]:
-    return [alert["annotations"]["alert_id"] for alert in due.alerts]
+    return sorted(alert["annotations"]["alert_id"] for alert in due.alerts)
 
 
 def outcomes(assignment: Assignment, due: Due) -> dict[str | None, tuple[str, int]]:
