@@ -68,8 +68,13 @@ def client(url: str) -> Iterator[SchemaRegistryClient]:
 
 def test_subjects_are_those_of_the_avro_topics() -> None:
     names = {subject.name for subject in desired_subjects(CATALOG, "broker")}
-    assert len(names) == 18
-    assert {"broker.event.transfer-value", "broker.alerts-value", "broker.alerts.active-value"} <= names
+    assert len(names) == 19
+    assert {
+        "broker.event.transfer-value",
+        "broker.alerts-value",
+        "broker.alerts.active-value",
+        "broker.alerts.deliveries-value",
+    } <= names
     assert not {"broker.raw-value", "broker.ingest.cursors-value"} & names
 
 
