@@ -68,12 +68,13 @@ def client(url: str) -> Iterator[SchemaRegistryClient]:
 
 def test_subjects_are_those_of_the_avro_topics() -> None:
     names = {subject.name for subject in desired_subjects(CATALOG, "broker")}
-    assert len(names) == 19
+    assert len(names) == 20
     assert {
         "broker.event.transfer-value",
         "broker.alerts-value",
         "broker.alerts.active-value",
         "broker.alerts.deliveries-value",
+        "broker.console.audit-value",
     } <= names
     assert not {"broker.raw-value", "broker.ingest.cursors-value"} & names
 

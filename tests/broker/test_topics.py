@@ -22,7 +22,7 @@ from broker_events.runtime.kafka.topics import TopicPlan, apply_topics, diff_top
 from broker_events.runtime.process.errors import OperatorActionRequired
 from broker_events.schemas.catalog import load_catalog
 
-COUNT = 20
+COUNT = 22
 
 
 @pytest.fixture
