@@ -249,6 +249,7 @@ class GroupOffsets:
     def __init__(self, run: Pipeline, app: str) -> None:
         self._run, self._app = run, app
         self.right: list[TopicPartition] = []
+        self._wrong: dict[tuple[str, int], int] = {}
 
     def look(self) -> None:
         """Note the group's offsets in `right`."""
@@ -256,15 +257,19 @@ class GroupOffsets:
             self.right = [at for at in group.committed() if at.offset > 0]
 
     def halve(self) -> None:
-        """As kafka-consumer-groups --reset-offsets does."""
-        self.look()
-        if not self.right:
-            raise LookupError("the group's offsets can't be read: its coordinator moves")
-        wrong = [TopicPartition(at.topic, at.partition, at.offset // 2) for at in self.right]
+        """As kafka-consumer-groups --reset-offsets does. Raises LookupError while a coordinator moves."""
+        if not self._wrong:
+            self.look()
+            self._wrong = {(at.topic, at.partition): at.offset // 2 for at in self.right}
+        wrong = [TopicPartition(*place, offset) for place, offset in self._wrong.items()]
         changes = ConsumerGroupTopicPartitions(self._run.settings.group(self._app), wrong)
         admin = AdminClient(self._run.clients)  # a name of its own: without it the future never resolves
         [done] = admin.alter_consumer_group_offsets([changes]).values()
         done.result()
+        with closing(ConsumerGroup(self._run, self._app)) as group:
+            now = {(at.topic, at.partition): at.offset for at in group.committed()}
+        if not self._wrong or any(now.get(place) != offset for place, offset in self._wrong.items()):
+            raise LookupError("the reset of the offsets was not applied")
 
     def accept(self) -> None:
         prefix = self._run.settings.topic("")
