@@ -106,7 +106,10 @@ class Strikes:
     def _can_strike(self, fault: Fault) -> bool:
         if any(_place(fault) & _place(other) for other in self.active):
             return False
-        return fault.kind not in _STRIKES_WORKERS or all(self._group.workers[name].is_up for name in fault.targets)
+        workers = [self._group.workers[name] for name in fault.targets] if fault.kind in _STRIKES_WORKERS else []
+        if fault.kind is FaultKind.REPLACE and not workers[0].is_ready:
+            return False  # one that is frozen while it starts wakes up as the newer one, and fences its replacement
+        return all(worker.is_up for worker in workers)
 
     def _begin(self, fault: Fault) -> None:
         struck = Struck(fault, datetime.now(UTC))
