@@ -155,6 +155,8 @@ class Worker:
             if self.waits:
                 self.start_at = math.inf
                 return code
+            if code == SUPERSEDED and self.zombies + len(self._former):
+                code = MUST_RESTART  # of two processes of a name, either one may end so; it is started again
             if code not in (MUST_RESTART, *also_well):
                 raise WorkerFailed(f"{self.name} ended with {code}:\n{self.tail()}")
             self.restarts_asked += 1
