@@ -29,7 +29,7 @@ from broker_events.runtime.consume.refused_outputs import RefusedOutputs
 from broker_events.runtime.consume.restorer import Assignment, Restorer, unmoved
 from broker_events.runtime.consume.starting_offsets import foreign_offsets, start_offsets
 from broker_events.runtime.consume.topic_identity import TopicIdentity
-from broker_events.runtime.kafka.clients import consumer_config
+from broker_events.runtime.kafka.clients import member_config
 from broker_events.runtime.kafka.native_client import make_client
 from broker_events.runtime.kafka.topic_reader import Committed, consumers_commits
 from broker_events.runtime.kafka.transaction import RecordRefused, Transaction
@@ -143,19 +143,7 @@ class RecordSource(Service):
         self._quarantine = quarantine
         self._metrics = metrics
         self._health = health
-        config = consumer_config(
-            settings,
-            group_id=self._group,
-            client_id=f"{self._group}.{settings.instance_id}",
-            group_instance_id=settings.instance_id,
-            partition_assignment_strategy="range",
-            session_timeout_ms=settings.session_timeout_ms,
-            heartbeat_interval_ms=settings.session_timeout_ms // 5,
-            max_poll_interval_ms=300_000,
-            enable_partition_eof=True,
-            queued_min_messages=100_000,
-            queued_max_messages_kbytes=131_072,
-        )
+        config = member_config(settings, self._group, queued_min_messages=100_000, queued_max_messages_kbytes=131_072)
         self._consumer, client = make_client(Consumer, config, native_passthrough=native_passthrough)
         self._fetch = fetch_of(self._consumer, client, self._group)
         self._assigned: set[TopicPartition] = set()

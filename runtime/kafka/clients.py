@@ -80,6 +80,22 @@ def consumer_config(settings: Settings, **more: Any) -> Config:  # noqa: ANN401 
     )
 
 
+def member_config(settings: Settings, group_id: str, **more: Any) -> Config:  # noqa: ANN401 (librdkafka values)
+    """The consumer of a worker: a static member of its group, named by INSTANCE_ID (docs/adr/0021)."""
+    return consumer_config(
+        settings,
+        group_id=group_id,
+        client_id=f"{group_id}.{settings.instance_id}",
+        group_instance_id=settings.instance_id,
+        partition_assignment_strategy="range",
+        session_timeout_ms=settings.session_timeout_ms,
+        heartbeat_interval_ms=settings.session_timeout_ms // 5,
+        max_poll_interval_ms=300_000,
+        enable_partition_eof=True,
+        **more,
+    )
+
+
 def producer_config(settings: Settings, **more: Any) -> Config:  # noqa: ANN401 (librdkafka values)
     """An idempotent producer that waits for all in-sync replicas; `more` uses _ for . in names."""
     return (

@@ -15,7 +15,7 @@ from broker_events.runtime.consume.offset_note import OffsetNote
 from broker_events.runtime.consume.record import KafkaRecord, TopicPartition, partition_of
 from broker_events.runtime.consume.starting_offsets import foreign_offsets, refusal, start_offsets
 from broker_events.runtime.consume.topic_identity import TopicIdentity
-from broker_events.runtime.kafka.clients import consumer_config, raise_if_hopeless
+from broker_events.runtime.kafka.clients import member_config, raise_if_hopeless
 from broker_events.runtime.kafka.topic_reader import (
     END_OF_PARTITION,
     Committed,
@@ -90,19 +90,7 @@ class ReceiverGroup:
         self._topic, self._deliveries = settings.topic(ALERTS), settings.topic(DELIVERIES)
         self._transaction = Transaction(settings, settings.transactional_id(app_of(receiver)))
         self._consumer = Consumer(
-            consumer_config(
-                settings,
-                group_id=self.name,
-                client_id=f"{self.name}.{settings.instance_id}",
-                group_instance_id=settings.instance_id,
-                partition_assignment_strategy="range",
-                session_timeout_ms=settings.session_timeout_ms,
-                heartbeat_interval_ms=settings.session_timeout_ms // 5,
-                max_poll_interval_ms=300_000,
-                enable_partition_eof=True,
-                queued_min_messages=1000,
-                queued_max_messages_kbytes=4096,
-            )
+            member_config(settings, self.name, queued_min_messages=1000, queued_max_messages_kbytes=4096)
         )
         self._identity = TopicIdentity(settings, [self._topic])
         self._owned: frozenset[int] = frozenset()
