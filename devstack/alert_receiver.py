@@ -74,7 +74,7 @@ class AlertReceiver:
             return Delivered(len(self._ids), numbers)
 
     def forget(self) -> None:
-        """Begin to count anew."""
+        """Reset the counts."""
         with self._lock:
             self._ids.clear()
             self._latencies.clear()

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 # Every store is written in this time, one after another so that no commit waits for all. Many changes of a key are then
 # one write.
 _WRITE_S: Final = 10.0
-# A restore writes the stores after so many values.
+# A restore writes the stores after this number of values.
 _WRITE_KEYS: Final = 50_000
 # RocksDB's buffers go to disk this often, so that a killed worker reads little again.
 _SYNC_S: Final = 30.0

@@ -62,7 +62,7 @@ class Fetched(NamedTuple):
 class ReceiverGroup:
     """One worker's member of a receiver's group. Use it in one thread, but for `may_send`.
 
-    A worker that was suspended may no longer own its partitions, although nothing has told it so. `may_send` is then
+    A worker that was suspended may have lost its partitions without a rebalance callback. `may_send` is then
     False until a commit has proved the contrary.
     """
 

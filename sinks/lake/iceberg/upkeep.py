@@ -1,4 +1,4 @@
-"""Keeps tables small: expires snapshots, replaces small files, removes files of no snapshot."""
+"""Keeps tables small: expires snapshots and removes files of no snapshot."""
 
 from __future__ import annotations
 
